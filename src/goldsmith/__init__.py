@@ -1,0 +1,3 @@
+"""goldsmith builds golden machine images."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,56 @@
+"""The result of a builder or post-processor: an id, files, and how to destroy them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A result that consists of files on this host; holds JSON values only.
+
+    `native` says that it was made by a source of goldsmith's own, whose outputs may be replaced
+    and whose post-processors write idempotently.
+    """
+
+    builder_id: str
+    id: str
+    string: str
+    files: tuple[str, ...] = ()
+    state: Mapping[str, Any] = field(default_factory=dict)
+    native: bool = False
+
+    def destroy(self) -> None:
+        """Remove its files; ones that are gone already do not matter."""
+        for path in self.files:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def with_files(self, more: tuple[str, ...]) -> Artifact:
+        """The same artifact with further files."""
+        return Artifact(
+            builder_id=self.builder_id, id=self.id, string=self.string,
+            files=(*self.files, *(f for f in more if f not in self.files)),
+            state=self.state, native=self.native,
+        )  # fmt: skip
+
+    def to_wire(self) -> dict[str, Any]:
+        """The form in which it crosses the event pipe."""
+        return {
+            "builder_id": self.builder_id, "id": self.id, "string": self.string,
+            "files": list(self.files), "state": dict(self.state), "native": self.native,
+        }  # fmt: skip
+
+    @classmethod
+    def from_wire(cls, wire: Mapping[str, Any]) -> Artifact:
+        """Make it again from `to_wire`'s form."""
+        return cls(**{**wire, "files": tuple(wire["files"])})
+
+    def paths(self) -> list[Path]:
+        """Its files as paths."""
+        return [Path(name) for name in self.files]

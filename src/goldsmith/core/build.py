@@ -1,0 +1,59 @@
+"""What a template asks for: builds made of a source, provisioners and post-processor chains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from goldsmith.core.deferred import DeferredConfig
+from goldsmith.errors import Diagnostic, SourceRange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A builder, provisioner or post-processor as the template names it.
+
+    `kind` is "builder", "provisioner" or "post-processor"; the fields after `range` are the keys
+    that every component of that kind understands, already taken out of its own configuration.
+    """
+
+    kind: str
+    type: str
+    name: str
+    config: DeferredConfig
+    range: SourceRange
+    pause_before_s: float = 0.0
+    max_retries: int = 0
+    timeout_s: float | None = None
+    only: tuple[str, ...] = ()
+    except_: tuple[str, ...] = ()
+    keep_input_artifact: bool | None = None
+
+    def applies_to(self, build_type_and_name: str) -> bool:
+        """Whether its `only` and `except` let it take part in that build ("image.debian")."""
+        if self.only:
+            return build_type_and_name in self.only
+        return build_type_and_name not in self.except_
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """One source with everything that is to happen to it; `name` is what people see."""
+
+    name: str
+    build_name: str
+    source_type: str
+    source_name: str
+    source: Component
+    provisioners: tuple[Component, ...] = ()
+    post_processors: tuple[tuple[Component, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A loaded template; `sources` maps file names to text, for the lines that errors show."""
+
+    path: str
+    builds: tuple[Build, ...]
+    sources: dict[str, str]
+    warnings: tuple[Diagnostic, ...] = ()
+    secrets: frozenset[str] = frozenset()

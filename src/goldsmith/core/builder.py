@@ -1,0 +1,71 @@
+"""A builder: turns a source into an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from goldsmith.core.artifact import Artifact
+from goldsmith.core.options import Finding, Options
+from goldsmith.core.provisioner import Provisioner
+from goldsmith.events import Emitter
+from goldsmith.host.journal import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionerCall:
+    """A provisioner of this build with the keys that every provisioner has."""
+
+    provisioner: Provisioner
+    pause_before_s: float = 0.0
+    max_retries: int = 0
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildContext:
+    """What a running builder is given."""
+
+    name: str
+    source_name: str
+    emitter: Emitter
+    run: RunDirectory
+    """The run directory; the parent command made it and removes it."""
+    provisioners: Callable[[Mapping[str, str]], Sequence[ProvisionerCall]]
+    """Resolves the provisioners with what the builder announces for `build.*`."""
+    directory: Path
+    """The directory to which relative paths of the template refer."""
+    force: bool
+    epoch_s: int
+    environment: Mapping[str, str]
+    """What the build may see of the caller's environment: proxies, SOURCE_DATE_EPOCH."""
+    ask: Callable[[str, tuple[str, ...]], str | None]
+    """Asks the user; None when nobody can be asked."""
+    on_error: str
+
+
+class Builder(Protocol):
+    """One `source` of a template."""
+
+    type_name: ClassVar[str]
+    options_model: ClassVar[type[Options]]
+    needs_worker: ClassVar[bool]
+    """Whether it touches the kernel and so runs as a worker in namespaces of its own, as root."""
+    announces: ClassVar[tuple[str, ...]]
+    """The names of `build.*` that it fills while it runs, besides the fixed ones."""
+
+    def __init__(self, options: Options, name: str) -> None: ...
+
+    def check(self) -> Sequence[Finding]:
+        """Findings about the meaning of the options; nothing is changed."""
+        ...
+
+    def preflight(self, directory: Path, *, force: bool) -> None:
+        """Raise an error when the host cannot build this, or a foreign file is in the way."""
+        ...
+
+    def build(self, context: BuildContext) -> Artifact:
+        """Make the artifact; raises GoldsmithError and leaves nothing half made."""
+        ...

@@ -1,0 +1,50 @@
+"""How a provisioner reaches the machine: run a command, move files up and down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from goldsmith.host.process import LineSink
+
+
+class Communicator(Protocol):
+    """The channel to a machine or a tree; every path "there" is confined to it.
+
+    All methods raise GoldsmithError when the machine cannot do what is asked.
+    """
+
+    def start(
+        self,
+        command: str,
+        *,
+        on_line: LineSink,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Run a shell line *there* and return its exit status; 128 + N when signal N killed it."""
+        ...
+
+    def upload(self, content: bytes | Path, destination: str, *, mode: int = 0o644) -> None:
+        """Write a file there; a destination that ends in a slash, or is a directory, gets its name.
+
+        The directories above it must exist.
+        """
+        ...
+
+    def upload_directory(self, source: Path, destination: str, *, content_only: bool) -> None:
+        """Copy a directory there; `content_only` leaves out its own name (rsync's trailing slash)."""
+        ...
+
+    def download(self, source: str, destination: Path) -> None:
+        """Read a file from there."""
+        ...
+
+    def download_directory(self, source: str, destination: Path) -> None:
+        """Copy the content of a directory from there."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Remove a file there; one that is gone already does not matter."""
+        ...

@@ -1,0 +1,45 @@
+"""Configuration that becomes final only while building: `build.ID`, `{{build}}`, `when`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from goldsmith.errors import SourceRange
+from goldsmith.values.value import Value
+
+
+@dataclass(frozen=True, slots=True)
+class RawBody:
+    """The evaluated content of a block, before any schema: attributes, nested blocks, places.
+
+    `names` has the place of each attribute's name, `range` that of the block's header.
+    """
+
+    attributes: Mapping[str, Value] = field(default_factory=dict)
+    names: Mapping[str, SourceRange] = field(default_factory=dict)
+    blocks: tuple[RawBlock, ...] = ()
+    range: SourceRange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawBlock:
+    """A nested block as it was written, evaluated."""
+
+    type: str
+    labels: tuple[str, ...]
+    body: RawBody
+    range: SourceRange | None = None
+
+
+class DeferredConfig(Protocol):
+    """A component's configuration, resolved by the language in which it was written."""
+
+    def resolve(self, run_values: Mapping[str, Value] | None) -> RawBody:
+        """The content with the values of a running build.
+
+        None means that nothing runs yet: what only a running build knows comes out as unknown.
+        Raises TemplateError with every finding.
+        """
+        ...

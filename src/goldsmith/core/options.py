@@ -1,0 +1,268 @@
+"""From the evaluated content of a block to a component's typed options, with every finding at once.
+
+A component declares its options as one frozen pydantic model (`Options`): the reference manual and
+the JSON schema come from it. The types of the template language follow from the annotations, so
+`"10"` given for a number is converted just as Packer converts it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from goldsmith.core.deferred import RawBody
+from goldsmith.errors import Diagnostic, SourceRange
+from goldsmith.units import UnitError, parse_duration_s, parse_size_bytes
+from goldsmith.values.convert import ConversionError, convert
+from goldsmith.values.types import ANY, BOOL, NUMBER, STRING, ListType, MapType, Type
+from goldsmith.values.value import Value, to_python
+
+O = TypeVar("O", bound="Options")  # noqa: E741 (reads as "any Options")
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenAs:
+    """Says in an annotation how an option is written in a template, where its type does not."""
+
+    type: Type
+
+
+def _unit(parse: typing.Callable[[str], Any]) -> typing.Callable[[object], object]:
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(value)
+        except UnitError as e:
+            raise ValueError(f"{e}" + (f" ({e.hint})" if e.hint else "")) from e
+
+    return read
+
+
+SizeBytes = Annotated[int, BeforeValidator(_unit(parse_size_bytes)), WrittenAs(STRING)]
+"""A size such as "4GiB"; the model holds bytes."""
+DurationSeconds = Annotated[float, BeforeValidator(_unit(parse_duration_s)), WrittenAs(STRING)]
+"""A duration such as "1m30s"; the model holds seconds."""
+
+
+class Options(BaseModel):
+    """The base of every component's options and of their nested blocks.
+
+    A field whose type is another `Options` is a block, a tuple of them a repeated block; `labels`
+    names the fields that take the block's labels: `partition "esp" {}`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
+    )
+    labels: ClassVar[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with options that only their meaning shows; `path` leads to the option."""
+
+    message: str
+    path: Path = ()
+    hint: str = ""
+
+
+def _nested(annotation: Any) -> tuple[type[Options], bool] | None:
+    """The Options class of a block and whether it may be repeated; None for an attribute."""
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return annotation, False
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        for argument in arguments:
+            if found := _nested(argument):
+                return found
+    if origin in (list, tuple) and arguments and (found := _nested(arguments[0])):
+        return found[0], True
+    return None
+
+
+def _language_type(annotation: Any, metadata: Sequence[object] = ()) -> Type:
+    for item in metadata:
+        if isinstance(item, WrittenAs):
+            return item.type
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _language_type(arguments[0], arguments[1:])
+    if origin in (Union, types.UnionType):
+        inner = [argument for argument in arguments if argument is not type(None)]
+        return _language_type(inner[0]) if len(inner) == 1 else ANY
+    if origin is Literal:
+        return STRING
+    if origin in (list, tuple, frozenset, set):
+        return ListType(_language_type(arguments[0]))
+    if origin in (dict, Mapping):
+        return MapType(_language_type(arguments[1]))
+    return {str: STRING, bool: BOOL, int: NUMBER, float: NUMBER}.get(annotation, ANY)
+
+
+def _fields(model: type[Options]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message that names the nearest known word, or "" when none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+def build_options(
+    model: type[O], body: RawBody, subject: str = ""
+) -> tuple[O | None, list[Diagnostic]]:
+    """Check a block against a model and make it; returns every finding, each with its place.
+
+    While preparing, values that only a running build knows are passed over: then the options may
+    be None although there are no findings.
+    """
+    reader = _Reader(subject)
+    data = reader.read(model, body, ())
+    try:
+        options = model.model_validate(data)
+    except ValidationError as e:
+        for error in e.errors():
+            reader.invalid(body, error["type"], error["loc"], error["msg"])
+        return None, reader.found
+    return (None if reader.found else options), reader.found
+
+
+class _Reader:
+    """Walks a body beside its model and collects plain data and findings."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.found: list[Diagnostic] = []
+        self.passed_over: set[Path] = set()
+
+    def add(self, summary: str, detail: str, range: SourceRange | None) -> None:
+        self.found.append(Diagnostic(summary, detail, range, subject=self.subject))
+
+    def read(self, model: type[Options], body: RawBody, path: Path) -> dict[str, Any]:
+        fields = _fields(model)
+        data: dict[str, Any] = {}
+        for name, value in body.attributes.items():
+            field = fields.get(name)
+            where = body.names.get(name, value.range)
+            if field is None:
+                detail = f'An argument named "{name}" is not expected here.'
+                self.add("Unsupported argument", detail + did_you_mean(name, fields), where)
+            elif _nested(field.annotation):
+                detail = f'"{name}" is a block: write {name} {{ … }} without the equals sign.'
+                self.add("Unsupported argument", detail, where)
+            elif not value.is_null:
+                self._attribute(data, name, field, value, (*path, name))
+        for block in body.blocks:
+            self._block(data, fields, block.type, block.labels, block.body, path, block.range)
+        return data
+
+    def _attribute(
+        self, data: dict[str, Any], name: str, field: FieldInfo, value: Value, path: Path
+    ) -> None:
+        if not value.is_wholly_known:
+            self.passed_over.add(path)
+            return
+        try:
+            wanted = _language_type(field.annotation, field.metadata)
+            data[name] = to_python(convert(value, wanted))
+        except ConversionError as e:
+            self.passed_over.add(path)
+            detail = f'Inappropriate value for attribute "{name}": {e.message}.'
+            self.add("Incorrect attribute value type", detail, value.range)
+
+    def _block(  # noqa: PLR0917 (one call, from read)
+        self,
+        data: dict[str, Any],
+        fields: Mapping[str, FieldInfo],
+        kind: str,
+        labels: tuple[str, ...],
+        body: RawBody,
+        path: Path,
+        where: SourceRange | None,
+    ) -> None:
+        field = fields.get(kind)
+        nested = _nested(field.annotation) if field else None
+        if nested is None:
+            detail = f'Blocks of type "{kind}" are not expected here.'
+            if field is not None:
+                detail += f' Did you mean to set the argument "{kind} = …"?'
+            else:
+                detail += did_you_mean(kind, fields)
+            self.add("Unsupported block type", detail, where)
+            return
+        model, repeated = nested
+        if len(labels) != len(model.labels):
+            wanted = " ".join(f'"{label.upper()}"' for label in model.labels)
+            self.add("Wrong block labels", f"Write {kind} {wanted}".rstrip() + " { … }.", where)
+            self.passed_over.add((*path, kind))
+            return
+        if not repeated:
+            if kind in data:
+                self.add("Duplicate block", f'Only one "{kind}" block is allowed.', where)
+                return
+            data[kind] = self.read(model, body, (*path, kind))
+            return
+        entries = data.setdefault(kind, [])
+        content = self.read(model, body, (*path, kind, len(entries)))
+        entries.append({**content, **dict(zip(model.labels, labels, strict=True))})
+
+    def invalid(self, body: RawBody, kind: str, location: tuple[int | str, ...], text: str) -> None:
+        path: Path = tuple(location)
+        if any(path[: len(passed)] == passed for passed in self.passed_over):
+            return
+        if kind == "extra_forbidden":
+            return
+        name = next((str(part) for part in reversed(path) if isinstance(part, str)), "")
+        if kind == "missing":
+            block = f' of block "{path[-2]}"' if len(path) > 1 else ""
+            detail = f'The argument "{name}"{block} is required, but no definition was found.'
+            self.add("Missing required argument", detail, range_at(body, path[:-1]))
+            return
+        message = text.removeprefix("Value error, ")
+        self.add(f'Invalid value for "{name}"', message, range_at(body, path))
+
+
+def range_at(body: RawBody, path: Path) -> SourceRange | None:
+    """Where the option at `path` was written; the nearest block around it when it was not."""
+    if not path:
+        return body.range
+    name, rest = str(path[0]), path[1:]
+    if name in body.attributes:
+        return _value_range(body.attributes[name], rest) or body.names.get(name)
+    blocks = [block for block in body.blocks if block.type == name]
+    if not blocks:
+        return body.range
+    number = rest[0] if rest and isinstance(rest[0], int) else 0
+    block = blocks[number] if number < len(blocks) else blocks[0]
+    return range_at(block.body, rest[1:] if rest and isinstance(rest[0], int) else rest)
+
+
+def _value_range(value: Value, path: Path) -> SourceRange | None:
+    if path and value.is_known and not value.is_null:
+        step = path[0]
+        if isinstance(value.raw, dict) and str(step) in value.raw:
+            return _value_range(value.raw[str(step)], path[1:]) or value.range
+        if isinstance(value.raw, tuple) and isinstance(step, int) and step < len(value.raw):
+            return _value_range(value.raw[step], path[1:]) or value.range
+    return value.range
+
+
+def locate(findings: Iterable[Finding], body: RawBody, subject: str) -> list[Diagnostic]:
+    """Findings about meaning, as diagnostics at the options that they are about."""
+    return [
+        Diagnostic(
+            finding.message, finding.hint, range_at(body, finding.path) or body.range,
+            subject=subject,
+        )  # fmt: skip
+        for finding in findings
+    ]

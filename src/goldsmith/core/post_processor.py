@@ -1,0 +1,59 @@
+"""A post-processor: makes an artifact of an artifact, or proves something about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from goldsmith.core.artifact import Artifact
+from goldsmith.core.options import Finding, Options
+from goldsmith.events import Emitter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostProcessContext:
+    """What a running post-processor is given."""
+
+    emitter: Emitter
+    build_name: str
+    builder_type: str
+    scratch: Path
+    """A directory that goes away at the end."""
+    directory: Path
+    scratch_file: Callable[[Path], object]
+    """Journals a file outside `scratch` (a context manager) until it was renamed or removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostProcessed:
+    """The new artifact; `keep` says whether the one it was made of stays.
+
+    `force_keep` means that the template cannot decide otherwise.
+    """
+
+    artifact: Artifact
+    keep: bool = False
+    force_keep: bool = False
+
+
+class PostProcessor(Protocol):
+    """One `post-processor` block."""
+
+    type_name: ClassVar[str]
+    options_model: ClassVar[type[Options]]
+
+    def __init__(self, options: Options) -> None: ...
+
+    def check(self, directory: Path) -> Sequence[Finding]:
+        """Findings that need the host; nothing is changed."""
+        ...
+
+    def preflight(self) -> None:
+        """Raise HostError when a tool that it needs is missing."""
+        ...
+
+    def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
+        """Do the work; raises GoldsmithError."""
+        ...

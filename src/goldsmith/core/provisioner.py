@@ -1,0 +1,54 @@
+"""A provisioner: changes the tree or machine before it becomes an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from goldsmith.core.communicator import Communicator
+from goldsmith.core.options import Finding, Options
+from goldsmith.events import Emitter
+from goldsmith.layers.keys import StepKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvisionContext:
+    """What a running provisioner is given."""
+
+    communicator: Communicator
+    emitter: Emitter
+    build_name: str
+    """The source's name without its type, as PACKER_BUILD_NAME has it."""
+    builder_type: str
+    environment: Mapping[str, str]
+    timeout_s: float | None
+    directory: Path
+    """The directory to which relative paths of the template refer."""
+
+
+class Provisioner(Protocol):
+    """One `provisioner` block: made from its options, checked, keyed, run."""
+
+    type_name: ClassVar[str]
+    options_model: ClassVar[type[Options]]
+
+    def __init__(self, options: Options) -> None: ...
+
+    @property
+    def label(self) -> str:
+        """What the user reads when it starts."""
+        ...
+
+    def check(self, directory: Path) -> Sequence[Finding]:
+        """Findings that need the host's files; nothing is changed."""
+        ...
+
+    def key(self, directory: Path) -> StepKey | None:
+        """What identifies its effect on a tree."""
+        ...
+
+    def provision(self, context: ProvisionContext) -> None:
+        """Do the work; raises GoldsmithError."""
+        ...

@@ -1,0 +1,51 @@
+"""Which class stands behind a name that a template says; classes are imported when first used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from goldsmith.core.options import did_you_mean
+from goldsmith.errors import GoldsmithError
+
+
+class UnknownComponent(GoldsmithError):
+    """A template names a component that does not exist here."""
+
+
+@dataclass(slots=True)
+class Registry:
+    """The components by kind ("builder", "provisioner", "post-processor") and type name."""
+
+    _places: dict[tuple[str, str], str] = field(default_factory=dict)
+    _planned: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def register(self, kind: str, places: Mapping[str, str]) -> None:
+        """Add components; a place is "module:Class"."""
+        self._places.update({(kind, name): place for name, place in places.items()})
+
+    def plan(self, kind: str, names: Mapping[str, str]) -> None:
+        """Name components that are known but not there yet, each with what to do instead."""
+        self._planned.update({(kind, name): text for name, text in names.items()})
+
+    def names(self, kind: str) -> list[str]:
+        """The type names of a kind, sorted."""
+        return sorted(name for k, name in self._places if k == kind)
+
+    def get(self, kind: str, name: str) -> Any:
+        """The class; raises UnknownComponent with the nearest name, or what to do instead."""
+        place = self._places.get((kind, name))
+        if place is None:
+            if instead := self._planned.get((kind, name)):
+                raise UnknownComponent(
+                    f'the {kind} "{name}" is not available in goldsmith yet', hint=instead
+                )
+            known = self.names(kind)
+            raise UnknownComponent(
+                f'there is no {kind} "{name}".{did_you_mean(name, known)}',
+                hint=f"known {kind}s: {', '.join(known)}",
+            )
+        module, _, class_name = place.partition(":")
+        return getattr(importlib.import_module(module), class_name)

@@ -1,0 +1,84 @@
+"""A step: a named unit of a build with typed inputs and one result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from goldsmith.core.communicator import Communicator
+from goldsmith.events import Emitter
+from goldsmith.host.process import Completed
+from goldsmith.layers.keys import StepKey
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class RunInTree(Protocol):
+    """Runs a program inside the tree, in the step's namespaces, with a clean environment."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        input: bytes | None = None,
+    ) -> Completed:
+        """Raises CommandFailed for a status other than 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """What every step is given besides its own inputs."""
+
+    emitter: Emitter
+    scratch: Path
+    """A directory of the run, on the file system of the layers, that goes away at the end."""
+    epoch_s: int
+    """The time (seconds since 1970) that everything a build makes is dated at the latest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeContext(StepContext):
+    """What a step that changes the tree is given: the tree, mounted, and ways into it."""
+
+    tree: Path
+    communicator: Communicator
+    run_in_tree: RunInTree
+    environment: Mapping[str, str]
+    """What programs in the tree get, before a step adds its own."""
+    ask: Callable[[str, tuple[str, ...]], str | None]
+
+
+class Step(Protocol[R_co]):
+    """A step outside the tree: assemble, convert."""
+
+    name: str
+    label: str
+
+    def run(self, context: StepContext) -> R_co:
+        """Do the work; raises GoldsmithError."""
+        ...
+
+
+class TreeStep(Protocol):
+    """A step that changes the tree; its result is the layer that it leaves.
+
+    `network` says whether its programs see the host's network or an empty one; `enters` whether
+    programs run in the tree at all (a bootstrap starts without a tree to enter).
+    """
+
+    name: str
+    label: str
+    network: bool
+    enters: bool
+
+    def key(self) -> StepKey | None:
+        """What identifies the result, without the layer below; None when nothing can."""
+        ...
+
+    def run(self, context: TreeContext) -> None:
+        """Change the tree; raises GoldsmithError."""
+        ...

@@ -1,0 +1,127 @@
+"""Runs tree steps one after the other, each on an overlay over what the earlier ones left."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from goldsmith.core.communicator import Communicator
+from goldsmith.core.step import RunInTree, TreeContext, TreeStep
+from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
+from goldsmith.events import Emitter
+from goldsmith.host.namespaces import StepNamespace, step_namespace
+from goldsmith.layers.overlay import stacked, step_overlay
+
+ASK_AFTER_ERROR = (
+    "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step "
+    "(build may fail even if retry succeeds)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TreeAccess:
+    """Ways into a tree while its namespaces are open."""
+
+    communicator: Communicator
+    run_in_tree: RunInTree
+
+
+class TreeEntrance(Protocol):
+    """What makes a tree enterable: the API file systems, and a communicator for them."""
+
+    def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
+        """Runs as the init of the step's namespaces; what it returns reaches `tear_down`."""
+        ...
+
+    def tear_down(self, tree: Path, report: Mapping[str, Any]) -> None:
+        """Runs after every process of the step has ended, the tree still mounted."""
+        ...
+
+    def access(
+        self, namespace: StepNamespace, tree: Path, environment: Mapping[str, str]
+    ) -> TreeAccess:
+        """The ways in."""
+        ...
+
+
+@dataclass(slots=True)
+class TreeBuild:
+    """A tree in the making: its layers so far, bottom first, below a directory of the run."""
+
+    directory: Path
+    emitter: Emitter
+    entrance: TreeEntrance
+    environment: Mapping[str, str]
+    epoch_s: int
+    ask: Callable[[str, tuple[str, ...]], str | None]
+    on_error: str = "cleanup"
+    layers: list[Path] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def run(self, step: TreeStep) -> None:
+        """Run a step; on success its layer is on top. Raises StepFailed.
+
+        With `on_error` "ask" the user may have a failed step run again, from the tree before it.
+        """
+        while True:
+            try:
+                with self.emitter.running(step.name, step.label, takes_long=not step.enters):
+                    self.layers.append(self._run_on_overlay(step))
+                return
+            except Interrupted:
+                raise
+            except GoldsmithError as e:
+                if self.on_error != "ask" or not self._wants_retry(step, e):
+                    raise StepFailed(step.label, e) from e
+
+    def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
+        self.emitter.error(f"{step.label}: {error}")
+        return self.ask(ASK_AFTER_ERROR, ("c", "a", "r")) == "r"
+
+    def _run_on_overlay(self, step: TreeStep) -> Path:
+        layers = self.directory / "layers"
+        layers.mkdir(parents=True, exist_ok=True, mode=0o700)
+        upper = layers / f"{next(self._numbers):02d}"
+        with step_overlay(
+            self.layers[::-1], upper, work=self.directory / "work",
+            merged=self.directory / "tree", clamp_to_s=self.epoch_s,
+        ) as tree:  # fmt: skip
+            with self.entered(tree, network=step.network, enters=step.enters) as access:
+                step.run(self._context(tree, access))
+        return upper
+
+    def _context(self, tree: Path, access: TreeAccess) -> TreeContext:
+        scratch = self.directory / "scratch"
+        scratch.mkdir(exist_ok=True, mode=0o700)
+        return TreeContext(
+            emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
+            communicator=access.communicator, run_in_tree=access.run_in_tree,
+            environment=self.environment, ask=self.ask,
+        )  # fmt: skip
+
+    @contextmanager
+    def entered(self, tree: Path, *, network: bool, enters: bool) -> Iterator[TreeAccess]:
+        """Open a step's namespaces on a mounted tree; all that runs in them ends with the block."""
+        report: dict[str, Any] = {}
+
+        def setup() -> dict[str, Any]:
+            return self.entrance.set_up(tree, network=network, enters=enters)
+
+        try:
+            with step_namespace(setup, network=network) as namespace:
+                report = namespace.report
+                yield self.entrance.access(namespace, tree, self.environment)
+        finally:
+            self.entrance.tear_down(tree, report)
+
+    @contextmanager
+    def view(self) -> Iterator[Path]:
+        """The finished tree, mounted; what is changed in it is thrown away."""
+        with stacked(
+            self.layers[::-1], self.directory / "tree", self.directory / "layers" / "view"
+        ) as tree:
+            yield tree

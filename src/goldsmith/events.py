@@ -1,0 +1,197 @@
+"""The one stream of events that core and below emit and that `ui` renders.
+
+Events are frozen, hold only JSON values, and are redacted when they are made (`Emitter`), so a
+sink may write them anywhere. A worker sends them as JSON lines; `decode` makes them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from goldsmith.redact import Redactor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a build; `build` is the build's name, "" for the whole run."""
+
+    kind: ClassVar[str] = "event"
+    build: str = ""
+    at_s: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said(Event):
+    """A line for people; `level` is say, message, warning or error."""
+
+    kind: ClassVar[str] = "said"
+    text: str
+    level: str = "say"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStarted(Event):
+    """A step begins; `takes_long` asks a terminal for a live line."""
+
+    kind: ClassVar[str] = "step-started"
+    step: str
+    label: str
+    takes_long: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished(Event):
+    """A step ended; `outcome` is ran, cached or failed."""
+
+    kind: ClassVar[str] = "step-finished"
+    step: str
+    label: str
+    duration_s: float
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(Event):
+    """A line that a program of a step wrote; `stream` is stdout or stderr."""
+
+    kind: ClassVar[str] = "output"
+    step: str
+    stream: str
+    line: str
+    routine: bool = False
+    """A tool's chatter that matters only when the step fails, not a user's script."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """How far a long piece of work is; `total` is 0 where it is not known."""
+
+    kind: ClassVar[str] = "progress"
+    step: str
+    what: str
+    done: int
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Event):
+    """A question for the user; the parent sends the answer down the control pipe under `id`."""
+
+    kind: ClassVar[str] = "asked"
+    id: int
+    question: str
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactMade(Event):
+    """A builder or post-processor has made an artifact, given in its wire form."""
+
+    kind: ClassVar[str] = "artifact"
+    artifact: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """A build failed: the error's class name, text and remedy."""
+
+    kind: ClassVar[str] = "failed"
+    error: str
+    message: str
+    hint: str = ""
+    exit_code: int = 1
+
+
+EventSink = Callable[[Event], None]
+
+_KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (Said, StepStarted, StepFinished, Output, Progress, Asked, ArtifactMade, Failed)
+}
+
+
+def encode(event: Event) -> str:
+    """One JSON line, without its newline."""
+    return json.dumps({"kind": event.kind, **dataclasses.asdict(event)}, ensure_ascii=False)
+
+
+def decode(line: str) -> Event:
+    """Make an event again from `encode`'s line; raises ValueError for anything else."""
+    fields = json.loads(line)
+    cls = _KINDS.get(fields.pop("kind", "")) if isinstance(fields, dict) else None
+    if cls is None:
+        raise ValueError(f"not an event: {line[:200]}")
+    if "choices" in fields:
+        fields["choices"] = tuple(fields["choices"])
+    try:
+        return cls(**fields)
+    except TypeError as e:
+        raise ValueError(f"not an event: {line[:200]}") from e
+
+
+class Emitter:
+    """Makes the events of one build, redacted, and hands them to a sink."""
+
+    def __init__(self, build: str, sink: EventSink, redactor: Redactor | None = None) -> None:
+        self.build = build
+        self.step = ""
+        self._sink = sink
+        self.redactor = redactor or Redactor()
+
+    def _text(self, text: str) -> str:
+        return self.redactor.redact(text)
+
+    def say(self, text: str) -> None:
+        """Tell the user what happens (Packer's Ui.Say)."""
+        self._sink(Said(build=self.build, text=self._text(text)))
+
+    def message(self, text: str) -> None:
+        """Tell a detail (Packer's Ui.Message)."""
+        self._sink(Said(build=self.build, text=self._text(text), level="message"))
+
+    def warn(self, text: str) -> None:
+        """Tell of something that works but will surprise."""
+        self._sink(Said(build=self.build, text=self._text(text), level="warning"))
+
+    def error(self, text: str) -> None:
+        """Tell of a failure (Packer's Ui.Error)."""
+        self._sink(Said(build=self.build, text=self._text(text), level="error"))
+
+    def output(self, line: str, stream: str = "stdout", *, routine: bool = False) -> None:
+        """Pass on a line that a program of the running step wrote."""
+        self._sink(
+            Output(build=self.build, step=self.step, stream=stream,
+                   line=self._text(line), routine=routine)
+        )  # fmt: skip
+
+    def progress(self, what: str, done: int, total: int = 0) -> None:
+        """Tell how far the running step is."""
+        self._sink(Progress(build=self.build, step=self.step, what=what, done=done, total=total))
+
+    def send(self, event: Event) -> None:
+        """Pass on an event that is made elsewhere and already redacted."""
+        self._sink(event)
+
+    @contextmanager
+    def running(self, step: str, label: str, *, takes_long: bool = False) -> Iterator[None]:
+        """Bracket a step with its two events and its time."""
+        outer, self.step = self.step, step
+        label = self._text(label)
+        self._sink(StepStarted(build=self.build, step=step, label=label, takes_long=takes_long))
+        started_s, outcome = time.monotonic(), "failed"
+        try:
+            yield
+            outcome = "ran"
+        finally:
+            duration_s = time.monotonic() - started_s
+            self.step = outer
+            self._sink(
+                StepFinished(build=self.build, step=step, label=label,
+                             duration_s=duration_s, outcome=outcome)
+            )  # fmt: skip

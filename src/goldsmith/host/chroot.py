@@ -1,0 +1,109 @@
+"""Programs inside a tree: its API file systems, a clean environment, no shell of the host, ever."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from goldsmith.errors import GoldsmithError
+from goldsmith.host import mounts
+from goldsmith.host.confined import confined
+from goldsmith.host.process import SYSTEM_PATH, get_tool
+
+CLEAN_ENVIRONMENT: Final[Mapping[str, str]] = {
+    "PATH": SYSTEM_PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh",
+    "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb", "DEBIAN_FRONTEND": "noninteractive",
+}  # fmt: skip
+"""What a program in a tree sees, the same on every host."""
+
+RUN_FILES: Final = "/run/goldsmith"
+"""Where scripts and files of a step lie inside the tree: in memory, gone with the step."""
+
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS: Final = {
+    "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+}  # fmt: skip
+_QUIET: Final = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+
+
+def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
+    """The words that run a program with `tree` as its root directory."""
+    return [get_tool("chroot"), str(tree), *argv]
+
+
+def mount_api(tree: Path, *, network: bool) -> dict[str, Any]:
+    """Mount /proc, /sys, /dev and /run in a tree, and the host's resolv.conf over the tree's.
+
+    Runs as the init of a step's namespaces, which take the mounts with them. Returns what
+    `remove_placeholders` needs. A /proc or /dev that is a link is an error: nothing may be mounted
+    outside the tree.
+    """
+    for name in ("proc", "sys", "dev", "run"):
+        path = str(tree / name)
+        if not os.path.lexists(path):
+            os.mkdir(path, 0o755)
+        if not mounts.is_directory(path):
+            raise GoldsmithError(f"/{name} of the tree is not a directory")
+    mounts.mount("proc", str(tree / "proc"), "proc", flags=_QUIET)
+    mounts.mount("sysfs", str(tree / "sys"), "sysfs", flags=_QUIET | mounts.MS_RDONLY)
+    _mount_devices(tree / "dev")
+    run_flags = mounts.MS_NOSUID | mounts.MS_NODEV
+    mounts.mount("tmpfs", str(tree / "run"), "tmpfs", flags=run_flags, options="mode=755")
+    os.mkdir(tree / "run/lock")
+    os.chmod(tree / "run/lock", 0o1777)
+    os.mkdir(tree / RUN_FILES.lstrip("/"), 0o755)
+    return {"placeholder": _bind_resolver(tree) if network else None}
+
+
+def _mount_devices(dev: Path) -> None:
+    mounts.mount("tmpfs", str(dev), "tmpfs", flags=mounts.MS_NOSUID, options="mode=755")
+    for name in _DEVICES:
+        (dev / name).touch()
+        mounts.bind(f"/dev/{name}", str(dev / name))
+    for name, target in _DEVICE_LINKS.items():
+        os.symlink(target, dev / name)
+    os.mkdir(dev / "pts")
+    options = "newinstance,ptmxmode=0666,mode=620,gid=5"
+    mounts.mount("devpts", str(dev / "pts"), "devpts", options=options,
+                 flags=mounts.MS_NOSUID | mounts.MS_NOEXEC)  # fmt: skip
+    os.mkdir(dev / "shm")
+    shm_flags = mounts.MS_NOSUID | mounts.MS_NODEV
+    mounts.mount("tmpfs", str(dev / "shm"), "tmpfs", flags=shm_flags, options="mode=1777")
+
+
+def _bind_resolver(tree: Path) -> str | None:
+    """Show the host's resolv.conf; returns the empty file that had to be made for it, if any.
+
+    Where the tree's is a link (systemd-resolved's points into /run), its target *inside the tree*
+    is bound over; nothing is ever written through it.
+    """
+    host = Path("/etc/resolv.conf")
+    if not host.exists():
+        return None
+    target = confined(tree, "/etc/resolv.conf")
+    placeholder = None
+    if not target.exists():
+        if not target.parent.is_dir():
+            if not target.is_relative_to(tree / "run"):
+                return None
+            target.parent.mkdir(parents=True)
+        target.touch(mode=0o644)
+        if not target.is_relative_to(tree / "run"):
+            placeholder = str(target)
+    mounts.bind(str(host.resolve()), str(target), read_only=True)
+    return placeholder
+
+
+def remove_placeholders(report: Mapping[str, Any]) -> None:
+    """Take away the file that only served as a place to bind to, if it is still that."""
+    placeholder = report.get("placeholder")
+    if placeholder is None:
+        return
+    try:
+        if os.lstat(placeholder).st_size == 0:
+            os.unlink(placeholder)
+    except FileNotFoundError:
+        return

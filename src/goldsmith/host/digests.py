@@ -1,0 +1,71 @@
+"""Digests of files and streams: the one list of algorithms, and reading that never fills memory.
+
+For disk images see `sparse.hash_sparse`, which does not read holes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from goldsmith.errors import GoldsmithError
+
+ALGORITHMS: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+"""What a checksum may be made with; md5 and sha1 are there for those who must compare old ones."""
+
+CHUNK_BYTES: Final = 1 << 20
+
+
+class Digest(Protocol):
+    """What `hashlib.new` returns."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take in more bytes."""
+
+    def hexdigest(self) -> str:
+        """The digest of all bytes so far, as lower-case hexadecimal digits."""
+
+
+def new_digest(algorithm: str) -> Digest:
+    """An empty digest; raises GoldsmithError for an algorithm that is not in `ALGORITHMS`."""
+    if algorithm not in ALGORITHMS:
+        near = difflib.get_close_matches(algorithm, ALGORITHMS, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"choose one of {', '.join(ALGORITHMS)}"
+        raise GoldsmithError(f"{algorithm!r} is not a checksum algorithm", hint=hint)
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+def stream_digests(stream: BinaryIO, algorithms: Sequence[str]) -> Mapping[str, str]:
+    """Read a stream to its end, once; returns algorithm -> hexadecimal digest."""
+    digests = {algorithm: new_digest(algorithm) for algorithm in algorithms}
+    buffer = bytearray(CHUNK_BYTES)
+    view = memoryview(buffer)
+    readinto = getattr(stream, "readinto", None)
+    while True:
+        if readinto is not None:
+            count = readinto(buffer) or 0
+            piece = view[:count]
+        else:
+            piece = memoryview(stream.read(CHUNK_BYTES))
+            count = len(piece)
+        if not count:
+            return {name: digest.hexdigest() for name, digest in digests.items()}
+        for digest in digests.values():
+            digest.update(piece)
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The hexadecimal digest of a file's bytes; OSError goes through."""
+    with open(path, "rb", buffering=0) as stream:
+        return stream_digests(stream, (algorithm,))[algorithm]
+
+
+def bytes_digest(pieces: Iterable[bytes], algorithm: str = "sha256") -> str:
+    """The hexadecimal digest of bytes at hand."""
+    digest = new_digest(algorithm)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()

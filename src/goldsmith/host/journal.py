@@ -1,0 +1,212 @@
+"""Run directories and their journals: what outlives the kernel's own cleanup is written down first.
+
+A run directory holds everything that a command makes on the host besides its outputs; its lock is
+held by the command and its workers. A directory whose lock can be taken belongs to a dead run:
+`finish_run` undoes its journal, last entry first, and removes it. Effects outside (half-written
+outputs, cloud volumes) are journalled *before* they happen, so an entry may name what never was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from goldsmith.errors import GoldsmithError
+from goldsmith.host import process
+from goldsmith.host.locks import try_lock
+
+_JOURNAL: Final = "journal.jsonl"
+_LOCK: Final = "lock"
+
+Undo = Callable[[Mapping[str, Any]], None]
+"""Takes back one journalled effect; must do nothing when it never happened or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One journalled effect that is not known to be undone."""
+
+    id: str
+    kind: str
+    fields: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.fields.get('path', '') or dict(self.fields)}".rstrip()
+
+
+class RunDirectory:
+    """The directory of a living run."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self.lock_fd = lock_fd
+
+    @property
+    def id(self) -> str:
+        """The name by which messages call this run."""
+        return self.path.name
+
+    def record(self, kind: str, **fields: Any) -> str:
+        """Write down an effect before it is made; returns the id for `forget`."""
+        entry_id = secrets.token_hex(6)
+        self._append({"id": entry_id, "kind": kind, **fields})
+        return entry_id
+
+    def forget(self, entry_id: str) -> None:
+        """The effect was undone, or is now what the user asked for."""
+        self._append({"done": entry_id})
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        fd = os.open(self.path / _JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+                     0o600)  # fmt: skip
+        try:
+            os.write(fd, (json.dumps(line) + "\n").encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def scratch_file(self, path: Path) -> Iterator[Path]:
+        """A file outside this directory that goes away at the end unless it was renamed."""
+        entry_id = self.record("file", path=str(path.absolute()))
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+            self.forget(entry_id)
+
+
+def state_directory() -> Path:
+    """Where runs and caches lie: $GOLDSMITH_CACHE_DIR, else root's or the user's cache."""
+    if given := os.environ.get("GOLDSMITH_CACHE_DIR"):
+        return Path(given).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/cache/goldsmith")
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "goldsmith"
+
+
+@contextmanager
+def _registry(state: Path) -> Iterator[Path]:
+    """Hold the lock under which runs are made and found dead: none is seen half made."""
+    runs = state / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(runs / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise GoldsmithError(
+            f"cannot use {runs}: {e.strerror}",
+            hint="set GOLDSMITH_CACHE_DIR to a directory that you can write to",
+        ) from e
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield runs
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def open_run(state: Path, command: str) -> Iterator[RunDirectory]:
+    """Make a run directory and hold its lock; it is removed at the end with all its content."""
+    with _registry(state) as runs:
+        name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+        path = runs / name
+        path.mkdir(mode=0o700)
+        lock_fd = try_lock(path / _LOCK)
+        if lock_fd is None:
+            raise GoldsmithError(f"{path} is locked although it is new")
+        (path / "command").write_text(command + "\n")
+    try:
+        yield RunDirectory(path, lock_fd)
+    finally:
+        remove_tree(path)
+        os.close(lock_fd)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all its content, never past a mount point."""
+    process.run(["rm", "-rf", "--one-file-system", "--", path])
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRun:
+    """What a run left that ended without its own cleanup."""
+
+    path: Path
+    command: str
+    entries: tuple[Entry, ...]
+
+
+def _read_journal(path: Path) -> tuple[Entry, ...]:
+    """The entries still to undo, last first; a torn last line (power loss) is passed over."""
+    pending: dict[str, Entry] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line in (path / _JOURNAL).read_text(errors="replace").splitlines():
+            try:
+                fields = json.loads(line)
+            except ValueError:
+                continue
+            if "done" in fields:
+                pending.pop(fields["done"], None)
+            elif "id" in fields and "kind" in fields:
+                entry_id, kind = fields.pop("id"), fields.pop("kind")
+                pending[entry_id] = Entry(entry_id, kind, fields)
+    return tuple(reversed(pending.values()))
+
+
+def find_dead_runs(state: Path) -> list[DeadRun]:
+    """The runs whose command and workers are gone; changes nothing."""
+    if not (state / "runs").is_dir():
+        return []
+    dead = []
+    with _registry(state) as runs:
+        for path in sorted(runs.iterdir()):
+            if path.name.startswith(".") or not path.is_dir():
+                continue
+            lock_fd = try_lock(path / _LOCK)
+            if lock_fd is None:
+                continue
+            os.close(lock_fd)
+            command = path / "command"
+            name = command.read_text().strip() if command.exists() else "unknown"
+            dead.append(DeadRun(path, name, _read_journal(path)))
+    return dead
+
+
+def finish_run(dead: DeadRun, undo: Mapping[str, Undo]) -> list[str]:
+    """Undo what a dead run left and remove its directory; returns what could not be undone.
+
+    The directory stays while something is left, so that the next `clean` tries again.
+    """
+    with contextlib.ExitStack() as stack:
+        lock_fd = try_lock(dead.path / _LOCK)
+        if lock_fd is None:
+            return [f"{dead.path} is in use again"]
+        stack.callback(os.close, lock_fd)
+        failures = []
+        for entry in dead.entries:
+            action = undo.get(entry.kind)
+            if action is None:
+                failures.append(f"{entry}: this version does not know how to undo it")
+                continue
+            try:
+                action(entry.fields)
+            except (OSError, GoldsmithError) as e:
+                failures.append(f"{entry}: {e}")
+        if not failures:
+            remove_tree(dead.path)
+        return failures
+
+
+def undo_file(fields: Mapping[str, Any]) -> None:
+    """Remove a half-written output; its name holds the run's id, so it is no one else's."""
+    Path(fields["path"]).unlink(missing_ok=True)

@@ -1,0 +1,354 @@
+"""The one door to other programs: argv lists only, streamed and bounded output, groups that end.
+
+Every program gets a session of its own, so that it ends together with all its children: first by
+SIGINT, then SIGTERM, then SIGKILL. A program has ended when its direct child has exited, not when
+its pipes are closed: a daemon that it left behind may hold them open for ever.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from goldsmith.errors import CommandFailed, CommandTimedOut, GoldsmithError, MissingToolError
+
+INTERRUPT_GRACE_S: Final = 1.0
+TERMINATE_GRACE_S: Final = 2.0
+TAIL_LINES: Final = 40
+LINE_LIMIT_BYTES: Final = 64 << 10
+CAPTURE_LIMIT_BYTES: Final = 64 << 20
+SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_INHERITED = (
+    "HOME", "TMPDIR", "TERM", "SOURCE_DATE_EPOCH",
+    "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy",
+    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY",
+    "SSL_CERT_FILE", "SSL_CERT_DIR",
+)  # fmt: skip
+
+TOOL_PACKAGES: Final[Mapping[str, str]] = {
+    "apt-config": "apt", "apt-get": "apt", "blkid": "util-linux", "chroot": "coreutils",
+    "cp": "coreutils", "debootstrap": "debootstrap", "debugfs": "e2fsprogs",
+    "dpkg-deb": "dpkg", "dumpe2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "gpgv": "gpgv",
+    "losetup": "util-linux", "mcopy": "mtools", "mdir": "mtools", "mkfs.btrfs": "btrfs-progs",
+    "mkfs.erofs": "erofs-utils", "mkfs.ext4": "e2fsprogs", "mkfs.vfat": "dosfstools",
+    "mkfs.xfs": "xfsprogs", "mksquashfs": "squashfs-tools", "mkswap": "util-linux",
+    "mmd": "mtools", "mmdebstrap": "mmdebstrap", "mount": "mount", "nsenter": "util-linux",
+    "partx": "util-linux", "qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86",
+    "resize2fs": "e2fsprogs", "sfdisk": "fdisk", "tar": "tar", "tune2fs": "e2fsprogs",
+    "umount": "mount", "unshare": "util-linux", "zstd": "zstd",
+}  # fmt: skip
+"""The Debian package of every program that goldsmith runs."""
+
+LineSink = Callable[[str, str], None]
+"""Called with the stream ("stdout" or "stderr") and a line without its newline."""
+
+
+class GroupObserver(Protocol):
+    """Told of process groups that this process has started (the watcher is one)."""
+
+    def started(self, pgid: int) -> None:
+        """A group with this id lives now."""
+
+    def ended(self, pgid: int) -> None:
+        """The group was ended."""
+
+
+_observers: list[GroupObserver] = []
+
+
+def observe_groups(observer: GroupObserver) -> Callable[[], None]:
+    """Tell `observer` of every group from now on; returns the function that stops it."""
+    _observers.append(observer)
+    return lambda: _observers.remove(observer)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that has ended: its status (negative: killed by that signal) and its output."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    tail: tuple[str, ...]
+    duration_s: float
+
+    @property
+    def text(self) -> str:
+        """The captured standard output as text."""
+        return self.stdout.decode(errors="replace")
+
+
+def tool_environment(**extra: str) -> dict[str, str]:
+    """The environment of a host tool: built up, not inherited; proxies and TMPDIR go along."""
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {"LC_ALL": "C.UTF-8", **kept, "PATH": search_path(), **extra}
+
+
+def search_path() -> str:
+    """PATH, with the system directories at its end: root's may lack sbin under `su`."""
+    given = [part for part in os.environ.get("PATH", "").split(":") if part]
+    return ":".join([*given, *(p for p in SYSTEM_PATH.split(":") if p not in given)])
+
+
+def find_tool(tool: str) -> str | None:
+    """Where a program lies, or None."""
+    return shutil.which(tool, path=search_path())
+
+
+def get_tool(tool: str) -> str:
+    """Where a program lies; raises MissingToolError, which names its Debian package."""
+    path = find_tool(tool)
+    if path is None:
+        raise MissingToolError(tool, TOOL_PACKAGES.get(os.path.basename(tool)))
+    return path
+
+
+class _Lines:
+    """Cuts a stream of bytes into lines, whatever the boundaries of the reads."""
+
+    def __init__(self, stream: str, tail: deque[str], on_line: LineSink | None) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._stream, self._tail, self._on_line = stream, tail, on_line
+        self._rest = ""
+
+    def feed(self, data: bytes, *, final: bool = False) -> None:
+        self._rest += self._decoder.decode(data, final=final)
+        *lines, self._rest = self._rest.split("\n")
+        if len(self._rest) > LINE_LIMIT_BYTES or (final and self._rest):
+            lines.append(self._rest)
+            self._rest = ""
+        for line in lines:
+            # A terminal would show what follows the last carriage return only.
+            shown = line.rstrip().rsplit("\r", 1)[-1]
+            self._tail.append(shown)
+            if self._on_line is not None:
+                self._on_line(self._stream, shown)
+
+
+class Running:
+    """A program that was started by `start`: its pid, its pipes, its end."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], argv: tuple[str, ...]) -> None:
+        self.popen = popen
+        self.argv = argv
+        self.pid = popen.pid
+        self.pidfd = os.pidfd_open(popen.pid)
+        self.started_s = time.monotonic()
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, None while it runs."""
+        return self.popen.poll()
+
+    def wait(self, timeout_s: float | None = None) -> int | None:
+        """Wait for the direct child; returns its status, or None when the time is up."""
+        try:
+            return self.popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def signal_group(self, signum: int) -> None:
+        """Send a signal to the program and all its children that stayed in its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signum)
+
+    def end(self, *, hurry: bool = False) -> int:
+        """End the whole group: interrupt, terminate, kill; returns the direct child's status."""
+        if not hurry and self.popen.poll() is None:
+            ladder = ((signal.SIGINT, INTERRUPT_GRACE_S), (signal.SIGTERM, TERMINATE_GRACE_S))
+            for signum, grace_s in ladder:
+                self.signal_group(signum)
+                if self.wait(grace_s) is not None:
+                    break
+        self.signal_group(signal.SIGKILL)
+        return self.popen.wait()
+
+    def close(self) -> None:
+        """Close our ends of its pipes."""
+        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        os.close(self.pidfd)
+
+
+@contextmanager
+def start(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> Iterator[Running]:
+    """Start a program in a session of its own; leaving the block ends it and its children.
+
+    Raises MissingToolError when there is no such program, GoldsmithError when it cannot start.
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    environment = tool_environment() if env is None else dict(env)
+    try:
+        popen = subprocess.Popen(
+            words,
+            executable=get_tool(words[0]) if "/" not in words[0] else None,
+            stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd,
+            pass_fds=tuple(pass_fds), start_new_session=True, bufsize=0,
+        )  # fmt: skip
+    except FileNotFoundError as e:
+        if cwd is not None and not os.path.isdir(cwd):
+            raise GoldsmithError(f"{words[0]} cannot start: there is no directory {cwd}") from e
+        raise MissingToolError(words[0], TOOL_PACKAGES.get(os.path.basename(words[0]))) from e
+    except OSError as e:
+        hint = "the arguments are longer than the kernel allows" if e.errno == errno.E2BIG else None
+        raise GoldsmithError(f"{words[0]} cannot start: {e.strerror}", hint=hint) from e
+    running = Running(popen, words)
+    for observer in _observers:
+        observer.started(running.pid)
+    try:
+        yield running
+    finally:
+        # Also after its own end: children that stayed in the group go with it.
+        running.end()
+        for observer in _observers:
+            observer.ended(running.pid)
+        running.close()
+
+
+def run(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    input: bytes | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | os.PathLike[str] | None = None,
+    check: bool = True,
+    capture: bool = False,
+    timeout_s: float | None = None,
+    on_line: LineSink | None = None,
+    stdout_to: int | None = None,
+    stdin_from: int | None = None,
+    pass_fds: Sequence[int] = (),
+    hint: str | None = None,
+) -> Completed:
+    """Run a program to its end and return what became of it.
+
+    `capture` keeps standard output (at most 64 MiB); lines of both streams (of stderr alone while
+    capturing, or with `stdout_to`, a file descriptor that the output goes to) reach `on_line` as
+    they come and the last 40 are kept as `tail`. Raises CommandFailed for a status other than 0
+    unless `check` is off, CommandTimedOut after `timeout_s`, MissingToolError.
+    """
+    stdin = subprocess.PIPE if input is not None else stdin_from
+    with start(
+        argv, env=env, cwd=cwd, pass_fds=pass_fds,
+        stdin=subprocess.DEVNULL if stdin is None else stdin,
+        stdout=subprocess.PIPE if stdout_to is None else stdout_to,
+    ) as running:  # fmt: skip
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        captured = bytearray()
+        _pump(running, input, tail, captured if capture else None, on_line, timeout_s)
+        status = running.popen.wait()
+        duration_s = time.monotonic() - running.started_s
+    done = Completed(running.argv, status, bytes(captured), tuple(tail), duration_s)
+    if check and status != 0:
+        raise CommandFailed(done.argv, status, tail=done.tail, duration_s=duration_s, hint=hint)
+    return done
+
+
+def _pump(
+    running: Running,
+    input: bytes | None,
+    tail: deque[str],
+    captured: bytearray | None,
+    on_line: LineSink | None,
+    timeout_s: float | None,
+) -> None:
+    """Move bytes until the direct child has exited, then take what its pipes still hold."""
+    popen = running.popen
+    deadline_s = None if timeout_s is None else running.started_s + timeout_s
+    readers: dict[int, Callable[[bytes], None]] = {}
+    lines: list[_Lines] = []
+    for name, pipe in (("stdout", popen.stdout), ("stderr", popen.stderr)):
+        if pipe is None:
+            continue
+        os.set_blocking(pipe.fileno(), False)
+        if name == "stdout" and captured is not None:
+            readers[pipe.fileno()] = _bounded(captured, running.argv)
+        else:
+            cutter = _Lines(name, tail, on_line)
+            lines.append(cutter)
+            readers[pipe.fileno()] = cutter.feed
+    with selectors.DefaultSelector() as selector:
+        selector.register(running.pidfd, selectors.EVENT_READ)
+        for fd in readers:
+            selector.register(fd, selectors.EVENT_READ)
+        pending = memoryview(input or b"")
+        if popen.stdin is not None:
+            os.set_blocking(popen.stdin.fileno(), False)
+            selector.register(popen.stdin.fileno(), selectors.EVENT_WRITE)
+        exited = False
+        while not exited:
+            wait_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            for key, _ in selector.select(wait_s):
+                if key.fd == running.pidfd:
+                    exited = True
+                elif key.fd in readers:
+                    if not _take(key.fd, readers[key.fd]):
+                        selector.unregister(key.fd)
+                elif popen.stdin is not None:
+                    pending = _give(popen.stdin.fileno(), pending)
+                    if not pending:
+                        selector.unregister(key.fd)
+                        popen.stdin.close()
+                        popen.stdin = None
+            if deadline_s is not None and not exited and time.monotonic() >= deadline_s:
+                raise CommandTimedOut(running.argv, timeout_s or 0.0)
+        open_fds = set(selector.get_map() or ())
+    for fd, reader in readers.items():
+        while fd in open_fds and _take(fd, reader, until_empty=True):
+            pass
+    for cutter in lines:
+        cutter.feed(b"", final=True)
+
+
+def _bounded(captured: bytearray, argv: tuple[str, ...]) -> Callable[[bytes], None]:
+    def take(data: bytes) -> None:
+        captured.extend(data)
+        if len(captured) > CAPTURE_LIMIT_BYTES:
+            raise GoldsmithError(f"{argv[0]} printed more than {CAPTURE_LIMIT_BYTES >> 20} MiB")
+
+    return take
+
+
+def _take(fd: int, reader: Callable[[bytes], None], *, until_empty: bool = False) -> bool:
+    """Read once; returns False at the end of the stream (or, `until_empty`, when it is dry)."""
+    try:
+        data = os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return not until_empty
+    if data:
+        reader(data)
+    return bool(data)
+
+
+def _give(fd: int, pending: memoryview) -> memoryview:
+    """Write what the pipe takes; a reader that has gone needs no more."""
+    try:
+        return pending[os.write(fd, pending[: 1 << 16]) :]
+    except BlockingIOError:
+        return pending
+    except BrokenPipeError:
+        return memoryview(b"")

@@ -1,0 +1,47 @@
+"""SIGINT, SIGTERM and SIGHUP become an exception, once; later ones only shorten what follows."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from goldsmith.errors import Interrupted
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupts:
+    """What has arrived so far: the first signal's name and how many there were."""
+
+    def __init__(self) -> None:
+        self.first: str | None = None
+        self.count = 0
+
+    @property
+    def hurried(self) -> bool:
+        """Whether the user has asked more than once."""
+        return self.count > 1
+
+
+@contextmanager
+def interruptible() -> Iterator[Interrupts]:
+    """Raise Interrupted in the main thread at the first signal.
+
+    Only the first one raises: a second Ctrl-C must not break the cleanup that the first started.
+    """
+    seen = Interrupts()
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        seen.count += 1
+        if seen.count == 1:
+            seen.first = signal.Signals(signum).name
+            raise Interrupted(seen.first)
+
+    before = {signum: signal.signal(signum, handler) for signum in _SIGNALS}
+    try:
+        yield seen
+    finally:
+        for signum, old in before.items():
+            signal.signal(signum, old)

@@ -1,0 +1,189 @@
+"""The build worker: the same program, executed again in namespaces of its own.
+
+Three processes: the *outer* one (holds the pipes' other ends, makes the namespaces, forwards
+SIGTERM, which would otherwise end the build without its teardown), *init* (PID 1: reaps, forwards)
+and the *build*. When the parent is killed the outer one gets SIGKILL from the kernel, init dies
+with it, and with init every process and every mount. Two pipes connect parent and build: control
+(down: the start document, then answers and cancel) and events (up), both of JSON lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Any, Final
+
+from goldsmith.errors import WorkerError
+from goldsmith.events import Event, decode, encode
+from goldsmith.host import kernel, mounts, process
+from goldsmith.host.init import run_init
+
+MESSAGE_LIMIT_BYTES: Final = 256 << 20
+
+
+class Worker:
+    """The parent's view of a worker: its events, and what can be said to it."""
+
+    def __init__(self, running: process.Running, control: int, events: int) -> None:
+        self.running = running
+        self._control = control
+        self._events = events
+        self._lock = threading.Lock()
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message down; one to a worker that has ended goes nowhere."""
+        data = memoryview((json.dumps(message) + "\n").encode())
+        with self._lock, contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(self._control, data) :]
+
+    def answer(self, question_id: int, text: str | None) -> None:
+        """Answer a question; None says that nobody can be asked."""
+        self.send({"answer": question_id, "text": text})
+
+    def cancel(self, signal_name: str) -> None:
+        """Ask the build to stop and clean up; a second call makes it hurry."""
+        self.send({"cancel": signal_name})
+
+    def events(self) -> Iterator[Event]:
+        """What the build tells, until it has ended.
+
+        A line that is no event raises WorkerError: nothing but the build can write there.
+        """
+        with os.fdopen(os.dup(self._events), "r", errors="replace") as lines:
+            for line in lines:
+                try:
+                    yield decode(line)
+                except ValueError as e:
+                    raise WorkerError("ProtocolError", str(e)) from e
+
+
+@contextmanager
+def spawn_worker(
+    argv: Sequence[str], start_document: Mapping[str, Any], *, lock_fd: int
+) -> Iterator[Worker]:
+    """Start a worker and hand it its start document; leaving the block ends it.
+
+    Must be called from the main thread: the parent-death signal fires when the *thread* that
+    created the process ends. `argv` gets the descriptors and our pid as its last three words. The
+    worker keeps `lock_fd` open, so that the run directory counts as alive until it has ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a worker must be started from the main thread")
+    control_reader, control_writer = os.pipe()
+    events_reader, events_writer = os.pipe()
+    words = [*argv, str(control_reader), str(events_writer), str(os.getpid())]
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, control_writer)
+        stack.callback(os.close, events_reader)
+        try:
+            running = stack.enter_context(
+                process.start(
+                    words, env=dict(os.environ), stdout=2, stderr=2,
+                    pass_fds=(control_reader, events_writer, lock_fd),
+                )
+            )  # fmt: skip
+        finally:
+            os.close(control_reader)
+            os.close(events_writer)
+        worker = Worker(running, control_writer, events_reader)
+        worker.send(start_document)
+        yield worker
+
+
+class Link:
+    """The build's view of its parent: emits events up, asks questions, hears of cancel."""
+
+    def __init__(self, control: int, events: int) -> None:
+        self._control = os.fdopen(control, "rb")
+        self._events = events
+        self._lock = threading.Lock()
+        self._questions = 0
+        self._answers: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
+
+    def read_start_document(self) -> dict[str, Any]:
+        """Read the first message and begin to listen for the others; raises WorkerError."""
+        line = self._control.readline(MESSAGE_LIMIT_BYTES)
+        if not line.endswith(b"\n"):
+            raise WorkerError("ProtocolError", "the start document did not arrive whole")
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
+        document: dict[str, Any] = json.loads(line)
+        return document
+
+    def emit(self, event: Event) -> None:
+        """Send an event up; whole lines only, from any thread."""
+        data = memoryview((encode(event) + "\n").encode())
+        with self._lock:
+            while data:
+                data = data[os.write(self._events, data) :]
+
+    def ask(self, make_event: Callable[[int], Event]) -> str | None:
+        """Ask the user and wait; None when nobody can be asked."""
+        self._questions += 1
+        number = self._questions
+        self.emit(make_event(number))
+        while True:
+            question_id, text = self._answers.get()
+            if question_id == number:
+                return text
+
+    def _listen(self) -> None:
+        for line in self._control:
+            message = json.loads(line)
+            if "cancel" in message:
+                # The main thread's handler raises; it may be anywhere, a selector included.
+                os.kill(os.getpid(), signal.SIGINT)
+            elif "answer" in message:
+                self._answers.put((message["answer"], message["text"]))
+
+
+def become_worker(
+    control: int, events: int, parent_pid: int, body: Callable[[Link], int]
+) -> int:
+    """Turn this freshly executed process into a worker that runs `body`; returns its status.
+
+    Must be called before threads are started and before large modules are imported: outer process
+    and init keep what is in memory now. Raises HostError where namespaces are not allowed.
+    """
+    kernel.die_with_parent(parent_pid)
+    kernel.name_process("goldsmith-outer")
+    os.umask(0o022)
+    kernel.require_namespaces()
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+    mounts.make_private()
+    # Blocked before the fork: a signal between fork and forwarding must wait, not kill.
+    forwarded = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, forwarded | {signal.SIGCHLD})
+    init = os.fork()
+    if init == 0:
+        _be_worker_init(control, events, body)
+    os.close(control)
+    os.close(events)
+    while True:
+        signum = signal.sigwait(forwarded | {signal.SIGCHLD})
+        if signum != signal.SIGCHLD:
+            os.kill(init, signal.SIGTERM)
+            continue
+        pid, status = os.waitpid(init, os.WNOHANG)
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
+
+
+def _be_worker_init(control: int, events: int, body: Callable[[Link], int]) -> None:
+    try:
+        kernel.die_with_parent(0)
+        mounts.mount("proc", "/proc", "proc", flags=mounts.MS_NOSUID | mounts.MS_NODEV)
+
+        def main() -> int:
+            return body(Link(control, events))
+
+        run_init(main, name="goldsmith-init")
+    finally:
+        os._exit(1)

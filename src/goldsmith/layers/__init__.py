@@ -1,0 +1,5 @@
+"""Layers: what one step changed in a tree, kept as the upper directory of an overlay.
+
+Every tree step runs on an overlay over the layers so far. The rules that make an overlay behave
+as a plain directory does are in `overlay`; what identifies a step is in `keys`.
+"""

@@ -1,0 +1,147 @@
+"""One layer on top of others: mounted so that a step sees, and leaves, an ordinary directory.
+
+The rules come from experiments on kernel 6.18. Copy-up breaks hard links and renames of lower
+directories unless the overlay has `index=on,redirect_dir=on` and every name of a multi-link file
+that was touched is copied up before the overlay is unmounted. A fresh upper directory would also
+change the mode and owner of the tree's root.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from goldsmith.host import mounts
+from goldsmith.host.journal import remove_tree
+
+
+@contextmanager
+def step_overlay(
+    lowers: Sequence[Path], upper: Path, *, work: Path, merged: Path, clamp_to_s: int | None
+) -> Iterator[Path]:
+    """Mount `upper` over `lowers` (topmost first) at `merged` for the length of a block.
+
+    `upper` is made; every process that uses the tree must be dead when the block is left. On a
+    clean end hard links are completed and times after `clamp_to_s` (seconds since 1970) set to it;
+    the work directory is removed in any case. Without lowers `upper` itself is the tree.
+    """
+    upper.mkdir(mode=0o755)
+    merged.mkdir(exist_ok=True)
+    if not lowers:
+        with mounts.bound(upper, merged):
+            yield merged
+    else:
+        copy_root_attributes(lowers[0], upper)
+        work.mkdir(mode=0o700)
+        try:
+            with mounts.overlaid(lowers, merged, upper, work):
+                yield merged
+                complete_hard_links(merged, upper)
+        finally:
+            remove_tree(work)
+    if clamp_to_s is not None:
+        clamp_times(upper, clamp_to_s)
+
+
+@contextmanager
+def stacked(lowers: Sequence[Path], merged: Path, scratch: Path) -> Iterator[Path]:
+    """Show the layers (topmost first) as one tree whose changes are thrown away.
+
+    `scratch` is made and removed; it must lie on the file system of the layers.
+    """
+    scratch.mkdir(mode=0o700)
+    try:
+        with step_overlay(
+            lowers, scratch / "upper", work=scratch / "work", merged=merged, clamp_to_s=None
+        ) as tree:
+            yield tree
+    finally:
+        remove_tree(scratch)
+
+
+def copy_root_attributes(source: Path, target: Path) -> None:
+    """Give a fresh upper directory the mode, owner, xattrs and times of the root below it."""
+    status = os.stat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in sorted(os.listxattr(source)):
+        # The overlay's own marks describe the layer below, not this one.
+        if not name.startswith("trusted.overlay."):
+            os.setxattr(target, name, os.getxattr(source, name))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def complete_hard_links(merged: Path, upper: Path) -> None:
+    """Copy up every name of each multi-link file of which a name was touched or lost.
+
+    Setting a file's times to what they are makes the kernel link that name into the upper
+    directory, where the index already knows the file. A chown to nobody (-1, -1) would do so too,
+    but drops setuid bits and file capabilities (kernel 6.18). Which files lost a name is not to be
+    seen in the upper directory, so a removed or moved name lets every multi-link file be visited.
+    """
+    linked, names_changed = _changes_of_links(upper)
+    if not linked and not names_changed:
+        return
+    touched = {os.lstat(merged / relative).st_ino for relative in linked}
+    for path, status in _multi_link_files(merged):
+        if names_changed or status.st_ino in touched:
+            times = (status.st_atime_ns, status.st_mtime_ns)
+            os.utime(path, ns=times, follow_symlinks=False)
+
+
+def _changes_of_links(upper: Path) -> tuple[list[str], bool]:
+    """The multi-link files that a step touched, and whether it removed or moved any name."""
+    linked: list[str] = []
+    names_changed = False
+    for entry, status in _walk(upper):
+        if _is_whiteout(status):
+            names_changed = True
+        elif stat.S_ISDIR(status.st_mode):
+            names_changed = names_changed or _replaces_directory(entry.path)
+        elif status.st_nlink > 1:
+            linked.append(os.path.relpath(entry.path, upper))
+    return linked, names_changed
+
+
+def _walk(top: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
+    """Everything below a directory, nothing followed, in no order."""
+    stack = [os.fspath(top)]
+    while stack:
+        with os.scandir(stack.pop()) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    stack.append(entry.path)
+                yield entry, status
+
+
+def _multi_link_files(top: Path) -> Iterator[tuple[str, os.stat_result]]:
+    for entry, status in _walk(top):
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+            yield entry.path, status
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _replaces_directory(path: str) -> bool:
+    """Whether a directory of the upper hides, or was moved from, one below it."""
+    marks = {"trusted.overlay.opaque", "trusted.overlay.redirect"}
+    return not marks.isdisjoint(os.listxattr(path, follow_symlinks=False))
+
+
+def clamp_times(top: Path, latest_s: int) -> None:
+    """Set every modification time after `latest_s` to it, so that equal builds are equal bytes.
+
+    Works on the layer itself: through an overlay it would copy every such file up.
+    """
+    latest_ns = latest_s * 1_000_000_000
+    for entry, status in _walk(top):
+        if status.st_mtime_ns > latest_ns and not _is_whiteout(status):
+            os.utime(entry.path, ns=(latest_ns, latest_ns), follow_symlinks=False)
+    if os.stat(top).st_mtime_ns > latest_ns:
+        os.utime(top, ns=(latest_ns, latest_ns))

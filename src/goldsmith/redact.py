@@ -1,0 +1,57 @@
+"""Redaction: secrets leave no event, in whatever common form a program may print them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import urllib.parse
+from collections.abc import Iterable
+
+MASK = "<sensitive>"
+
+
+def _forms(secret: str) -> set[str]:
+    """The ways in which tools print a secret: as it is, each of its lines, and usual encodings."""
+    lines = {line for line in secret.splitlines() if line.strip()}
+    forms = {secret, *lines}
+    for text in (secret, *lines):
+        forms.add(json.dumps(text)[1:-1])
+        forms.add(json.dumps(text, ensure_ascii=False)[1:-1])
+        forms.add(urllib.parse.quote(text))
+        forms.add(urllib.parse.quote_plus(text))
+        forms.add(shlex.quote(text))
+        forms.add(text.replace("'", "'\"'\"'"))
+        forms.add(text.replace("'", "'\\''"))
+        if len(text) >= 4:
+            forms.add(base64.b64encode(text.encode()).decode().rstrip("="))
+    return {form for form in forms if form.strip()}
+
+
+class Redactor:
+    """Masks every known secret in a text; more of them may be added while it is used."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Mask these texts too, from now on; empty ones are left out."""
+        fresh = {secret for secret in secrets if secret.strip()} - self._secrets
+        if not fresh:
+            return
+        self._secrets |= fresh
+        forms = {form for secret in self._secrets for form in _forms(secret)}
+        longest_first = sorted(forms, key=lambda form: (-len(form), form))
+        self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The texts that are masked, in their plain form."""
+        return frozenset(self._secrets)
+
+    def redact(self, text: str) -> str:
+        """The text with every known secret masked."""
+        return self._pattern.sub(MASK, text) if self._pattern else text
