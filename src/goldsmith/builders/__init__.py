@@ -1,1 +1,15 @@
-"""TODO."""
+"""What turns a source into an artifact: one file or folder per name that a template can say."""
+
+from goldsmith.core.registry import Registry
+
+_PLACES = {"image": "goldsmith.builders.image.builder:ImageBuilder"}
+_LATER = {
+    name: 'the "image" source builds images from packages for now'
+    for name in ("chroot", "amazon-chroot", "amazon-ebsdirect", "null", "file", "qemu")
+}
+
+
+def register(registry: Registry) -> None:
+    """Add the builders of this room."""
+    registry.register("builder", _PLACES)
+    registry.plan("builder", _LATER)

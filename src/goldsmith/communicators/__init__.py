@@ -1,1 +1,1 @@
-"""TODO."""
+"""The channels by which provisioners reach a machine or a tree."""

@@ -33,6 +33,8 @@ class BuildContext:
     emitter: Emitter
     run: RunDirectory
     """The run directory; the parent command made it and removes it."""
+    work: Path
+    """This build's own directory in it, which does not exist yet."""
     provisioners: Callable[[Mapping[str, str]], Sequence[ProvisionerCall]]
     """Resolves the provisioners with what the builder announces for `build.*`."""
     directory: Path

@@ -26,15 +26,19 @@ class Communicator(Protocol):
         """Run a shell line *there* and return its exit status; 128 + N when signal N killed it."""
         ...
 
-    def upload(self, content: bytes | Path, destination: str, *, mode: int = 0o644) -> None:
-        """Write a file there; a destination that ends in a slash, or is a directory, gets its name.
+    def is_directory(self, path: str) -> bool:
+        """Whether a directory is there."""
+        ...
 
-        The directories above it must exist.
+    def upload(self, content: bytes | Path, destination: str, *, mode: int | None = None) -> None:
+        """Write a file there; without `mode` it gets the source's, or 0644.
+
+        The directory above it must exist.
         """
         ...
 
-    def upload_directory(self, source: Path, destination: str, *, content_only: bool) -> None:
-        """Copy a directory there; `content_only` leaves out its own name (rsync's trailing slash)."""
+    def upload_directory(self, source: Path, destination: str) -> None:
+        """Copy the content of a directory into a directory there, which is made if need be."""
         ...
 
     def download(self, source: str, destination: Path) -> None:

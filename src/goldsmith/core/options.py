@@ -261,7 +261,9 @@ def locate(findings: Iterable[Finding], body: RawBody, subject: str) -> list[Dia
     """Findings about meaning, as diagnostics at the options that they are about."""
     return [
         Diagnostic(
-            finding.message, finding.hint, range_at(body, finding.path) or body.range,
+            finding.message,
+            finding.hint,
+            range_at(body, finding.path) or body.range,
             subject=subject,
         )  # fmt: skip
         for finding in findings

@@ -316,8 +316,12 @@ def _check_label(filesystem: FileSystem, name: str) -> Iterator[Finding]:
     elif filesystem.type == "vfat" and (
         not label.isascii() or label != label.upper() or re.search(r'[*?.,;:\\|+=<>\[\]"]', label)
     ):
-        yield Finding(f'label "{label}" is not a vfat label: capital letters, digits, - and _ only',
-                      name, "label", f'write "{label.upper()}"' if label.isascii() else None)  # fmt: skip
+        yield Finding(
+            f'label "{label}" is not a vfat label: capital letters, digits, - and _ only',
+            name,
+            "label",
+            f'write "{label.upper()}"' if label.isascii() else None,
+        )
 
 
 def _check_mount(partition: Partition) -> Iterator[Finding]:
@@ -353,12 +357,13 @@ def _check_duplicates(layout: Layout) -> Iterator[Finding]:
         Finding(f"{count} partitions have this name", name, "name")
         for name, count in names.items() if count > 1
     )  # fmt: skip
-    mounts = Counter(p.mount for p in layout.partitions if p.mount is not None)
+    seen: dict[str, str] = {}
     for partition in layout.partitions:
-        count = mounts[partition.mount]
-        if count > 1:
-            mounts[partition.mount] = 0
-            yield Finding(f'{count} partitions are mounted at "{partition.mount}"',
+        if partition.mount is None:
+            continue
+        first = seen.setdefault(partition.mount, partition.name)
+        if first != partition.name:
+            yield Finding(f'"{first}" is mounted at "{partition.mount}" too',
                           partition.name, "mount")  # fmt: skip
     for type in ("root", "esp", "bios-boot", "boot"):
         same = [p for p in layout.partitions if p.type == type]

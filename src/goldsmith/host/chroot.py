@@ -83,7 +83,7 @@ def _bind_resolver(tree: Path) -> str | None:
     host = Path("/etc/resolv.conf")
     if not host.exists():
         return None
-    target = confined(tree, "/etc/resolv.conf")
+    target = confined(tree, "/etc/resolv.conf", follow_last=True)
     placeholder = None
     if not target.exists():
         if not target.parent.is_dir():

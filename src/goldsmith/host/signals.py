@@ -18,6 +18,11 @@ class Interrupts:
     def __init__(self) -> None:
         self.first: str | None = None
         self.count = 0
+        self.settled = False
+
+    def settle(self) -> None:
+        """From now on signals are only counted: what is left to do is cleanup."""
+        self.settled = True
 
     @property
     def hurried(self) -> bool:
@@ -35,9 +40,10 @@ def interruptible() -> Iterator[Interrupts]:
 
     def handler(signum: int, frame: FrameType | None) -> None:
         seen.count += 1
-        if seen.count == 1:
+        if seen.first is None:
             seen.first = signal.Signals(signum).name
-            raise Interrupted(seen.first)
+            if not seen.settled:
+                raise Interrupted(seen.first)
 
     before = {signum: signal.signal(signum, handler) for signum in _SIGNALS}
     try:

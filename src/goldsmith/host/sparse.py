@@ -247,7 +247,9 @@ def _zero_runs(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
     run_start: int | None = None
     at = -(-start // BLOCK_BYTES) * BLOCK_BYTES
     while at + BLOCK_BYTES <= end:
-        data = memoryview(os.pread(fd, min(CHUNK_BYTES, (end - at) // BLOCK_BYTES * BLOCK_BYTES), at))
+        data = memoryview(
+            os.pread(fd, min(CHUNK_BYTES, (end - at) // BLOCK_BYTES * BLOCK_BYTES), at)
+        )
         if len(data) == CHUNK_BYTES and data == _ZEROS:
             run_start = at if run_start is None else run_start
             at += len(data)

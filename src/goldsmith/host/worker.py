@@ -143,9 +143,7 @@ class Link:
                 self._answers.put((message["answer"], message["text"]))
 
 
-def become_worker(
-    control: int, events: int, parent_pid: int, body: Callable[[Link], int]
-) -> int:
+def become_worker(control: int, events: int, parent_pid: int, body: Callable[[Link], int]) -> int:
     """Turn this freshly executed process into a worker that runs `body`; returns its status.
 
     Must be called before threads are started and before large modules are imported: outer process

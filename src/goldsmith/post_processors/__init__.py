@@ -1,1 +1,18 @@
-"""TODO."""
+"""What happens to an artifact: one file per name that a template can say."""
+
+from goldsmith.core.registry import Registry
+
+_PLACES = {
+    "boot-test": "goldsmith.post_processors.boot_test:BootTest",
+    "checksum": "goldsmith.post_processors.checksum:Checksum",
+}
+_LATER = {
+    name: "run it after goldsmith for now"
+    for name in ("artifice", "compress", "manifest", "shell-local", "provenance")
+}
+
+
+def register(registry: Registry) -> None:
+    """Add the post-processors of this room."""
+    registry.register("post-processor", _PLACES)
+    registry.plan("post-processor", _LATER)

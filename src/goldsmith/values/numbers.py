@@ -31,14 +31,14 @@ class NotANumber(GoldsmithError):
     """A text is not a number, or an operation has no numeric result (`0/0`, `Inf - Inf`)."""
 
 
-def _round_to_even(mantissa: int, precision: int, exact: bool = True) -> tuple[int, int]:
-    """Cut a positive mantissa to `precision` bits: (mantissa, shift); `exact` = nothing below."""
+def _round_to_even(mantissa: int, precision: int) -> tuple[int, int]:
+    """Cut a positive mantissa to `precision` bits: (mantissa, shift)."""
     excess = mantissa.bit_length() - precision
     if excess <= 0:
         return mantissa, 0
     kept, rest = mantissa >> excess, mantissa & ((1 << excess) - 1)
     half = 1 << (excess - 1)
-    if rest > half or (rest == half and (not exact or kept & 1)):
+    if rest > half or (rest == half and kept & 1):
         kept += 1
     return kept, excess
 
@@ -56,10 +56,7 @@ class Number:
 
     def __init__(self, mantissa: int = 0, exponent: int = 0, *, precision: int = PRECISION) -> None:
         """`mantissa * 2**exponent`, rounded to `precision` bits."""
-        self._set(mantissa, exponent, precision, exact=True)
-
-    def _set(self, mantissa: int, exponent: int, precision: int, *, exact: bool) -> None:
-        magnitude, shift = _round_to_even(abs(mantissa), precision, exact)
+        magnitude, shift = _round_to_even(abs(mantissa), precision)
         exponent += shift
         if magnitude:
             zeros = (magnitude & -magnitude).bit_length() - 1
@@ -76,13 +73,6 @@ class Number:
         self._exponent = exponent
         self._infinite = infinite
         self.precision = precision
-
-    @classmethod
-    def _inexact(cls, mantissa: int, exponent: int, precision: int) -> Self:
-        """Like the constructor, for a value that lies a little above the given mantissa."""
-        number = cls.__new__(cls)
-        number._set(mantissa, exponent, precision, exact=False)
-        return number
 
     @classmethod
     def infinity(cls, sign: int = 1) -> Self:
@@ -129,7 +119,7 @@ class Number:
         if match is None:
             raise NotANumber("a number is required")
         whole, fraction = match.group(2) or "", match.group(3) or match.group(4) or ""
-        digits = int((whole + fraction) or "0")
+        digits = _int_from_digits((whole + fraction) or "0")
         power = int(match.group(5) or 0) - len(fraction)
         return cls._scaled(-digits if match.group(1) == "-" else digits, power)
 
@@ -145,16 +135,17 @@ class Number:
         # Go squares 5 with 64 spare bits and rounds once more at the end; so an exponent of a
         # thousand million costs nothing here either.
         spare = PRECISION + 64
-        fives, square, rest = cls(1, precision=spare), cls(5, precision=spare), abs(power)
+        fives, square = Number(1, precision=spare), Number(5, precision=spare)
+        rest = abs(power)
         while rest:
             if rest & 1:
                 fives = fives * square
             square = square * square
             rest >>= 1
-        exact = cls(digits, precision=max(spare, abs(digits).bit_length()))
+        exact = Number(digits, precision=max(spare, abs(digits).bit_length()))
         scaled = exact * fives if power > 0 else exact / fives
         if scaled._infinite:
-            return scaled
+            return cls.infinity(scaled._infinite)
         return cls(scaled._mantissa, scaled._exponent + power)
 
     @property
@@ -214,7 +205,7 @@ class Number:
             return "+Inf" if self._infinite > 0 else "-Inf"
         sign = "-" if self._mantissa < 0 else ""
         if self.is_integer and abs(self._mantissa).bit_length() + self._exponent <= self.precision:
-            return str(self._mantissa << self._exponent)
+            return sign + _digits_of(abs(self._mantissa) << self._exponent)
         digits, point = self._shortest_digits()
         if point <= 0:
             return f"{sign}0.{'0' * -point}{digits}"
@@ -247,7 +238,7 @@ class Number:
                 enough = middle
             else:
                 fewest = middle + 1
-        text = str(candidates(fewest)[0])
+        text = str(candidates(fewest)[0])  # at most a few hundred digits
         return text.rstrip("0"), point + len(text) - fewest
 
     def __add__(self, other: Number) -> Number:
@@ -302,8 +293,8 @@ class Number:
             return self * other
         if not other.sign:
             return self
+        # As in cty since 1.7.1, all of it is rounded to the precision of the left side.
         whole = Number((self / other).truncated(), precision=self.precision)
-        # As in Go, product and difference are rounded to the precision of the left side.
         product = Number(
             whole._mantissa * other._mantissa,
             whole._exponent + other._exponent,
@@ -345,6 +336,27 @@ class Number:
 
     def __repr__(self) -> str:
         return f"Number({self.to_text()})"
+
+
+# Python refuses to convert more than 4300 digits in one go, because it takes quadratic time.
+_DIGITS_AT_ONCE = 4000
+
+
+def _int_from_digits(digits: str) -> int:
+    if len(digits) <= _DIGITS_AT_ONCE:
+        return int(digits)
+    low = len(digits) // 2
+    scale: int = 10**low
+    return _int_from_digits(digits[:-low]) * scale + _int_from_digits(digits[-low:])
+
+
+def _digits_of(whole: int) -> str:
+    size = whole.bit_length() * 30103 // 100000
+    if size < _DIGITS_AT_ONCE:
+        return str(whole)
+    low = size // 2
+    above, below = divmod(whole, 10**low)
+    return _digits_of(above) + _digits_of(below).rjust(low, "0")
 
 
 def _decimal_point(value: Fraction) -> int:

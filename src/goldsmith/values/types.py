@@ -101,7 +101,8 @@ def friendly_name(wanted: Type) -> str:
             return "object"
         case TupleType():
             return "tuple"
-    return "dynamic"
+        case _:
+            return "dynamic"
 
 
 def _element_name(element: Type) -> str:
@@ -127,7 +128,8 @@ def type_text(wanted: Type) -> str:
             return "object({" + ", ".join(parts) + "})"
         case TupleType(elements):
             return "tuple([" + ", ".join(type_text(of) for of in elements) + "])"
-    return "any"
+        case _:
+            return "any"
 
 
 def contains_any(wanted: Type) -> bool:
@@ -141,7 +143,8 @@ def contains_any(wanted: Type) -> bool:
             return any(contains_any(of) for of in attributes.values())
         case TupleType(elements):
             return any(contains_any(of) for of in elements)
-    return False
+        case _:
+            return False
 
 
 def without_optional(wanted: Type) -> Type:
@@ -157,4 +160,5 @@ def without_optional(wanted: Type) -> Type:
             return ObjectType({name: without_optional(of) for name, of in attributes.items()})
         case TupleType(elements):
             return TupleType(tuple(without_optional(of) for of in elements))
-    return wanted
+        case _:
+            return wanted

@@ -65,7 +65,8 @@ def _parts(of: Type) -> list[Type]:
             return list(elements)
         case ObjectType(attributes):
             return list(attributes.values())
-    return []
+        case _:
+            return []
 
 
 def _unify_tuples(types: list[TupleType]) -> Type | None:

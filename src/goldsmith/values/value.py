@@ -243,8 +243,9 @@ def _structure_key(value: Value) -> str:
             return f'"{value.raw}"'
         case tuple():
             return "[" + "".join(_structure_key(item) + ";" for item in value.raw) + "]"
-    pairs = (f'"{key}":{_structure_key(item)};' for key, item in value.raw.items())
-    return "{" + "".join(pairs) + "}"
+        case dict():
+            pairs = (f'"{key}":{_structure_key(item)};' for key, item in value.raw.items())
+            return "{" + "".join(pairs) + "}"
 
 
 def from_python(content: Any) -> Value:
@@ -267,6 +268,8 @@ def from_python(content: Any) -> Value:
             return object_of({str(key): from_python(item) for key, item in content.items()})
         case list() | tuple():
             return tuple_of(from_python(item) for item in content)
+        case _:
+            pass
     raise ValueKindError(f"a {type(content).__name__} has no place in a template")
 
 
@@ -284,4 +287,5 @@ def to_python(value: Value) -> Any:
             return [to_python(item) for item in value.raw]
         case dict():
             return {key: to_python(item) for key, item in value.raw.items()}
-    return value.raw
+        case _:
+            return value.raw

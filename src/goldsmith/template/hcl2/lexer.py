@@ -199,10 +199,10 @@ class _Lexer:
     def _closes(self, level: _Level) -> bool:
         """Whether the last line of the file, without a newline, is the end of a heredoc."""
         last = self.tokens[-1]
-        if level is not self.levels[-1] or last.text.strip() != level.marker:
+        on_own_line = last.kind is TokenKind.PLAIN_TEXT and last.range.start.column == 1
+        if level is not self.levels[-1] or not on_own_line or last.text.strip() != level.marker:
             return False
-        closing = Token(TokenKind.CLOSE_HEREDOC, last.text, last.range)
-        self.tokens[-1] = closing
+        self.tokens[-1] = Token(TokenKind.CLOSE_HEREDOC, last.text, last.range)
         return True
 
     def _unterminated_string(self, opening: SourceRange) -> None:

@@ -77,3 +77,14 @@ class FunctionError(GoldsmithError):
         super().__init__(message)
         self.argument_index = argument_index
         self.summary = summary
+
+
+def whole_number(args: Sequence[Value], index: int) -> int:
+    """The argument as an int. Raises FunctionError for fractions and beyond 64 bits."""
+    number = args[index].number
+    if not number.is_integer:
+        raise FunctionError("a whole number is required", index)
+    whole = number.to_int()
+    if not -(1 << 63) <= whole < 1 << 63:
+        raise FunctionError("the number is too large", index)
+    return whole

@@ -1,0 +1,102 @@
+"""Finds the verb and runs it; imports nothing that a verb may not need, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+VERBS = {
+    "build": "build images from a template",
+    "validate": "check that a template is valid",
+    "boot": "boot an image and wait for its login prompt",
+    "clean": "remove what builds that were killed have left",
+    "doctor": "say what this host can do, and what to install",
+    "version": "print the version",
+}
+_LATER = (
+    "inspect", "console", "fmt", "fix", "hcl2_upgrade", "init", "plugins", "plan", "deploy", "cache",
+    "shell", "schema", "completion", "elements", "diff", "disk-image-create", "ramdisk-image-create",
+    "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
+)  # fmt: skip
+
+
+def usage() -> str:
+    """The text of `goldsmith --help`."""
+    width = max(len(verb) for verb in VERBS)
+    verbs = "\n".join(f"    {verb:<{width}}  {text}" for verb, text in VERBS.items())
+    return (
+        "Usage: goldsmith [--version] [--help] <command> [<args>]\n\n"
+        f"Available commands are:\n{verbs}\n\n"
+        "goldsmith <command> -help tells more of one command."
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with the verb's exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    sys.exit(run(words))
+
+
+def run(words: list[str]) -> int:
+    """Run the command line; returns the exit code."""
+    from goldsmith.ui.terminal import write_line
+
+    machine_readable = "-machine-readable" in words
+    words = [word for word in words if word != "-machine-readable"]
+    verb = words[0] if words else ""
+    if verb in ("--version", "-version", "-v", "version"):
+        return _verb("version")(words[1:], machine_readable)
+    if verb in ("--help", "-help", "-h", "help"):
+        write_line(usage())
+        return 0
+    if verb == "_worker":
+        from goldsmith.cli.worker import run_worker
+
+        return run_worker(words[1:])
+    if verb in VERBS:
+        return _guarded(_verb(verb), words[1:], machine_readable)
+    if verb in _LATER:
+        write_line(f"goldsmith {verb} is not available yet.\n\n{usage()}", stream=sys.stderr)
+        return 127
+    unknown = f'goldsmith has no command "{verb}".{_nearest(verb)}\n\n' if verb else ""
+    write_line(unknown + usage(), stream=sys.stderr)
+    return 127
+
+
+def _nearest(verb: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(verb, VERBS, n=1)
+    return f' Did you mean "{near[0]}"?' if near else ""
+
+
+Verb = Callable[[list[str], bool], int]
+
+
+def _verb(name: str) -> Verb:
+    module = import_module(f"goldsmith.cli.{name}")
+    verb: Verb = module.run
+    return verb
+
+
+def _guarded(verb: Verb, words: list[str], machine_readable: bool) -> int:
+    """The last border: what is not one of our errors is a defect, and says so."""
+    from goldsmith.errors import GoldsmithError
+    from goldsmith.ui.diagnostics import render_error
+    from goldsmith.ui.terminal import write_line
+
+    try:
+        return verb(words, machine_readable)
+    except GoldsmithError as e:
+        write_line(render_error(e), stream=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        import traceback
+
+        write_line(traceback.format_exc(), stream=sys.stderr)
+        write_line("This is a defect of goldsmith: please report it with the text above.",
+                   stream=sys.stderr)  # fmt: skip
+        return 1

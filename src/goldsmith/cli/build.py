@@ -1,0 +1,180 @@
+"""`goldsmith build`: Packer's flags, lines and exit codes, whatever the source."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from goldsmith.cli.clean import finish_dead_runs
+from goldsmith.cli.components import builtin_registry
+from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
+from goldsmith.cli.start_document import StartDocument
+from goldsmith.cli.templates import TEMPLATE_FLAGS, LoadedTemplate, directory_of, read_template
+from goldsmith.core.engine import Engine
+from goldsmith.core.prepare import PreparedBuild, prepare
+from goldsmith.errors import GoldsmithError, Interrupted, NotRootError
+from goldsmith.events import Asked
+from goldsmith.host.journal import RunDirectory, open_run, state_directory
+from goldsmith.host.signals import Interrupts, interruptible
+from goldsmith.host.watcher import start_watcher
+from goldsmith.host.worker import Worker, spawn_worker
+from goldsmith.redact import Redactor
+from goldsmith.ui.diagnostics import render_diagnostics
+from goldsmith.ui.human import HumanRenderer
+from goldsmith.ui.machine import MachineRenderer
+from goldsmith.ui.terminal import ask_on_terminal, write_line
+
+FLAGS = {
+    **TEMPLATE_FLAGS,
+    "color": Flag("bool", "colour on a terminal; on by default"),
+    "force": Flag("bool", "replace files that are in the way of outputs"),
+    "on-error": Flag("text", "cleanup (default) or ask"),
+    "parallel-builds": Flag("number", "how many builds run at once; 0 (default) is all"),
+    "timestamp-ui": Flag("bool", "begin each line with the time"),
+}
+_ON_ERROR = ("cleanup", "ask")
+_ON_ERROR_LATER = ("abort", "run-cleanup-provisioner")
+# What a build may see of the caller's environment; values are secrets' neighbours, not secrets.
+_ENVIRONMENT = (
+    "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy",
+    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH",
+)  # fmt: skip
+
+Renderer = HumanRenderer | MachineRenderer
+
+
+def run(words: list[str], machine_readable: bool) -> int:
+    """Build; returns 0, or 1 for every kind of failure, as Packer does."""
+    try:
+        if words[:1] in (["-help"], ["--help"], ["-h"]):
+            write_line(f"Usage: goldsmith build [options] TEMPLATE\n\n{describe(FLAGS)}")
+            return 0
+        flags = read_flags(FLAGS, words)
+        _check_on_error(flags)
+    except FlagError as e:
+        write_line(f"Usage: goldsmith build [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
+        return 1
+    renderer: Renderer = (
+        MachineRenderer()
+        if machine_readable
+        else HumanRenderer(color=flags.maybe_bool("color"), timestamps=flags.bool("timestamp-ui"))
+    )
+    with interruptible() as interrupts:
+        try:
+            return _build(flags, renderer, interrupts)
+        except Interrupted:
+            interrupts.settle()
+            renderer.close()
+            renderer.line("\nCleanly cancelled builds after being interrupted.")
+            return 1
+        except GoldsmithError as e:
+            interrupts.settle()
+            renderer.error(e)
+            return 1
+        finally:
+            interrupts.settle()
+
+
+def _check_on_error(flags: Flags) -> None:
+    policy = flags.text("on-error", "cleanup")
+    if policy in _ON_ERROR_LATER:
+        raise FlagError(f"-on-error={policy} is not available in goldsmith yet")
+    if policy not in _ON_ERROR:
+        raise FlagError(f'invalid value "{policy}" for flag -on-error: one of {_ON_ERROR}')
+
+
+def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
+    started_s = time.monotonic()
+    loaded = read_template(flags)
+    directory = directory_of(loaded.world)
+    _show_warnings(loaded, renderer)
+    prepared = prepare(loaded.template, builtin_registry(), directory, loaded.builds)
+    if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
+        raise NotRootError("building an image")
+    force = flags.bool("force")
+    for build in prepared:
+        build.builder.preflight(directory, force=force)
+        for chain in build.chains:
+            for call in chain:
+                call.post_processor.preflight()
+    state = state_directory()
+    finish_dead_runs(state, renderer.line)
+    redactor = Redactor(loaded.template.secrets)
+    with start_watcher(), open_run(state, "build") as run_directory:
+        starter = _WorkerStarter(loaded, flags, run_directory)
+        engine = Engine(
+            spawn=starter.start, run_directory=run_directory, directory=directory,
+            sink=renderer.render, ask=lambda asked: _ask(asked, renderer), redactor=redactor,
+            interrupts=interrupts, on_result=renderer.result,
+            parallel=flags.number("parallel-builds"),
+        )  # fmt: skip
+        renderer.announce([build.build.name for build in prepared])
+        try:
+            results = engine.run(prepared)
+        finally:
+            interrupts.settle()
+    renderer.summary(results, time.monotonic() - started_s)
+    return 1 if any(result.errors for result in results) else 0
+
+
+def _show_warnings(loaded: LoadedTemplate, renderer: Renderer) -> None:
+    if loaded.template.warnings:
+        renderer.line(render_diagnostics(loaded.template.warnings, loaded.template.sources) + "\n")
+    for warning in loaded.warnings:
+        renderer.line(f"Warning: {warning}")
+
+
+def _ask(asked: Asked, renderer: Renderer) -> str | None:
+    if isinstance(renderer, MachineRenderer):
+        return None
+    renderer.close()
+    renderer.line("")
+    while True:
+        answer = ask_on_terminal(f"==> {asked.build}: {asked.question}")
+        if answer is None:
+            renderer.line("    (nobody can be asked: standard input is not a terminal)")
+            return None
+        answer = answer or (asked.choices[0] if asked.choices else "")
+        if not asked.choices or answer in asked.choices:
+            return answer
+
+
+class _WorkerStarter:
+    """Starts a worker for a build with everything that it may know."""
+
+    def __init__(self, loaded: LoadedTemplate, flags: Flags, run: RunDirectory) -> None:
+        world = loaded.world
+        given = {name: world.env(name) for name in _ENVIRONMENT}
+        environment = {name: value for name, value in given.items() if value is not None}
+        epoch = environment.get("SOURCE_DATE_EPOCH", "")
+        if epoch and not epoch.isdecimal():
+            raise GoldsmithError(
+                f"SOURCE_DATE_EPOCH is {epoch!r}", hint="it is a number of seconds since 1970"
+            )
+        self._run = run
+        self._count = 0
+        self._document = StartDocument(
+            template=flags.words[0], variables=[list(pair) for pair in loaded.variables],
+            variable_files=loaded.variable_files, record={}, build="", cwd=world.cwd(),
+            run=str(run.path), work="", force=flags.bool("force"),
+            on_error=flags.text("on-error", "cleanup"),
+            epoch_s=int(epoch) if epoch else int(world.now().timestamp()),
+            environment=environment, secrets=sorted(loaded.template.secrets),
+        )  # fmt: skip
+        self._record = world.record()
+
+    @contextmanager
+    def start(self, prepared: PreparedBuild) -> Iterator[Worker]:
+        """Start the worker of a build; must be called from the main thread."""
+        self._count += 1
+        document = replace(
+            self._document, build=prepared.build.name, record=self._record,
+            work=str(self._run.path / f"build-{self._count}"),
+        )  # fmt: skip
+        argv = [sys.executable, "-P", "-m", "goldsmith", "_worker"]
+        with spawn_worker(argv, document.to_wire(), lock_fd=self._run.lock_fd) as worker:
+            yield worker

@@ -1,0 +1,52 @@
+"""`goldsmith clean`: lists what dead builds have left, then removes it; never a living one's."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from goldsmith.cli.components import undo_functions
+from goldsmith.host.journal import find_dead_runs, finish_run, state_directory
+from goldsmith.ui.terminal import write_line
+
+
+def run(words: list[str], machine_readable: bool) -> int:
+    """Clean; 0 when nothing is left, 1 when something could not be removed, 2 for usage."""
+    parser = argparse.ArgumentParser(
+        prog="goldsmith clean",
+        description="Lists what builds that were killed have left on this host, then removes it.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only list, remove nothing")
+    try:
+        options = parser.parse_args(words)
+    except SystemExit as e:
+        return int(e.code or 0)
+    state = state_directory()
+    dead = find_dead_runs(state)
+    if not dead:
+        write_line("Nothing is left to clean.")
+        return 0
+    for found in dead:
+        write_line(f"{found.path}  (goldsmith {found.command}, ended without cleanup)")
+        for entry in found.entries:
+            write_line(f"    {entry}")
+    if options.dry_run:
+        return 0
+    failures = [text for found in dead for text in finish_run(found, undo_functions())]
+    for text in failures:
+        write_line(f"could not undo {text}")
+    write_line(f"Removed {len(dead) - bool(failures)} of {len(dead)}.")
+    return 1 if failures else 0
+
+
+def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
+    """What every command does first: finish what killed ones began; says so only if there was any.
+
+    What cannot be undone now stays for `goldsmith clean`, and does not stop the command.
+    """
+    for found in find_dead_runs(state):
+        failures = finish_run(found, undo_functions())
+        tell(f"Cleaned up after a build that was killed: {found.path.name}")
+        for text in failures:
+            tell(f"  could not undo {text}")

@@ -1,0 +1,102 @@
+"""Go's rules for flags: `-x` is `--x`, `-flag=value`, `-bool=false`, and they end at the first word.
+
+Packer's verbs are read with these rules, because argparse eats or refuses what Go accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from goldsmith.errors import GoldsmithError
+
+# Go's strconv.ParseBool.
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
+
+
+class FlagError(GoldsmithError):
+    """A flag is unknown or has a value that it cannot take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag: `kind` is "bool", "text", "number", "many" or "commas" (repeatable lists)."""
+
+    kind: str
+    help: str
+    default: str = ""
+
+
+@dataclass(slots=True)
+class Flags:
+    """What was given: each flag's values in order, and the words after the flags."""
+
+    given: dict[str, list[str]] = field(default_factory=dict)
+    words: list[str] = field(default_factory=list)
+
+    def text(self, name: str, default: str = "") -> str:
+        """The last value of a flag."""
+        return self.given.get(name, [default])[-1]
+
+    def bool(self, name: str) -> bool:
+        """Whether a flag is on."""
+        return self.given.get(name, ["false"])[-1] in _TRUE
+
+    def maybe_bool(self, name: str) -> bool | None:
+        """Whether a flag is on or off; None when it was not given."""
+        return self.bool(name) if name in self.given else None
+
+    def number(self, name: str) -> int:
+        """The last value of a flag, as a whole number; 0 when it was not given."""
+        return int(self.given.get(name, ["0"])[-1])
+
+    def many(self, name: str) -> list[str]:
+        """All values of a repeatable flag; those separated by commas are split."""
+        return self.given.get(name, [])
+
+
+def read_flags(known: Mapping[str, Flag], words: Sequence[str]) -> Flags:
+    """Read flags up to the first word that is none; raises FlagError in Go's words."""
+    flags = Flags()
+    rest = list(words)
+    while rest:
+        word = rest[0]
+        if len(word) < 2 or not word.startswith("-"):
+            break
+        rest.pop(0)
+        if word == "--":
+            break
+        name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+        if not name or name.startswith("-"):
+            raise FlagError(f"bad flag syntax: {word}")
+        flag = known.get(name)
+        if flag is None:
+            raise FlagError(f"flag provided but not defined: -{name}")
+        if flag.kind == "bool" and not equals:
+            value = "true"
+        elif not equals:
+            if not rest:
+                raise FlagError(f"flag needs an argument: -{name}")
+            value = rest.pop(0)
+        _check(name, flag, value)
+        values = [v for v in value.split(",") if v] if flag.kind == "commas" else [value]
+        flags.given.setdefault(name, []).extend(values)
+    flags.words = rest
+    return flags
+
+
+def _check(name: str, flag: Flag, value: str) -> None:
+    if flag.kind == "bool" and value not in _TRUE + _FALSE:
+        raise FlagError(f'invalid boolean value "{value}" for -{name}: parse error')
+    if flag.kind == "number" and not value.removeprefix("-").isdecimal():
+        raise FlagError(f'invalid value "{value}" for flag -{name}: parse error')
+
+
+def describe(known: Mapping[str, Flag]) -> str:
+    """The lines about flags in a verb's usage."""
+    lines = []
+    for name, flag in sorted(known.items()):
+        value = {"bool": "", "text": "=TEXT", "number": "=N", "many": "=TEXT", "commas": "=A,B"}
+        lines.append(f"  -{name}{value[flag.kind]}".ljust(30) + f" {flag.help}")
+    return "\n".join(lines)

@@ -1,0 +1,66 @@
+"""What `build` and `validate` share: the flags about templates, and loading with the host's eyes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from goldsmith.cli.flags import Flag, Flags
+from goldsmith.core.build import Build, Template
+from goldsmith.core.selection import select_builds
+from goldsmith.errors import GoldsmithError
+from goldsmith.template.load import load
+from goldsmith.values.world import LiveWorld, RecordingWorld
+
+TEMPLATE_FLAGS = {
+    "var": Flag("many", "a variable, NAME=VALUE; repeatable"),
+    "var-file": Flag("many", "a file of variables; repeatable"),
+    "only": Flag("commas", "run only these builds (globs)"),
+    "except": Flag("commas", "run all builds and post-processors but these (globs)"),
+    "warn-on-undeclared-var": Flag("bool", "warn of values in files for undeclared variables"),
+    "no-warn-undeclared-var": Flag("bool", "do not warn of values for undeclared variables"),
+    "use-sequential-evaluation": Flag("bool", "accepted; evaluation is always ordered by need"),
+    "ignore-prerelease-plugins": Flag("bool", "accepted; there are no plugins yet"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTemplate:
+    """A template with the record of everything impure that its evaluation saw."""
+
+    template: Template
+    builds: list[Build]
+    world: RecordingWorld
+    variables: list[tuple[str, str]]
+    variable_files: list[str]
+    warnings: list[str]
+
+
+def read_template(flags: Flags) -> LoadedTemplate:
+    """Load the one template that the command line names; raises TemplateError, GoldsmithError."""
+    if len(flags.words) != 1:
+        raise GoldsmithError(
+            f"exactly one template is needed, {len(flags.words)} were given",
+            hint="flags stand before the template: goldsmith build -var a=1 TEMPLATE",
+        )
+    variables = [_pair(text) for text in flags.many("var")]
+    world = RecordingWorld(LiveWorld())
+    template = load(
+        flags.words[0], variables=variables, variable_files=flags.many("var-file"), world=world
+    )
+    builds, warnings = select_builds(template.builds, flags.many("only"), flags.many("except"))
+    return LoadedTemplate(
+        template, builds, world, variables, flags.many("var-file"), warnings
+    )  # fmt: skip
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise GoldsmithError(f"-var {text!r} has no value", hint="write -var NAME=VALUE")
+    return name.strip(), value
+
+
+def directory_of(world: RecordingWorld) -> Path:
+    """What relative paths of a template refer to: the working directory, as with Packer."""
+    return Path(world.cwd())

@@ -1,0 +1,45 @@
+"""`goldsmith validate`: parse and prepare everything, run nothing."""
+
+from __future__ import annotations
+
+import sys
+
+from goldsmith.cli.components import builtin_registry
+from goldsmith.cli.flags import Flag, FlagError, describe, read_flags
+from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template
+from goldsmith.core.prepare import prepare
+from goldsmith.errors import GoldsmithError
+from goldsmith.ui.diagnostics import render_diagnostics, render_error
+from goldsmith.ui.terminal import wants_color, write_line
+
+FLAGS = {
+    **TEMPLATE_FLAGS,
+    "syntax-only": Flag("bool", "only parse, and evaluate nothing that components need"),
+    "evaluate-datasources": Flag("bool", "accepted; there are no data sources yet"),
+}
+
+
+def run(words: list[str], machine_readable: bool) -> int:
+    """Check a template; 0 when it is valid (warnings allowed), else 1."""
+    color = wants_color(sys.stdout, None)
+    if words[:1] in (["-help"], ["--help"], ["-h"]):
+        write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}")
+        return 0
+    try:
+        flags = read_flags(FLAGS, words)
+        loaded = read_template(flags)
+        if loaded.template.warnings:
+            shown = render_diagnostics(loaded.template.warnings, loaded.template.sources)
+            write_line(shown + "\n")
+        if flags.bool("syntax-only"):
+            write_line("Syntax-only check passed. Everything looks okay.")
+            return 0
+        prepare(loaded.template, builtin_registry(), directory_of(loaded.world), loaded.builds)
+    except FlagError as e:
+        write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
+        return 1
+    except GoldsmithError as e:
+        write_line(render_error(e, color=color))
+        return 1
+    write_line("The configuration is valid.")
+    return 0

@@ -1,0 +1,99 @@
+"""The hidden verb that a build worker runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from goldsmith.host.worker import Link, become_worker
+
+if TYPE_CHECKING:
+    from goldsmith.cli.start_document import StartDocument
+    from goldsmith.core.artifact import Artifact
+    from goldsmith.events import Emitter
+
+
+def run_worker(words: list[str]) -> int:
+    """Become a worker: the words are the two pipes' descriptors and the parent's pid."""
+    control, events, parent_pid = (int(word) for word in words)
+    return become_worker(control, events, parent_pid, _work)
+
+
+def _work(link: Link) -> int:
+    """Build what the start document says; every end is told up the event pipe."""
+    # Late: the outer process and init, forked before this, stay small.
+    from goldsmith.cli.start_document import StartDocument
+    from goldsmith.errors import GoldsmithError
+    from goldsmith.events import ArtifactMade, Emitter, Failed
+    from goldsmith.host.signals import interruptible
+    from goldsmith.redact import Redactor
+
+    document = StartDocument.from_wire(link.read_start_document())
+    redactor = Redactor(document.secrets)
+    emitter = Emitter(document.build, link.emit, redactor)
+
+    def fail(kind: str, message: str, hint: str, exit_code: int) -> int:
+        emitter.send(
+            Failed(build=document.build, error=kind, message=redactor.redact(message),
+                   hint=redactor.redact(hint), exit_code=exit_code)
+        )  # fmt: skip
+        return 1
+
+    with interruptible() as interrupts:
+        try:
+            artifact = _build(document, link, emitter)
+            interrupts.settle()
+        except GoldsmithError as e:
+            notes = "".join(f"\n{note}" for note in getattr(e, "__notes__", []))
+            return fail(type(e).__name__, f"{e}{notes}", e.hint or "", e.exit_code)
+        except Exception:
+            import traceback
+
+            hint = "this is a defect of goldsmith: please report it with the text above"
+            return fail("Defect", traceback.format_exc(), hint, 1)
+    emitter.send(ArtifactMade(build=document.build, artifact=artifact.to_wire()))
+    return 0
+
+
+def _build(document: StartDocument, link: Link, emitter: Emitter) -> Artifact:
+    import os
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from goldsmith.cli.components import builtin_registry
+    from goldsmith.core.builder import BuildContext, ProvisionerCall
+    from goldsmith.core.prepare import prepare, resolve_provisioners
+    from goldsmith.events import Asked
+    from goldsmith.host.journal import RunDirectory
+    from goldsmith.template.load import load
+    from goldsmith.values.world import ReplayedWorld
+
+    os.chdir(document.cwd)
+    directory = Path(document.cwd)
+    registry = builtin_registry()
+    template = load(
+        document.template,
+        variables=[(name, value) for name, value in document.variables],
+        variable_files=document.variable_files,
+        world=ReplayedWorld(document.record),
+    )
+    build = next(build for build in template.builds if build.name == document.build)
+    (prepared,) = prepare(template, registry, directory, [build])
+
+    def provisioners(run_values: Mapping[str, str]) -> Sequence[ProvisionerCall]:
+        return resolve_provisioners(build, registry, directory, run_values, template.sources)
+
+    def ask(question: str, choices: tuple[str, ...]) -> str | None:
+        return link.ask(
+            lambda number: Asked(
+                build=document.build, id=number, question=question, choices=choices
+            )
+        )
+
+    context = BuildContext(
+        name=build.name, source_name=build.source_name, emitter=emitter,
+        run=RunDirectory(Path(document.run), -1), work=Path(document.work),
+        provisioners=provisioners, directory=directory, force=document.force,
+        epoch_s=document.epoch_s, environment=document.environment, ask=ask,
+        on_error=document.on_error,
+    )  # fmt: skip
+    return prepared.builder.build(context)

@@ -1,0 +1,170 @@
+"""Reaches a tree through the namespaces of the running step.
+
+Commands enter the namespaces and change root; the shell that reads them is the tree's own. Files
+are written by this process through /proc/PID/root, so that they land where the step's programs see
+them (in its /run, too); every path is resolved inside the tree, links included.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from goldsmith.core.tree_build import TreeAccess
+from goldsmith.errors import GoldsmithError
+from goldsmith.host import chroot, mounts, process
+from goldsmith.host.confined import confined
+from goldsmith.host.namespaces import StepNamespace
+
+
+@dataclass(frozen=True, slots=True)
+class ChrootCommunicator:
+    """A communicator for a mounted tree and the namespaces of one step."""
+
+    namespace: StepNamespace
+    tree: Path
+    environment: Mapping[str, str]
+
+    def _argv(self, argv: Sequence[str]) -> list[str]:
+        return self.namespace.entering(chroot.chroot_argv(self.tree, argv))
+
+    def _place(self, path: str) -> Path:
+        return confined(self.namespace.host_path(self.tree), path, follow_last=True)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        input: bytes | None = None,
+        on_line: process.LineSink | None = None,
+    ) -> process.Completed:
+        """Run a program of the tree; raises CommandFailed for a status other than 0."""
+        environment = {**chroot.CLEAN_ENVIRONMENT, **self.environment, **(env or {})}
+        return process.run(self._argv(argv), env=environment, input=input, on_line=on_line)
+
+    def start(
+        self,
+        command: str,
+        *,
+        on_line: process.LineSink,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> int:
+        """Run a shell line in the tree and return its exit status."""
+        environment = {**chroot.CLEAN_ENVIRONMENT, **self.environment, **(env or {})}
+        done = process.run(
+            self._argv(["/bin/sh", "-c", command]),
+            env=environment, check=False, on_line=on_line, timeout_s=timeout_s,
+        )  # fmt: skip
+        return done.status if done.status >= 0 else 128 - done.status
+
+    def is_directory(self, path: str) -> bool:
+        """Whether a directory is there."""
+        return self._place(path).is_dir()
+
+    def upload(self, content: bytes | Path, destination: str, *, mode: int | None = None) -> None:
+        """Write a file into the tree, owned by root."""
+        target = self._place(destination)
+        if not target.parent.is_dir():
+            raise GoldsmithError(
+                f"cannot write {destination}: there is no directory {os.path.dirname(destination)}",
+                hint="make it in a shell provisioner before this one",
+            )
+        if target.is_dir():
+            raise GoldsmithError(f"cannot write {destination}: it is a directory")
+        _write(content, target, mode)
+
+    def upload_directory(self, source: Path, destination: str) -> None:
+        """Copy the content of a directory into the tree: modes and links stay, root owns it."""
+        top = self._place(destination)
+        top.mkdir(parents=True, exist_ok=True)
+        for directory, names, files in os.walk(source):
+            below = os.path.relpath(directory, source)
+            for name in sorted(names + files):
+                origin = Path(directory, name)
+                place = os.path.normpath(os.path.join(destination, below, name))
+                _copy_entry(origin, self._place(os.path.dirname(place)) / name)
+
+    def download(self, source: str, destination: Path) -> None:
+        """Copy a file out of the tree."""
+        origin = self._place(source)
+        if not origin.is_file():
+            raise GoldsmithError(f"cannot download {source}: there is no such file in the tree")
+        _write(origin, destination, None)
+
+    def download_directory(self, source: str, destination: Path) -> None:
+        """Copy the content of a directory out of the tree; links stay links."""
+        top = self._place(source)
+        if not top.is_dir():
+            raise GoldsmithError(f"cannot download {source}: no such directory in the tree")
+        destination.mkdir(parents=True, exist_ok=True)
+        for directory, names, files in os.walk(top):
+            below = os.path.relpath(directory, top)
+            for name in sorted(names + files):
+                _copy_entry(Path(directory, name), destination / below / name)
+
+    def remove(self, path: str) -> None:
+        """Remove a file of the tree; the last link of the path is not followed."""
+        parent = self._place(os.path.dirname(path))
+        (parent / os.path.basename(path)).unlink(missing_ok=True)
+
+
+def _copy_entry(origin: Path, target: Path) -> None:
+    status = os.lstat(origin)
+    if stat.S_ISLNK(status.st_mode):
+        target.unlink(missing_ok=True)
+        os.symlink(os.readlink(origin), target)
+    elif stat.S_ISDIR(status.st_mode):
+        target.mkdir(exist_ok=True)
+        target.chmod(stat.S_IMODE(status.st_mode))
+    elif stat.S_ISREG(status.st_mode):
+        _write(origin, target, stat.S_IMODE(status.st_mode))
+    else:
+        raise GoldsmithError(f"{origin} is neither a file, a directory nor a link")
+
+
+def _write(content: bytes | Path, target: Path, mode: int | None) -> None:
+    """Write a file in place of what is there; a link at the end of the path is replaced."""
+    if target.is_symlink():
+        target.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(target, flags, 0o600), "wb") as out:
+            if isinstance(content, bytes):
+                out.write(content)
+                kept = 0o644
+            else:
+                with content.open("rb") as origin:
+                    shutil.copyfileobj(origin, out, 1 << 20)
+                    kept = stat.S_IMODE(os.fstat(origin.fileno()).st_mode)
+            os.fchmod(out.fileno(), kept if mode is None else mode)
+    except OSError as e:
+        raise GoldsmithError(f"cannot copy to {target}: {e.strerror}") from e
+
+
+class ChrootEntrance:
+    """Makes trees enterable by chroot (see `core.tree_build.TreeEntrance`)."""
+
+    def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
+        """Mount what programs in the tree expect; a tree that nothing enters only gets /proc."""
+        if enters:
+            return chroot.mount_api(tree, network=network)
+        mounts.mount("proc", "/proc", "proc")
+        return {}
+
+    def tear_down(self, tree: Path, report: Mapping[str, Any]) -> None:
+        """Take away what the mounts left in the tree."""
+        chroot.remove_placeholders(report)
+
+    def access(
+        self, namespace: StepNamespace, tree: Path, environment: Mapping[str, str]
+    ) -> TreeAccess:
+        """A communicator, and the way to run programs of the tree."""
+        communicator = ChrootCommunicator(namespace, tree, environment)
+        return TreeAccess(communicator, communicator.run)

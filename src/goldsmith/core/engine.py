@@ -1,0 +1,198 @@
+"""Runs builds: one worker for each that touches the kernel, several at once, their events merged.
+
+The main thread starts workers (the parent-death signal demands it), renders events, answers
+questions and runs post-processors; one thread per worker only moves its events into a queue.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from goldsmith.core.artifact import Artifact
+from goldsmith.core.post_processing import PostProcessing
+from goldsmith.core.prepare import PreparedBuild
+from goldsmith.errors import GoldsmithError, Interrupted, WorkerError
+from goldsmith.events import ArtifactMade, Asked, Event, EventSink, Failed, StepFinished
+from goldsmith.host.journal import RunDirectory
+from goldsmith.host.signals import Interrupts
+from goldsmith.host.worker import Worker
+from goldsmith.redact import Redactor
+
+HURRIED_GRACE_S: Final = 10.0
+_POLL_S: Final = 0.2
+
+Spawn = Callable[[PreparedBuild], AbstractContextManager[Worker]]
+Ask = Callable[[Asked], str | None]
+
+
+@dataclass(slots=True)
+class BuildResult:
+    """What became of a build."""
+
+    name: str
+    artifacts: list[Artifact] = field(default_factory=list)
+    errors: list[GoldsmithError] = field(default_factory=list)
+    steps: list[StepFinished] = field(default_factory=list)
+    duration_s: float = 0.0
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class _Running:
+    """A build whose worker has not ended yet."""
+
+    prepared: PreparedBuild
+    worker: Worker
+    scope: ExitStack
+    result: BuildResult
+    started_s: float
+    pump: threading.Thread
+    artifact: Artifact | None = None
+
+
+@dataclass(slots=True)
+class Engine:
+    """The builds of one command."""
+
+    spawn: Spawn
+    run_directory: RunDirectory
+    directory: Path
+    sink: EventSink
+    ask: Ask
+    redactor: Redactor
+    interrupts: Interrupts
+    on_result: Callable[[BuildResult], None]
+    parallel: int = 0
+    """How many builds run at once; 0 is all of them."""
+
+    _queue: SimpleQueue[tuple[str, Event | Exception | None]] = field(default_factory=SimpleQueue)
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _cancels_sent: int = 0
+
+    def run(self, builds: Sequence[PreparedBuild]) -> list[BuildResult]:
+        """Run all builds; one that fails does not disturb the others.
+
+        After an interrupt no further build starts, the running ones clean up, and Interrupted is
+        raised at the end with every worker gone.
+        """
+        waiting = list(builds)
+        results: list[BuildResult] = []
+        interrupted: Interrupted | None = None
+        with ExitStack() as scope:
+            while waiting or self._running:
+                try:
+                    while waiting and interrupted is None and self._has_room():
+                        self._start(waiting.pop(0), scope)
+                    if ended := self._next():
+                        results.append(self._finish(ended))
+                except Interrupted as e:
+                    interrupted = e
+                if interrupted is not None:
+                    waiting.clear()
+                    self._cancel()
+        if interrupted is not None:
+            raise interrupted
+        return results
+
+    def _has_room(self) -> bool:
+        return self.parallel <= 0 or len(self._running) < self.parallel
+
+    def _start(self, prepared: PreparedBuild, outer: ExitStack) -> None:
+        name = prepared.build.name
+        scope = outer.enter_context(ExitStack())
+        worker = scope.enter_context(self.spawn(prepared))
+        pump = threading.Thread(target=self._pump, args=(name, worker), name=name, daemon=True)
+        self._running[name] = _Running(
+            prepared, worker, scope, BuildResult(name), time.monotonic(), pump
+        )
+        pump.start()
+
+    def _pump(self, name: str, worker: Worker) -> None:
+        try:
+            for event in worker.events():
+                self._queue.put((name, event))
+        except (WorkerError, OSError) as e:
+            self._queue.put((name, e))
+        self._queue.put((name, None))
+
+    def _next(self) -> _Running | None:
+        """Take one event; returns the build that has ended with it, if any."""
+        try:
+            name, event = self._queue.get(timeout=_POLL_S)
+        except Empty:
+            return None
+        running = self._running[name]
+        match event:
+            case None:
+                return self._running.pop(name)
+            case Asked():
+                running.worker.answer(event.id, self.ask(event))
+            case ArtifactMade():
+                running.artifact = Artifact.from_wire(event.artifact)
+            case Failed():
+                error = WorkerError(event.error, event.message, hint=event.hint or None)
+                running.result.errors.append(error)
+            case Exception():
+                running.result.errors.append(WorkerError("ProtocolError", str(event)))
+            case _:
+                if isinstance(event, StepFinished):
+                    running.result.steps.append(event)
+                self.sink(event)
+        return None
+
+    def _finish(self, running: _Running) -> BuildResult:
+        """A worker's events have ended: wait for it, then post-process what it made."""
+        result, artifact = running.result, running.artifact
+        status = running.worker.running.wait(HURRIED_GRACE_S)
+        running.scope.close()
+        running.pump.join()
+        result.cancelled = any(getattr(e, "kind", "") == "Interrupted" for e in result.errors)
+        if artifact is None and not result.errors:
+            result.errors.append(_died(status))
+        if artifact is not None and not result.errors:
+            processing = PostProcessing(
+                running.prepared, self.run_directory, self.directory,
+                self._recording(result), self.redactor,
+            )  # fmt: skip
+            try:
+                result.artifacts, errors = processing.process(artifact)
+                result.errors += errors
+            except Interrupted:
+                result.artifacts, result.cancelled = [artifact], True
+                raise
+        result.duration_s = time.monotonic() - running.started_s
+        self.on_result(result)
+        return result
+
+    def _recording(self, result: BuildResult) -> EventSink:
+        def sink(event: Event) -> None:
+            if isinstance(event, StepFinished):
+                result.steps.append(event)
+            self.sink(event)
+
+        return sink
+
+    def _cancel(self) -> None:
+        """Pass the user's interrupts on: each worker hears of as many as have come."""
+        while self._cancels_sent < min(self.interrupts.count, 2):
+            self._cancels_sent += 1
+            for running in self._running.values():
+                running.worker.cancel(self.interrupts.first or "SIGINT")
+
+
+def _died(status: int | None) -> WorkerError:
+    if status is None:
+        return WorkerError("WorkerDied", "the build worker ended its report but not itself")
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    how = f"signal {status - 128}" if status > 128 else how
+    return WorkerError(
+        "WorkerDied", f"the build worker died ({how}) before it could report anything",
+        hint="its mounts and processes are gone with it; if memory was short, see `dmesg`",
+    )  # fmt: skip

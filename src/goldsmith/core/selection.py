@@ -1,0 +1,61 @@
+"""Which builds and post-processors `-only` and `-except` leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from goldsmith.core.build import Build, Component
+from goldsmith.errors import GoldsmithError
+
+
+def select_builds(
+    builds: Sequence[Build], only: Sequence[str], except_: Sequence[str]
+) -> tuple[list[Build], list[str]]:
+    """The builds that are left, and a warning for each pattern that matched nothing.
+
+    Patterns are globs over build names; those of `except_` also match post-processors, by name or
+    type, and cut the rest of their chain. Raises GoldsmithError when no build is left.
+    """
+    warnings = []
+    for flag, patterns in (("-only", only), ("-except", except_)):
+        for pattern in patterns:
+            names = [build.name for build in builds]
+            if flag == "-except":
+                names += [_name(component) for build in builds
+                          for chain in build.post_processors for component in chain]  # fmt: skip
+            if not any(fnmatchcase(name, pattern) for name in names):
+                known = ", ".join(build.name for build in builds)
+                warnings.append(f'{flag} "{pattern}" matched nothing; the builds are: {known}')
+    left = [
+        build for build in builds
+        if (not only or _matches(build.name, only)) and not _matches(build.name, except_)
+    ]  # fmt: skip
+    if not left:
+        raise GoldsmithError(
+            "no builds are left to run",
+            hint="the template has: " + (", ".join(build.name for build in builds) or "none"),
+        )
+    return [_without(build, except_) for build in left], warnings
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _name(component: Component) -> str:
+    return component.name or component.type
+
+
+def _without(build: Build, except_: Sequence[str]) -> Build:
+    chains = []
+    for chain in build.post_processors:
+        kept: list[Component] = []
+        for component in chain:
+            if _matches(_name(component), except_):
+                break
+            kept.append(component)
+        if kept:
+            chains.append(tuple(kept))
+    return replace(build, post_processors=tuple(chains))

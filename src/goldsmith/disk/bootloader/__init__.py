@@ -1,0 +1,1 @@
+"""Boot loaders: GRUB for BIOS and UEFI, put into an image file without loop or mount."""

@@ -1,0 +1,133 @@
+"""How much an ext4 of a given size holds, computed as mke2fs lays it out.
+
+The options are ours and fixed (`ext4`), so the layout is too: blocks of 4 KiB, inodes of 256
+bytes, 64-byte group descriptors, sparse superblock copies, room for growing 1024-fold. System
+tests compare these numbers with what mkfs.ext4 really leaves free.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from goldsmith.units import MIB
+
+BLOCK_BYTES: Final = 4096
+INODE_BYTES: Final = 256
+BLOCKS_PER_GROUP: Final = 32768
+DESCRIPTORS_PER_BLOCK: Final = BLOCK_BYTES // 64
+INODES_PER_BLOCK: Final = BLOCK_BYTES // INODE_BYTES
+FIRST_INODES: Final = 11
+"""Ten reserved inodes and lost+found."""
+
+BYTES_PER_INODE: Final = 16384
+"""One inode per 16 KiB as mke2fs does; a tree of smaller files gets more."""
+
+RESERVED_PERCENT: Final = 1
+"""Blocks that only root may use. mke2fs keeps 5 %, which on a disk that grows to many GiB is
+space that nobody finds; 1 % still lets root log in and clean up. An automatic size adds them."""
+
+MINIMUM_BYTES: Final = 4 * MIB
+
+# lib/ext2fs/mkjournal.c, ext2fs_default_journal_size: blocks of the file system -> of the journal.
+_JOURNAL_BLOCKS: Final = (
+    (32768, 1024), (256 << 10, 4096), (512 << 10, 8192), (4096 << 10, 16384),
+    (8192 << 10, 32768), (16384 << 10, 65536), (32768 << 10, 131072),
+)  # fmt: skip
+_LARGEST_JOURNAL_BLOCKS: Final = 262144
+# lib/ext2fs/initialize.c: a last group with less than this beside its own tables is dropped.
+_SMALLEST_LAST_GROUP_BLOCKS: Final = 50
+_ADDRESSES_PER_BLOCK: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Ext4Geometry:
+    """An ext4 as mke2fs would lay it out."""
+
+    blocks: int
+    inodes: int
+    journal_blocks: int
+    overhead_blocks: int
+    """Superblocks, descriptors, bitmaps, inode tables, journal, the first directories."""
+
+    @property
+    def free_blocks(self) -> int:
+        """What is left for files, the reserved blocks among it."""
+        return self.blocks - self.overhead_blocks
+
+    @property
+    def free_inodes(self) -> int:
+        """Inodes left for files."""
+        return self.inodes - FIRST_INODES
+
+    @property
+    def reserved_blocks(self) -> int:
+        """Blocks that only root may use."""
+        return self.blocks * RESERVED_PERCENT // 100
+
+
+def _ceil(value: int, divisor: int) -> int:
+    return -(-value // divisor)
+
+
+def _has_superblock(group: int) -> bool:
+    """Whether a group has a copy of the superblock (sparse_super)."""
+    if group <= 1:
+        return True
+    for base in (3, 5, 7):
+        power = base
+        while power < group:
+            power *= base
+        if power == group:
+            return True
+    return False
+
+
+def journal_blocks(blocks: int) -> int:
+    """The journal that mke2fs gives to a file system of so many blocks."""
+    return next((journal for limit, journal in _JOURNAL_BLOCKS if blocks < limit),
+                _LARGEST_JOURNAL_BLOCKS)  # fmt: skip
+
+
+def superblock_groups(blocks: int) -> list[int]:
+    """The groups that have a copy of the superblock, the first one included."""
+    return [g for g in range(_ceil(blocks, BLOCKS_PER_GROUP)) if _has_superblock(g)]
+
+
+def inode_count(size_bytes: int, needed: int) -> int:
+    """How many inodes to ask mke2fs for: the usual ratio, or a quarter more than needed."""
+    spare = needed + needed // 4 + 64 + FIRST_INODES
+    return max(size_bytes // BYTES_PER_INODE, spare)
+
+
+def geometry(size_bytes: int, inodes: int) -> Ext4Geometry | None:
+    """What `mkfs.ext4 -N inodes` makes of a stretch of this size; None where it cannot."""
+    blocks = size_bytes // BLOCK_BYTES
+    if size_bytes < MINIMUM_BYTES:
+        return None
+    while True:
+        groups = _ceil(blocks, BLOCKS_PER_GROUP)
+        per_group = _ceil(inodes, groups)
+        if per_group > BLOCK_BYTES * 8:
+            return None
+        table_blocks = max(_ceil(per_group, INODES_PER_BLOCK), 1)
+        descriptors = _ceil(groups, DESCRIPTORS_PER_BLOCK)
+        largest = min(blocks * 1024, 0xFFFFFFFF)
+        growth = _ceil(_ceil(largest, BLOCKS_PER_GROUP), DESCRIPTORS_PER_BLOCK) - descriptors
+        superblock = 1 + descriptors + min(max(growth, 0), _ADDRESSES_PER_BLOCK)
+        own = 2 + table_blocks
+        rest = blocks % BLOCKS_PER_GROUP
+        last_group = 1 + own + (superblock if _has_superblock(groups - 1) else 0)
+        if rest and rest < last_group + _SMALLEST_LAST_GROUP_BLOCKS:
+            if groups == 1:
+                return None
+            blocks -= rest
+            continue
+        break
+    journal = journal_blocks(blocks)
+    overhead = groups * own + len(superblock_groups(blocks)) * superblock + journal
+    # The root directory, lost+found (16 KiB), the resize inode's index, the journal's extents.
+    overhead += 1 + 4 + 1 + (1 if journal > 4 * 32768 else 0)
+    if overhead >= blocks:
+        return None
+    return Ext4Geometry(blocks, table_blocks * INODES_PER_BLOCK * groups, journal, overhead)

@@ -1,0 +1,71 @@
+"""How much a vfat of a given size holds, and the FAT width and cluster size that we ask for.
+
+dosfstools chooses both from the size too, but by rules that changed between versions; an image
+must not depend on that, so mkfs.vfat is told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from goldsmith.units import GIB, MIB
+
+SECTOR_BYTES: Final = 512
+ROOT_ENTRIES: Final = 512
+"""Entries of the root directory of FAT12 and FAT16; FAT32's grows."""
+
+# Microsoft's FAT specification: up to 4084 clusters are FAT12, up to 65524 FAT16, more are FAT32.
+# The least number of sectors for 65525 clusters of one sector is below 33 MiB.
+_FAT32_FROM_BYTES: Final = 34 * MIB
+_FAT16_FROM_BYTES: Final = 3 * MIB
+MINIMUM_BYTES: Final = 1 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class VfatGeometry:
+    """The shape of a vfat; `free_clusters` is a lower bound, a few clusters below the truth."""
+
+    fat_bits: int
+    sectors_per_cluster: int
+    free_clusters: int
+
+    @property
+    def cluster_bytes(self) -> int:
+        """The unit in which files take space."""
+        return self.sectors_per_cluster * SECTOR_BYTES
+
+    @property
+    def free_bytes(self) -> int:
+        """What is left for files and directories."""
+        return self.free_clusters * self.cluster_bytes
+
+
+def geometry(size_bytes: int) -> VfatGeometry | None:
+    """The shape for a stretch of this size; None below 1 MiB.
+
+    FAT32 from 34 MiB on, as firmware expects of an ESP on a fixed disk.
+    """
+    if size_bytes < MINIMUM_BYTES:
+        return None
+    sectors = size_bytes // SECTOR_BYTES
+    if size_bytes >= _FAT32_FROM_BYTES:
+        fat_bits, cluster = 32, _fat32_cluster_sectors(size_bytes)
+        fixed, per_cluster_bits = 32, 2 * 32
+    elif size_bytes >= _FAT16_FROM_BYTES:
+        fat_bits, cluster = 16, 1
+        fixed, per_cluster_bits = 1 + ROOT_ENTRIES * 32 // SECTOR_BYTES, 2 * 16
+    else:
+        fat_bits, cluster = 12, 2
+        fixed, per_cluster_bits = 1 + ROOT_ENTRIES * 32 // SECTOR_BYTES, 2 * 12
+    # Two FATs cost their bits per cluster; alignment to clusters costs at most a few more.
+    usable_bits = (sectors - fixed - 4 * cluster) * SECTOR_BYTES * 8
+    clusters = usable_bits // (cluster * SECTOR_BYTES * 8 + per_cluster_bits) - 2
+    return VfatGeometry(fat_bits, cluster, max(clusters, 0))
+
+
+def _fat32_cluster_sectors(size_bytes: int) -> int:
+    for limit_bytes, sectors in ((260 * MIB, 1), (8 * GIB, 8), (16 * GIB, 16), (32 * GIB, 32)):
+        if size_bytes <= limit_bytes:
+            return sectors
+    return 64

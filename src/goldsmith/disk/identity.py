@@ -1,0 +1,48 @@
+"""Every identifier on a disk, derived from one seed: the same seed gives the same disk.
+
+Names of partitions go in, sizes never do: a disk made larger keeps its UUIDs.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+_NAMESPACE: Final = uuid.UUID("6f1f6c58-3d0a-5c0e-8d8a-6b1f5b0b7a52")
+"""The namespace of goldsmith's disk identifiers; it never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskIdentity:
+    """The identifiers that belong to a seed, for example an image's name and its tree's id."""
+
+    seed: str
+
+    def _uuid(self, kind: str, name: str = "") -> uuid.UUID:
+        # The lengths keep ("a", "b:c") and ("a:b", "c") apart.
+        return uuid.uuid5(_NAMESPACE, f"{len(self.seed)}:{self.seed}:{kind}:{name}")
+
+    @property
+    def disk_uuid(self) -> str:
+        """The GUID of the partition table."""
+        return str(self._uuid("disk"))
+
+    def partition_uuid(self, partition: str) -> str:
+        """The GUID of a partition (PARTUUID)."""
+        return str(self._uuid("partition", partition))
+
+    def hash_seed(self, partition: str) -> str:
+        """The seed of ext4's directory hashes."""
+        return str(self._uuid("hash-seed", partition))
+
+    def vfat_serial(self, partition: str) -> int:
+        """The 32-bit volume serial number of a vfat file system."""
+        return self._uuid("vfat", partition).int & 0xFFFFFFFF
+
+    def filesystem_uuid(self, partition: str, type: str) -> str:
+        """The file system's UUID as blkid and fstab write it: "1A2B-3C4D" for vfat."""
+        if type == "vfat":
+            serial = f"{self.vfat_serial(partition):08X}"
+            return f"{serial[:4]}-{serial[4:]}"
+        return str(self._uuid("filesystem", partition))

@@ -1,0 +1,213 @@
+"""The initramfs is made once, when the tree is finished.
+
+Until then `update-initramfs` is a stub of ours, by dpkg's own diversion: every package that wants
+a new initramfs gets success and a note, and saves five seconds. Source: update-initramfs(8),
+mkinitramfs(8), initramfs-tools 0.142, dpkg-divert(1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+from goldsmith.errors import CommandFailed
+from goldsmith.host.confined import confined, read_confined, remove_confined, write_confined
+from goldsmith.host.process import Completed
+from goldsmith.packages.errors import PackageError
+
+STUB: Final = "/usr/sbin/update-initramfs"
+DIVERTED: Final = "/usr/sbin/update-initramfs.goldsmith"
+STUB_CONTENT: Final = b"""#!/bin/sh
+# goldsmith: stands in for update-initramfs while this image is built
+echo "update-initramfs: the initramfs is made once, when the image is finished"
+exit 0
+"""
+
+_MAGICS: Final = (
+    ("zstd", b"\x28\xb5\x2f\xfd"),
+    ("gzip", b"\x1f\x8b"),
+    ("xz", b"\xfd7zXZ\x00"),
+    ("lzma", b"\x5d\x00\x00"),
+    ("lz4", b"\x02\x21\x4c\x18"),
+    ("lzop", b"\x89LZO"),
+    ("bzip2", b"BZh"),
+    ("none", b"07070"),
+)
+_SAME_FORMAT: Final = {"pigz": "gzip"}
+_CPIO_HEADER_BYTES: Final = 110
+_CPIO_MAGICS: Final = (b"070701", b"070702")
+
+
+class RunInTree(Protocol):
+    """Runs a program chrooted in the tree, inside namespaces of its own."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        input: bytes | None = None,
+    ) -> Completed: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Initramfs:
+    """One initramfs that was made: the kernel's version, its path in the tree, its compression."""
+
+    kernel: str
+    path: str
+    compression: str
+
+
+def divert_update_initramfs(tree: Path, run_in_tree: RunInTree) -> bool:
+    """Put the stub in place in a tree that was not made by `bootstrap`; False without dpkg.
+
+    A tree that has the stub already is left as it is.
+    """
+    if read_confined(tree, STUB) == STUB_CONTENT:
+        return True
+    if not confined(tree, "/usr/bin/dpkg-divert", follow_last=True).exists():
+        return False
+    _run(run_in_tree, ["dpkg-divert", "--quiet", "--local", "--rename", "--divert", DIVERTED,
+                       "--add", STUB])  # fmt: skip
+    write_confined(tree, STUB, STUB_CONTENT, mode=0o755)
+    return True
+
+
+def restore_update_initramfs(tree: Path, run_in_tree: RunInTree) -> bool:
+    """Remove the stub and the diversion; returns whether they were there.
+
+    Raises PackageError when something else has taken the stub's place.
+    """
+    diversions = (read_confined(tree, "/var/lib/dpkg/diversions") or b"").decode().splitlines()
+    if DIVERTED not in diversions:
+        return False
+    present = read_confined(tree, STUB)
+    if present is not None and present != STUB_CONTENT:
+        raise PackageError(
+            f"{STUB} was replaced while the image was built, so the initramfs cannot be made",
+            hint=f"a provisioner wrote it: change {DIVERTED} instead, or use dpkg-divert",
+        )
+    remove_confined(tree, STUB)
+    _run(run_in_tree, ["dpkg-divert", "--quiet", "--local", "--rename", "--remove", STUB])
+    return True
+
+
+def installed_kernels(tree: Path) -> tuple[str, ...]:
+    """The versions of the kernels in /boot that have modules, sorted by name."""
+    boot = confined(tree, "/boot", follow_last=True)
+    versions = sorted(path.name.removeprefix("vmlinuz-") for path in boot.glob("vmlinuz-*"))
+    modules = confined(tree, "/lib/modules", follow_last=True)
+    return tuple(version for version in versions if (modules / version).is_dir())
+
+
+def generate(
+    tree: Path,
+    run_in_tree: RunInTree,
+    *,
+    source_date_epoch: int,
+    emit: Callable[[str], None] = lambda _: None,
+) -> tuple[Initramfs, ...]:
+    """Restore `update-initramfs` and run it once for every installed kernel.
+
+    The same tree and `source_date_epoch` give the same bytes; `run_in_tree` must hide the host's
+    /proc/cmdline, from which libkmod reads `modprobe.blacklist`. Nothing is done in a tree without
+    initramfs-tools. Raises PackageError when the result is not compressed as the tree's
+    configuration says: mkinitramfs falls back to gzip without failing.
+    """
+    restore_update_initramfs(tree, run_in_tree)
+    if not confined(tree, STUB, follow_last=True).exists():
+        return ()
+    _remove_orphans(tree)
+    wanted = configured_compression(tree)
+    made = []
+    for kernel in installed_kernels(tree):
+        emit(f"Making the initramfs of {kernel}")
+        _run(
+            run_in_tree,
+            ["update-initramfs", "-c", "-k", kernel],
+            env={"SOURCE_DATE_EPOCH": str(source_date_epoch)},
+        )
+        path = f"/boot/initrd.img-{kernel}"
+        with confined(tree, path, follow_last=True).open("rb") as file:
+            found = compression_of(file)
+        if found != _SAME_FORMAT.get(wanted, wanted):
+            raise PackageError(
+                f"{path} is compressed with {found}, but initramfs.conf says {wanted}",
+                hint=f"add the package {wanted} to the image, or set COMPRESS={found} in "
+                "/etc/initramfs-tools/conf.d",
+            )
+        made.append(Initramfs(kernel, path, found))
+    return tuple(made)
+
+
+def _run(
+    run_in_tree: RunInTree, argv: Sequence[str], env: Mapping[str, str] | None = None
+) -> Completed:
+    done = run_in_tree(argv, env=env)
+    if done.status != 0:
+        raise CommandFailed(argv, done.status, tail=done.tail, duration_s=done.duration_s)
+    return done
+
+
+def _remove_orphans(tree: Path) -> None:
+    """Remove each initramfs whose kernel was removed while `update-initramfs -d` was the stub."""
+    boot = confined(tree, "/boot", follow_last=True)
+    modules = confined(tree, "/lib/modules", follow_last=True)
+    for initrd in boot.glob("initrd.img-*"):
+        version = initrd.name.removeprefix("initrd.img-")
+        if not (boot / f"vmlinuz-{version}").exists() and not (modules / version).is_dir():
+            initrd.unlink()
+
+
+def configured_compression(tree: Path) -> str:
+    """COMPRESS as mkinitramfs reads it: initramfs.conf first, then conf.d in order of names."""
+    folder = "/etc/initramfs-tools"
+    parts = sorted(path.name for path in confined(tree, f"{folder}/conf.d", follow_last=True)
+                   .glob("*") if re.fullmatch(r"[A-Za-z0-9_.-]+", path.name))  # fmt: skip
+    value = "gzip"
+    for path in (f"{folder}/initramfs.conf", *(f"{folder}/conf.d/{name}" for name in parts)):
+        text = (read_confined(tree, path) or b"").decode(errors="replace")
+        for match in re.finditer(r"^\s*(?:export\s+)?COMPRESS=[\"']?(\w+)", text, re.MULTILINE):
+            value = match.group(1)
+    return value
+
+
+def compression_of(file: BinaryIO) -> str:
+    """How the main part of an initramfs is compressed, "unknown" if it cannot be told.
+
+    It may follow uncompressed cpio archives with early microcode (initramfs-tools(7)).
+    """
+    while True:
+        start = file.tell()
+        head = file.read(8)
+        if head[:6] not in _CPIO_MAGICS:
+            return next((name for name, magic in _MAGICS if head.startswith(magic)), "unknown")
+        file.seek(start)
+        if not _skip_cpio(file) or not _skip_zeros(file):
+            return "none"
+
+
+def _skip_cpio(file: BinaryIO) -> bool:
+    """Move behind a cpio archive of the form "newc"; returns False at an unexpected end."""
+    while len(header := file.read(_CPIO_HEADER_BYTES)) == _CPIO_HEADER_BYTES:
+        size_bytes, name_bytes = int(header[54:62], 16), int(header[94:102], 16)
+        name = file.read(name_bytes).rstrip(b"\0")
+        file.seek(-(_CPIO_HEADER_BYTES + name_bytes) % 4, 1)
+        if name == b"TRAILER!!!":
+            return True
+        file.seek(size_bytes + -size_bytes % 4, 1)
+    return False
+
+
+def _skip_zeros(file: BinaryIO) -> bool:
+    """Move behind the padding between two archives; returns False at the end of the file."""
+    while block := file.read(512):
+        rest = block.lstrip(b"\0")
+        if rest:
+            file.seek(-len(rest), 1)
+            return True
+    return False

@@ -1,0 +1,135 @@
+"""Which arguments and blocks may stand where, checked with a finding for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from goldsmith.core.options import did_you_mean
+from goldsmith.errors import Diagnostics
+from goldsmith.template.hcl2.ast import Attribute, Block, Body
+
+NOT_YET_SUMMARY = "Not available in goldsmith yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a body may contain: arguments, blocks with the names of their labels.
+
+    `attributes` None allows any argument. `not_yet` are blocks, and `attributes_not_yet` arguments,
+    that the language has and goldsmith does not have yet.
+    """
+
+    attributes: frozenset[str] | None = frozenset()
+    required: frozenset[str] = frozenset()
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    not_yet: frozenset[str] = frozenset()
+    attributes_not_yet: frozenset[str] = frozenset()
+
+
+TOP_LEVEL = Schema(
+    blocks={
+        "packer": (),
+        "variable": ("name",),
+        "variables": (),
+        "locals": (),
+        "local": ("name",),
+        "source": ("type", "name"),
+        "build": (),
+    },
+    not_yet=frozenset({"data", "dynamic", "hcp_packer_registry", "communicator"}),
+)
+PACKER = Schema(attributes=frozenset({"required_version"}), not_yet=frozenset({"required_plugins"}))
+VARIABLE = Schema(
+    attributes=frozenset({"type", "default", "description", "sensitive"}),
+    blocks={"validation": ()},
+)
+VALIDATION = Schema(
+    attributes=frozenset({"condition", "error_message"}),
+    required=frozenset({"condition", "error_message"}),
+)
+ANY_ATTRIBUTES = Schema(attributes=None)
+LOCAL = Schema(
+    attributes=frozenset({"expression", "sensitive"}), required=frozenset({"expression"})
+)
+BUILD = Schema(
+    attributes=frozenset({"name", "description", "sources"}),
+    blocks={
+        "source": ("reference",),
+        "provisioner": ("type",),
+        "post-processor": ("type",),
+        "post-processors": (),
+    },
+    not_yet=frozenset({"dynamic", "error-cleanup-provisioner", "hcp_packer_registry"}),
+)
+CHAIN = Schema(blocks={"post-processor": ("type",)}, not_yet=frozenset({"dynamic"}))
+
+
+def checked(
+    body: Body, schema: Schema, found: Diagnostics, owner: Block | None = None
+) -> tuple[dict[str, Attribute], list[Block]]:
+    """The arguments and blocks of a body that its schema allows; everything else is a finding."""
+    subject = owner.header if owner else ""
+    attributes = {
+        name: attribute
+        for name, attribute in body.attributes.items()
+        if _attribute_allowed(attribute, schema, found, subject)
+    }
+    for name in sorted(schema.required - body.attributes.keys()):
+        detail = f'The argument "{name}" is required, but no definition was found.'
+        where = owner.range if owner else body.range
+        found.error("Missing required argument", detail, where, subject)
+    blocks = [block for block in body.blocks if _block_allowed(block, schema, found, subject)]
+    return attributes, blocks
+
+
+def _attribute_allowed(
+    attribute: Attribute, schema: Schema, found: Diagnostics, subject: str
+) -> bool:
+    name = attribute.name
+    if schema.attributes is None or name in schema.attributes:
+        return True
+    if name in schema.attributes_not_yet:
+        detail = f'The argument "{name}" has no effect yet.'
+        found.error(NOT_YET_SUMMARY, detail, attribute.name_range, subject)
+        return False
+    detail = f'An argument named "{name}" is not expected here.'
+    if name in schema.blocks:
+        detail += f' Did you mean to define a block of type "{name}"?'
+    else:
+        detail += did_you_mean(name, schema.attributes)
+    found.error("Unsupported argument", detail, attribute.name_range, subject)
+    return False
+
+
+def _block_allowed(block: Block, schema: Schema, found: Diagnostics, subject: str) -> bool:
+    kind = block.type
+    if kind in schema.not_yet:
+        detail = f'Blocks of type "{kind}" are part of the language, but do not work yet.'
+        found.error(NOT_YET_SUMMARY, detail, block.range, subject)
+        return False
+    if kind not in schema.blocks:
+        detail = f'Blocks of type "{kind}" are not expected here.'
+        if schema.attributes and kind in schema.attributes:
+            detail += f' Did you mean to set the argument "{kind} = …"?'
+        else:
+            detail += did_you_mean(kind, [*schema.blocks, *schema.not_yet])
+        found.error("Unsupported block type", detail, block.type_range, subject)
+        return False
+    labels = schema.blocks[kind]
+    if len(block.labels) < len(labels):
+        missing = labels[len(block.labels)]
+        detail = f"A {kind} block needs {_labels_text(labels)}: {missing} is missing."
+        found.error(f"Missing {missing} for {kind}", detail, block.range, subject)
+        return False
+    if len(block.labels) > len(labels):
+        extra = block.labels[len(labels)]
+        wanted = f"exactly {_labels_text(labels)}" if labels else "no labels"
+        detail = f'A {kind} block takes {wanted}; "{extra.text}" is one too many.'
+        found.error(f"Extraneous label for {kind}", detail, extra.range, subject)
+        return False
+    return True
+
+
+def _labels_text(labels: tuple[str, ...]) -> str:
+    return f"{len(labels)} label{'s' if len(labels) > 1 else ''} ({', '.join(labels)})"

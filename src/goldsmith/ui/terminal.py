@@ -1,0 +1,51 @@
+"""Where text goes and what the terminal can show."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+BOLD, RED, RESET = "\033[1m", "\033[31m", "\033[0m"
+BUILD_COLORS = ("\033[1;32m", "\033[1;36m", "\033[1;35m", "\033[1;33m", "\033[1;34m")
+ERROR_COLOR = "\033[1;31m"
+
+
+def wants_color(stream: TextIO, flag: bool | None) -> bool:
+    """Whether to use colour: the flag decides, else NO_COLOR and the kind of the stream.
+
+    `PACKER_NO_COLOR` and `NO_COLOR` count with any value, as their users expect.
+    """
+    if "PACKER_NO_COLOR" in os.environ or os.environ.get("NO_COLOR"):
+        return False
+    if flag is not None:
+        return flag and (stream.isatty() or bool(os.environ.get("CLICOLOR_FORCE")))
+    return stream.isatty()
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a line may be drawn over itself: a real terminal, and nobody logs it (CI)."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+
+
+def write_line(text: str = "", *, stream: TextIO | None = None) -> None:
+    """Print a line at once; a reader that has gone (`| head`) is not our error."""
+    target = stream or sys.stdout
+    try:
+        print(text, file=target, flush=True)
+    except BrokenPipeError:
+        # The interpreter would complain again when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
+    except UnicodeEncodeError:
+        encoding = target.encoding or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=target, flush=True)
+
+
+def ask_on_terminal(question: str) -> str | None:
+    """Ask the user and return the answer; None when there is no terminal to ask at."""
+    if not sys.stdin.isatty():
+        return None
+    try:
+        return input(f"{question} ").strip()
+    except EOFError:
+        return None
