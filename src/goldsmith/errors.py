@@ -1,7 +1,7 @@
 """The error tree: every way in which goldsmith says no, with its exit code and its remedy.
 
-Errors are grouped by what the user can do about them, not by where they arise. `str(error)` is one
-line or a short block; the remedy stands apart in `hint`, so that every renderer can place it.
+Errors are grouped by what the user can do about them, not by where they arise. `str(error)` is
+one line or a short block; the remedy stands apart in `hint`, so that every renderer can place it.
 Positions in the user's files live here too, because every error that concerns a template carries one.
 """
 
@@ -63,7 +63,7 @@ class Diagnostic:
 
 
 class GoldsmithError(Exception):
-    """The root of all errors that are the user's, the host's or the build's, not a defect of ours."""
+    """The root of all errors that are the user's, the host's or the build's, not our defects."""
 
     exit_code: ClassVar[int] = 1
 

@@ -1,4 +1,4 @@
-"""Finds the verb and runs it; imports nothing that a verb may not need, so that `--help` is quick."""
+"""Finds the verb and runs it; imports nothing that a verb may not need: `--help` is quick."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VERBS = {
     "version": "print the version",
 }
 _LATER = (
-    "inspect", "console", "fmt", "fix", "hcl2_upgrade", "init", "plugins", "plan", "deploy", "cache",
-    "shell", "schema", "completion", "elements", "diff", "disk-image-create", "ramdisk-image-create",
-    "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
+    "inspect", "console", "fmt", "fix", "hcl2_upgrade", "init", "plugins", "plan", "deploy",
+    "cache", "shell", "schema", "completion", "elements", "diff", "disk-image-create",
+    "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
 )  # fmt: skip
 
 

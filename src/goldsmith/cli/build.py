@@ -61,7 +61,7 @@ def run(words: list[str], machine_readable: bool) -> int:
     renderer: Renderer = (
         MachineRenderer()
         if machine_readable
-        else HumanRenderer(color=flags.maybe_bool("color"), timestamps=flags.bool("timestamp-ui"))
+        else HumanRenderer(color=flags.maybe_bool("color"), timestamps=flags.on("timestamp-ui"))
     )
     with interruptible() as interrupts:
         try:
@@ -95,7 +95,7 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     prepared = prepare(loaded.template, builtin_registry(), directory, loaded.builds)
     if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
         raise NotRootError("building an image")
-    force = flags.bool("force")
+    force = flags.on("force")
     for build in prepared:
         build.builder.preflight(directory, force=force)
         for chain in build.chains:
@@ -160,7 +160,7 @@ class _WorkerStarter:
         self._document = StartDocument(
             template=flags.words[0], variables=[list(pair) for pair in loaded.variables],
             variable_files=loaded.variable_files, record={}, build="", cwd=world.cwd(),
-            run=str(run.path), work="", force=flags.bool("force"),
+            run=str(run.path), work="", force=flags.on("force"),
             on_error=flags.text("on-error", "cleanup"),
             epoch_s=int(epoch) if epoch else int(world.now().timestamp()),
             environment=environment, secrets=sorted(loaded.template.secrets),

@@ -1,4 +1,4 @@
-"""Go's rules for flags: `-x` is `--x`, `-flag=value`, `-bool=false`, and they end at the first word.
+"""Go's rules for flags: `-x` is `--x`, `-flag=value`, `-bool=false`, up to the first word.
 
 Packer's verbs are read with these rules, because argparse eats or refuses what Go accepts.
 """
@@ -39,13 +39,13 @@ class Flags:
         """The last value of a flag."""
         return self.given.get(name, [default])[-1]
 
-    def bool(self, name: str) -> bool:
+    def on(self, name: str) -> bool:
         """Whether a flag is on."""
         return self.given.get(name, ["false"])[-1] in _TRUE
 
     def maybe_bool(self, name: str) -> bool | None:
         """Whether a flag is on or off; None when it was not given."""
-        return self.bool(name) if name in self.given else None
+        return self.on(name) if name in self.given else None
 
     def number(self, name: str) -> int:
         """The last value of a flag, as a whole number; 0 when it was not given."""

@@ -1,4 +1,4 @@
-"""What `build` and `validate` share: the flags about templates, and loading with the host's eyes."""
+"""What `build` and `validate` share: the flags about templates, and how one is loaded."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def run(words: list[str], machine_readable: bool) -> int:
         if loaded.template.warnings:
             shown = render_diagnostics(loaded.template.warnings, loaded.template.sources)
             write_line(shown + "\n")
-        if flags.bool("syntax-only"):
+        if flags.on("syntax-only"):
             write_line("Syntax-only check passed. Everything looks okay.")
             return 0
         prepare(loaded.template, builtin_registry(), directory_of(loaded.world), loaded.builds)

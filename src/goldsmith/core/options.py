@@ -180,7 +180,7 @@ class _Reader:
             detail = f'Inappropriate value for attribute "{name}": {e.message}.'
             self.add("Incorrect attribute value type", detail, value.range)
 
-    def _block(  # noqa: PLR0917 (one call, from read)
+    def _block(
         self,
         data: dict[str, Any],
         fields: Mapping[str, FieldInfo],

@@ -23,7 +23,6 @@ class ProvisionContext:
     """The source's name without its type, as PACKER_BUILD_NAME has it."""
     builder_type: str
     environment: Mapping[str, str]
-    timeout_s: float | None
     directory: Path
     """The directory to which relative paths of the template refer."""
 
@@ -33,6 +32,9 @@ class Provisioner(Protocol):
 
     type_name: ClassVar[str]
     options_model: ClassVar[type[Options]]
+
+    network: bool
+    """Whether its programs see the host's network, or an empty one."""
 
     def __init__(self, options: Options) -> None: ...
 

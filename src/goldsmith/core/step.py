@@ -55,8 +55,15 @@ class TreeContext(StepContext):
 class Step(Protocol[R_co]):
     """A step outside the tree: assemble, convert."""
 
-    name: str
-    label: str
+    @property
+    def name(self) -> str:
+        """The step's name in events, the same in every build."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What the user reads when it starts."""
+        ...
 
     def run(self, context: StepContext) -> R_co:
         """Do the work; raises GoldsmithError."""
@@ -64,16 +71,27 @@ class Step(Protocol[R_co]):
 
 
 class TreeStep(Protocol):
-    """A step that changes the tree; its result is the layer that it leaves.
+    """A step that changes the tree; its result is the layer that it leaves."""
 
-    `network` says whether its programs see the host's network or an empty one; `enters` whether
-    programs run in the tree at all (a bootstrap starts without a tree to enter).
-    """
+    @property
+    def name(self) -> str:
+        """The step's name in events, the same in every build."""
+        ...
 
-    name: str
-    label: str
-    network: bool
-    enters: bool
+    @property
+    def label(self) -> str:
+        """What the user reads when it starts."""
+        ...
+
+    @property
+    def network(self) -> bool:
+        """Whether its programs see the host's network, or an empty one."""
+        ...
+
+    @property
+    def enters(self) -> bool:
+        """Whether programs run in the tree at all: a bootstrap starts without one to enter."""
+        ...
 
     def key(self) -> StepKey | None:
         """What identifies the result, without the layer below; None when nothing can."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from goldsmith.core.communicator import Communicator
-from goldsmith.core.step import RunInTree, TreeContext, TreeStep
+from goldsmith.core.step import TreeContext, TreeStep
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
 from goldsmith.events import Emitter
 from goldsmith.host.namespaces import StepNamespace, step_namespace
+from goldsmith.host.process import Completed, LineSink
 from goldsmith.layers.overlay import stacked, step_overlay
 
 ASK_AFTER_ERROR = (
@@ -22,12 +23,27 @@ ASK_AFTER_ERROR = (
 )
 
 
+class RunListened(Protocol):
+    """Runs a program inside the tree and hands on its lines as they come."""
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        input: bytes | None = None,
+        on_line: LineSink | None = None,
+    ) -> Completed:
+        """Raises CommandFailed for a status other than 0."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TreeAccess:
     """Ways into a tree while its namespaces are open."""
 
     communicator: Communicator
-    run_in_tree: RunInTree
+    run_in_tree: RunListened
 
 
 class TreeEntrance(Protocol):
@@ -97,11 +113,23 @@ class TreeBuild:
     def _context(self, tree: Path, access: TreeAccess) -> TreeContext:
         scratch = self.directory / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
+
+        def run_in_tree(
+            argv: Sequence[str],
+            *,
+            env: Mapping[str, str] | None = None,
+            input: bytes | None = None,
+        ) -> Completed:
+            return access.run_in_tree(argv, env=env, input=input, on_line=self._tool_line)
+
         return TreeContext(
             emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
-            communicator=access.communicator, run_in_tree=access.run_in_tree,
+            communicator=access.communicator, run_in_tree=run_in_tree,
             environment=self.environment, ask=self.ask,
         )  # fmt: skip
+
+    def _tool_line(self, stream: str, line: str) -> None:
+        self.emitter.output(line, stream, routine=True)
 
     @contextmanager
     def entered(self, tree: Path, *, network: bool, enters: bool) -> Iterator[TreeAccess]:

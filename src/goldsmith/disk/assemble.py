@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,6 +19,7 @@ from goldsmith.disk.bootloader import grub
 from goldsmith.disk.filesystems import ext4, host_tools, vfat
 from goldsmith.disk.filesystems.ext4 import Stretch
 from goldsmith.disk.identity import DiskIdentity
+from goldsmith.disk.layout import FileSystem
 from goldsmith.disk.planner import DiskPlan, PlannedPartition
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.process import get_tool
@@ -84,15 +86,12 @@ def assemble(
     stages: list[tuple[str, Callable[[], None]]] = [
         ("partition table", lambda: partition_table.write_table(image, plan, identity))
     ]
+    filler = _Filler(trees, image, identity, epoch_s, clamp_mtimes, boot_loader)
     for planned in plan.partitions:
-        if planned.partition.filesystem is not None:
-            stages.append(
-                (
-                    f"{planned.partition.filesystem.type} {planned.name}",
-                    _filling(planned, trees, image, identity=identity, epoch_s=epoch_s,
-                             boot_loader=boot_loader, clamp_mtimes=clamp_mtimes),
-                )
-            )  # fmt: skip
+        filesystem = planned.partition.filesystem
+        if filesystem is not None:
+            fill = filler.filling(planned, filesystem)
+            stages.append((f"{filesystem.type} {planned.name}", fill))
     if boot_loader is not None and boot_loader.core_img is not None:
         stages.append(("boot loader", lambda: _write_bios_boot(plan, image, boot_loader)))
     create_sparse(image, plan.size_bytes)
@@ -123,43 +122,53 @@ def _require(plan: DiskPlan, trees: Mapping[str, Path]) -> None:
             raise GoldsmithError(f"there is no directory {tree} to fill {mount} from")
 
 
-def _filling(
-    planned: PlannedPartition,
-    trees: Mapping[str, Path],
-    image: Path,
-    *,
-    identity: DiskIdentity,
-    epoch_s: int,
-    boot_loader: grub.BootLoader | None,
-    clamp_mtimes: bool,
-) -> Callable[[], None]:
-    """The function that makes and fills one file system."""
-    partition = planned.partition
-    filesystem = partition.filesystem
-    tree = trees.get(partition.mount) if partition.mount is not None else None
-    stretch = Stretch(image, planned.offset_bytes, planned.size_bytes)
+@dataclass(frozen=True, slots=True)
+class _Filler:
+    """Makes and fills the file systems of one image."""
 
-    def fill_ext4() -> None:
-        assert filesystem is not None  # noqa: S101 (for the type checker)
+    trees: Mapping[str, Path]
+    image: Path
+    identity: DiskIdentity
+    epoch_s: int
+    clamp_mtimes: bool
+    boot_loader: grub.BootLoader | None
+
+    def filling(self, planned: PlannedPartition, filesystem: FileSystem) -> Callable[[], None]:
+        """The function that makes one file system."""
+        fill = {"ext4": self._fill_ext4, "vfat": self._fill_vfat}[filesystem.type]
+        return partial(fill, planned, filesystem)
+
+    def _tree(self, planned: PlannedPartition) -> Path | None:
+        mount = planned.partition.mount
+        return None if mount is None else self.trees.get(mount)
+
+    def _stretch(self, planned: PlannedPartition) -> Stretch:
+        return Stretch(self.image, planned.offset_bytes, planned.size_bytes)
+
+    def _fill_ext4(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
         spec = ext4.Ext4(
-            identity.filesystem_uuid(planned.name, "ext4"), identity.hash_seed(planned.name),
-            planned.inodes or 0, filesystem.label, filesystem.options,
-        )  # fmt: skip
-        ext4.make(stretch, spec, tree, epoch_s=epoch_s, clamp_mtimes=clamp_mtimes)
+            uuid=self.identity.filesystem_uuid(planned.name, "ext4"),
+            hash_seed=self.identity.hash_seed(planned.name),
+            inodes=planned.inodes or 0,
+            label=filesystem.label,
+            options=filesystem.options,
+        )
+        ext4.make(self._stretch(planned), spec, self._tree(planned),
+                  epoch_s=self.epoch_s, clamp_mtimes=self.clamp_mtimes)  # fmt: skip
 
-    def fill_vfat() -> None:
-        assert filesystem is not None  # noqa: S101 (for the type checker)
-        spec = vfat.Vfat(identity.vfat_serial(planned.name), filesystem.label, filesystem.options)
-        contents = vfat.read_tree(tree) if tree is not None else {}
-        efi = boot_loader.efi if boot_loader is not None and partition.type == "esp" else None
+    def _fill_vfat(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
+        serial = self.identity.vfat_serial(planned.name)
+        spec = vfat.Vfat(serial, filesystem.label, filesystem.options)
+        tree = self._tree(planned)
+        contents = {} if tree is None else vfat.read_tree(tree)
+        is_esp = planned.partition.type == "esp"
+        efi = self.boot_loader.efi if self.boot_loader is not None and is_esp else None
         with tempfile.TemporaryDirectory(prefix="goldsmith-efi-") as directory:
             if efi is not None:
                 loader = Path(directory, grub.EFI_PATH.name)
                 loader.write_bytes(efi)
                 contents[_existing_name(contents, grub.EFI_PATH)] = loader
-            vfat.make(stretch, spec, contents, epoch_s=epoch_s)
-
-    return {"ext4": fill_ext4, "vfat": fill_vfat}[filesystem.type if filesystem else "ext4"]
+            vfat.make(self._stretch(planned), spec, contents, epoch_s=self.epoch_s)
 
 
 def _existing_name(contents: vfat.Contents, wanted: PurePosixPath) -> PurePosixPath:

@@ -279,7 +279,7 @@ def _check_file_system(partition: Partition) -> Iterator[Finding]:
             default = "vfat" if partition.type == "esp" else "ext4"
             yield Finding("it has no file system", name, "filesystem",
                           f'write filesystem = "{default}"')  # fmt: skip
-        elif partition.mount is not None:
+        elif partition.mount is not None and partition.type not in ("bios-boot", "swap"):
             yield Finding("it has a mount point and no file system", name, "filesystem")
         return
     if partition.type == "bios-boot":
@@ -357,13 +357,13 @@ def _check_duplicates(layout: Layout) -> Iterator[Finding]:
         Finding(f"{count} partitions have this name", name, "name")
         for name, count in names.items() if count > 1
     )  # fmt: skip
-    seen: dict[str, str] = {}
+    seen: dict[str, Partition] = {}
     for partition in layout.partitions:
         if partition.mount is None:
             continue
-        first = seen.setdefault(partition.mount, partition.name)
-        if first != partition.name:
-            yield Finding(f'"{first}" is mounted at "{partition.mount}" too',
+        first = seen.setdefault(partition.mount, partition)
+        if first is not partition:
+            yield Finding(f'"{first.name}" is mounted at "{partition.mount}" too',
                           partition.name, "mount")  # fmt: skip
     for type in ("root", "esp", "bios-boot", "boot"):
         same = [p for p in layout.partitions if p.type == type]

@@ -110,7 +110,9 @@ def _equal(a: object, b: object) -> bool:
     if type_name(a) != type_name(b):
         raise _fail_comparison(a, b)
     if isinstance(a, (list, tuple, LenientMap)):
-        raise TemplateFunctionError(f"non-comparable type {formatting.sprint([b])}: {type_name(b)}")
+        raise TemplateFunctionError(
+            f"non-comparable type {formatting.sprintf('%s', [b])}: {type_name(b)}"
+        )
     return a == b
 
 
@@ -135,9 +137,9 @@ def lt(a: object, b: object) -> bool:
         raise _fail_comparison(a, b)
     if isinstance(a, str) and isinstance(b, str):
         return to_bytes(a) < to_bytes(b)
-    if isinstance(a, (bool, complex)) or not isinstance(a, (int, float)):
-        raise TemplateFunctionError("invalid type for comparison")
-    return a < b  # type: ignore[operator]
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)) and not isinstance(a, bool):
+        return a < b
+    raise TemplateFunctionError("invalid type for comparison")
 
 
 def le(a: object, b: object) -> bool:

@@ -44,12 +44,13 @@ from goldsmith.gotemplate.nodes import (
     VariableNode,
 )
 from goldsmith.gotemplate.parser import Program
-from goldsmith.gotemplate.quoting import join, quote
+from goldsmith.gotemplate.quoting import join, quote, to_bytes
 
 MAX_DEPTH = 100
 """How deep templates, blocks and parentheses may nest while they run."""
 MAX_STEPS = 1_000_000
-"""How many nodes one rendering may visit: templates that call each other twice grow as 2^n."""
+"""How many bodies and pipelines one rendering may run: templates that call each other twice grow
+as 2^n."""
 
 
 class _Flow(enum.Enum):
@@ -92,7 +93,7 @@ class _Run:
         offset, name = self._node.offset, self._program.name
         line, column = self._program.place(offset)
         start = self._program.text.rfind("\n", 0, offset) + 1
-        column_bytes = len(self._program.text[start:offset].encode("utf-8", "surrogateescape"))
+        column_bytes = len(to_bytes(self._program.text[start:offset]))
         return GoTemplateError(
             f"template: {name}:{line}:{column_bytes}: executing {quote(self._template)}"
             f" at <{self._node}>: {reason}",
@@ -103,6 +104,10 @@ class _Run:
         )
 
     def _enter(self) -> None:
+        """Count a body or pipeline: how many there were, and how deep this one is."""
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise self.error(f"the template takes more than {MAX_STEPS} steps")
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self.error(f"exceeded maximum template depth ({MAX_DEPTH})")
@@ -121,9 +126,6 @@ class _Run:
 
     def _statement(self, dot: object, node: Node) -> _Flow:
         self._node = node
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise self.error(f"the template takes more than {MAX_STEPS} steps")
         match node:
             case TextNode():
                 self._output.append(node.text)

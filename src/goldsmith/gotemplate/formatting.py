@@ -175,8 +175,7 @@ class Directive:
         if text[1] in "IN":
             if text[1] == "N" and not (self.space or self.plus):
                 text = text[1:]
-            shown = text[1:] if text[0] == "+" and not self.plus else text
-            return self._pad(shown, with_zeros=False)
+            return self._pad(text, with_zeros=False)
         if self.sharp and letter != "b":
             text = _with_point(text, verb, precision)
         if text[0] == "+" and not self.plus:
@@ -355,8 +354,9 @@ class _Format:
             return None
         value = self._values[self._index]
         self._index += 1
-        is_size = isinstance(value, int) and not isinstance(value, bool)
-        return value if is_size and abs(value) <= _LARGEST_SIZE else None  # type: ignore[return-value, arg-type]
+        if not isinstance(value, int) or isinstance(value, bool):
+            return None
+        return value if abs(value) <= _LARGEST_SIZE else None
 
     def _read_index(self) -> None:
         """An explicit argument number, `[2]`."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from goldsmith.gotemplate.quoting import describe_character, quote
+from goldsmith.gotemplate.quoting import describe_character, quote, to_bytes
 
 LEFT, RIGHT = "{{", "}}"
 SPACES = " \t\r\n"
@@ -82,7 +82,7 @@ class Token:
             return self.text
         if self.kind in (Kind.KEYWORD, Kind.DOT):
             return f"<{self.text}>"
-        if len(self.text.encode("utf-8", "replace")) > 10:
+        if len(to_bytes(self.text)) > 10:
             return quote(self.text[:10]) + "..."
         return quote(self.text)
 

@@ -1,7 +1,7 @@
 """The functions that Packer adds to Go's templates.
 
-Everything impure comes from a World, so that a second rendering in another process gives the same
-text. Argument orders and messages: Packer's `template/interpolate`.
+Everything impure comes from a World (see `values.world`), so that a second rendering in another
+process gives the same text. Argument orders and messages: Packer's `template/interpolate`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import os.path
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import Protocol
 
 from goldsmith.errors import SourceRange
 from goldsmith.gotemplate.errors import TemplateFunctionError
 from goldsmith.gotemplate.go_time import RFC3339, format_time, strftime
 from goldsmith.gotemplate.quoting import to_bytes
-
-if TYPE_CHECKING:
-    from goldsmith.values.world import World
 
 Functions = dict[str, Callable[..., object]]
 
@@ -31,6 +29,22 @@ _REFUSALS = {
     "aws_secretsmanager": "AWS Secrets Manager is only allowed in the variables section",
     "aws_secretsmanager_raw": "AWS Secrets Manager is only allowed in the variables section",
 }
+
+
+class World(Protocol):
+    """The part of `values.world.World` that these functions look at."""
+
+    def cwd(self) -> str:
+        """The absolute path of the working directory."""
+
+    def env(self, name: str) -> str | None:
+        """An environment variable, None when it is not set."""
+
+    def now(self) -> datetime:
+        """The time of this run in UTC, the same at every call."""
+
+    def random_bytes(self, count: int, at: SourceRange | None) -> bytes:
+        """Unpredictable bytes for the call that stands there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from goldsmith.gotemplate.quoting import quote, unquote
 
 MAX_NESTING = 100
 """How deep parentheses and blocks may be nested: each level costs frames of Python's stack."""
+TOO_DEEP = "max expression depth exceeded"
 
 _OPERAND_STARTS = frozenset(
     {Kind.BOOL, Kind.CHARACTER, Kind.COMPLEX, Kind.NUMBER, Kind.DOT, Kind.FIELD, Kind.IDENTIFIER,
@@ -69,7 +70,11 @@ class _Stop:
 
 def parse(name: str, text: str, functions: Collection[str]) -> Program:
     """Parse a template that may call these functions; raises GoTemplateError."""
-    return _Parser(name, text, functions).program()
+    parser = _Parser(name, text, functions)
+    try:
+        return parser.program()
+    except RecursionError as error:
+        raise parser.error(TOO_DEEP) from error
 
 
 class _Parser:
@@ -122,14 +127,14 @@ class _Parser:
 
     # Errors
 
-    def _error(self, reason: str) -> GoTemplateError:
+    def error(self, reason: str) -> GoTemplateError:
         line, column = self._program.place(self._latest.offset)
         message = f"template: {self._program.name}:{line}: {reason}"
         return GoTemplateError(message, reason=reason, line=line, column=column)
 
     def _unexpected(self, token: Token, context: str) -> GoTemplateError:
         if token.kind is not Kind.ERROR:
-            return self._error(f"unexpected {token} in {context}")
+            return self.error(f"unexpected {token} in {context}")
         line, _ = self._program.place(token.offset)
         started = self._program.place(self._action.offset)[0] if self._action else line
         extra = ""
@@ -137,12 +142,12 @@ class _Parser:
             extra = f" in action started at {self._program.name}:{started}"
             if token.text.endswith(" action"):
                 extra = extra.removeprefix(" in action")
-        return self._error(token.text + extra)
+        return self.error(token.text + extra)
 
     def _deeper(self) -> None:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
-            raise self._error("max expression depth exceeded")
+            raise self.error(TOO_DEEP)
 
     # Templates and bodies
 
@@ -157,7 +162,7 @@ class _Parser:
             self._push(delimiter, *([word] if word else []))
             node = self._text_or_action()
             if isinstance(node, _Stop):
-                raise self._error(f"unexpected {node}")
+                raise self.error(f"unexpected {node}")
             body.append(node)
         self._add(self._program.name, tuple(body))
         return self._program
@@ -167,7 +172,7 @@ class _Parser:
         if known is None or is_blank(known):
             self._program.templates[name] = body
         elif not is_blank(body):
-            raise self._error(f"template: multiple definition of template {quote(name)}")
+            raise self.error(f"template: multiple definition of template {quote(name)}")
 
     def _define(self) -> None:
         context = "define clause"
@@ -181,7 +186,7 @@ class _Parser:
         self._variables, self._range_depth, self._action = ["$"], 0, None
         body, stop = self._body()
         if stop.name != "end":
-            raise self._error(f"unexpected {stop} in {context}")
+            raise self.error(f"unexpected {stop} in {context}")
         self._variables, self._range_depth, self._action = outer
         return body
 
@@ -194,7 +199,7 @@ class _Parser:
                 self._nesting -= 1
                 return tuple(nodes), node
             nodes.append(node)
-        raise self._error("unexpected EOF")
+        raise self.error("unexpected EOF")
 
     def _text_or_action(self) -> Node | _Stop:
         token = self._next_word()
@@ -236,7 +241,7 @@ class _Parser:
         if following.kind is not Kind.RIGHT_DELIMITER:
             raise self._unexpected(following, action)
         if not self._range_depth:
-            raise self._error(f"{action} outside {{{{range}}}}")
+            raise self.error(f"{action} outside {{{{range}}}}")
         return (BreakNode if token.text == "break" else ContinueNode)(token.offset)
 
     def _branch(self, word: str) -> BranchNode:
@@ -258,7 +263,7 @@ class _Parser:
     def _else_body(self) -> Body:
         body, stop = self._body()
         if stop.name != "end":
-            raise self._error(f"expected end; found {stop}")
+            raise self.error(f"expected end; found {stop}")
         return body
 
     def _range(self) -> RangeNode:
@@ -294,7 +299,7 @@ class _Parser:
         try:
             return unquote(token.text)
         except ValueError as error:
-            raise self._error(str(error)) from error
+            raise self.error(str(error)) from error
 
     # Pipelines
 
@@ -309,10 +314,10 @@ class _Parser:
             self._push(token)
             commands.append(self._command())
         if not commands:
-            raise self._error(f"missing value for {context}")
+            raise self.error(f"missing value for {context}")
         for stage, command in enumerate(commands[1:], start=2):
             if isinstance(command.args[0], _LITERALS):
-                raise self._error(f"non executable command in pipeline stage {stage}")
+                raise self.error(f"non executable command in pipeline stage {stage}")
         return PipeNode(offset, variables, is_assignment, tuple(commands))
 
     def _declarations(self, context: str) -> tuple[tuple[str, ...], bool]:
@@ -333,11 +338,11 @@ class _Parser:
             names.append(variable.text)
             self._variables.append(variable.text)
             if context != "range" or len(names) > 1:
-                raise self._error(f"too many declarations in {context}")
+                raise self.error(f"too many declarations in {context}")
             if self._peek_word().kind not in (
                 Kind.VARIABLE, Kind.RIGHT_DELIMITER, Kind.RIGHT_PAREN
             ):  # fmt: skip
-                raise self._error("range can only initialize variables")
+                raise self.error("range can only initialize variables")
         return tuple(names), False
 
     def _command(self) -> CommandNode:
@@ -357,7 +362,7 @@ class _Parser:
                 raise self._unexpected(token, "operand")
             break
         if not args:
-            raise self._error("empty command")
+            raise self.error("empty command")
         return CommandNode(offset, tuple(args))
 
     def _operand(self) -> Node | None:
@@ -373,7 +378,7 @@ class _Parser:
         if isinstance(node, VariableNode):
             return VariableNode(offset, node.name, tuple(names))
         if isinstance(node, _LITERALS):
-            raise self._error(f"unexpected . after term {quote(str(node))}")
+            raise self.error(f"unexpected . after term {quote(str(node))}")
         return ChainNode(offset, node, tuple(names))
 
     def _term(self) -> Node | None:
@@ -381,7 +386,7 @@ class _Parser:
         match token.kind:
             case Kind.IDENTIFIER:
                 if token.text not in self._functions:
-                    raise self._error(f"function {quote(token.text)} not defined")
+                    raise self.error(f"function {quote(token.text)} not defined")
                 return IdentifierNode(token.offset, token.text)
             case Kind.DOT:
                 return DotNode(token.offset)
@@ -389,7 +394,7 @@ class _Parser:
                 return FieldNode(token.offset, (token.text[1:],))
             case Kind.VARIABLE:
                 if token.text not in self._variables:
-                    raise self._error(f"undefined variable {quote(token.text)}")
+                    raise self.error(f"undefined variable {quote(token.text)}")
                 return VariableNode(token.offset, token.text)
             case Kind.BOOL:
                 return BoolNode(token.offset, token.text == "true")
@@ -412,4 +417,4 @@ class _Parser:
         try:
             return parse_number(token)
         except ValueError as error:
-            raise self._error(str(error)) from error
+            raise self.error(str(error)) from error

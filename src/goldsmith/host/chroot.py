@@ -48,6 +48,8 @@ def mount_api(tree: Path, *, network: bool) -> dict[str, Any]:
         if not mounts.is_directory(path):
             raise GoldsmithError(f"/{name} of the tree is not a directory")
     mounts.mount("proc", str(tree / "proc"), "proc", flags=_QUIET)
+    # The host's kernel arguments are not the image's: libkmod would heed its blacklist.
+    mounts.bind("/dev/null", str(tree / "proc/cmdline"))
     mounts.mount("sysfs", str(tree / "sys"), "sysfs", flags=_QUIET | mounts.MS_RDONLY)
     _mount_devices(tree / "dev")
     run_flags = mounts.MS_NOSUID | mounts.MS_NODEV

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from goldsmith.errors import Interrupted
+from goldsmith.errors import GoldsmithError, Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,3 +52,27 @@ def interruptible() -> Iterator[Interrupts]:
     finally:
         for signum, old in before.items():
             signal.signal(signum, old)
+
+
+@contextmanager
+def time_limit(limit_s: float | None, error: GoldsmithError) -> Iterator[None]:
+    """Raise `error` in the main thread when the block runs longer than it may.
+
+    Programs that the block has started end by the exception, with all their children.
+    """
+    if limit_s is None:
+        yield
+        return
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a time limit needs the main thread")
+
+    def expired(signum: int, frame: FrameType | None) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, max(limit_s, 0.001))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

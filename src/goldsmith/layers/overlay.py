@@ -29,11 +29,10 @@ def step_overlay(
     the work directory is removed in any case. Without lowers `upper` itself is the tree.
     """
     upper.mkdir(mode=0o755)
-    merged.mkdir(exist_ok=True)
     if not lowers:
-        with mounts.bound(upper, merged):
-            yield merged
+        yield upper
     else:
+        merged.mkdir(exist_ok=True)
         copy_root_attributes(lowers[0], upper)
         work.mkdir(mode=0o700)
         try:

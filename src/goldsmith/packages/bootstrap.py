@@ -123,7 +123,7 @@ def _check(target: Path, request: AptRequest) -> None:
     if wrong:
         raise PackageError(
             f"not a package's name: {', '.join(map(repr, wrong))}",
-            hint='write for example "openssh-server", "nginx=1.22.1-9" or "nginx/bookworm-backports"',
+            hint='write for example "openssh-server" or "nginx/bookworm-backports"',
         )
     if not request.sources:
         raise PackageError("there are no APT sources to make a tree from")

@@ -16,8 +16,9 @@ from pydantic import Field, field_validator, model_validator
 
 from goldsmith.core.options import DurationSeconds, Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
-from goldsmith.errors import CommandTimedOut, GoldsmithError
-from goldsmith.gotemplate.template import GoTemplateError, Template
+from goldsmith.errors import GoldsmithError
+from goldsmith.gotemplate.errors import GoTemplateError
+from goldsmith.gotemplate.template import Template
 from goldsmith.host.chroot import RUN_FILES
 from goldsmith.host.digests import bytes_digest
 from goldsmith.layers.keys import StepKey, canonical
@@ -174,16 +175,14 @@ class ShellProvisioner:
     def provision(self, context: ProvisionContext) -> None:
         """Upload, run, check the status, remove: script by script.
 
-        The time limit is one for all scripts of this block. Raises GoldsmithError for a status
-        that is not among `valid_exit_codes`.
+        Raises GoldsmithError for a status that is not among `valid_exit_codes`.
         """
-        deadline_s = None if context.timeout_s is None else time.monotonic() + context.timeout_s
         variables = self._variables(context)
         for number, content in enumerate(self._contents(context.directory)):
             path = self._remote_path(number)
             context.communicator.upload(content, path, mode=0o755)
             command = self._command(path, variables)
-            self._run(command, context, deadline_s)
+            self._run(command, context)
             if not self.options.skip_clean:
                 context.communicator.remove(path)
         if self.options.pause_after:
@@ -197,20 +196,12 @@ class ShellProvisioner:
         data = {"Path": path, "Vars": words, "EnvVarFile": ""}
         return Template.parse(self.options.execute_command, {}).render(data)
 
-    def _run(self, command: str, context: ProvisionContext, deadline_s: float | None) -> None:
-        limit_s = None if deadline_s is None else max(0.01, deadline_s - time.monotonic())
-        try:
-            status = context.communicator.start(
-                command,
-                on_line=lambda stream, line: context.emitter.output(line, stream),
-                env=context.environment, timeout_s=limit_s,
-            )  # fmt: skip
-        except CommandTimedOut as e:
-            raise GoldsmithError(
-                f"the script did not end within its timeout of {context.timeout_s:g} s; "
-                "it was killed with everything that it had started",
-                hint="raise `timeout` of this provisioner, or find out what the script waits for",
-            ) from e
+    def _run(self, command: str, context: ProvisionContext) -> None:
+        status = context.communicator.start(
+            command,
+            on_line=lambda stream, line: context.emitter.output(line, stream),
+            env=context.environment,
+        )
         if status not in self.options.valid_exit_codes:
             allowed = " ".join(str(code) for code in self.options.valid_exit_codes)
             raise GoldsmithError(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from goldsmith.core.engine import BuildResult
 from goldsmith.errors import GoldsmithError
-from goldsmith.events import Event, Output, Said, StepFinished, StepStarted
+from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.ui import terminal
 from goldsmith.ui.diagnostics import render_error
 from goldsmith.ui.live import LiveLine
 from goldsmith.units import format_duration, format_size
 
-# Lines of a tool that failed are shown in the error itself; before, they only matter to the curious.
+# The last lines of a tool that failed are shown in the error; before, they matter to few.
 VERBOSE_VARIABLE = "GOLDSMITH_LOG"
 
 

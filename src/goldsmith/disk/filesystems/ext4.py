@@ -37,6 +37,14 @@ _MKE2FS_CONF: Final = """\
 \text4 = {
 \t\tfeatures = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
 \t}
+\tfloppy = {
+\t}
+\tsmall = {
+\t}
+\tbig = {
+\t}
+\thuge = {
+\t}
 """
 
 LARGEST_EPOCH_S: Final = 2**31 - 1
@@ -107,11 +115,16 @@ def _run_mkfs(stretch: Stretch, filesystem: Ext4, tree: Path | None, epoch_s: in
         "nodiscard,lazy_itable_init=0,lazy_journal_init=0"
     )
     blocks = stretch.size_bytes // ext4_geometry.BLOCK_BYTES
-    journal_mib = ext4_geometry.journal_blocks(blocks) * ext4_geometry.BLOCK_BYTES >> 20
+    journal = ext4_geometry.journal_blocks(blocks)
+    journal_words = (
+        ["-J", f"size={journal * ext4_geometry.BLOCK_BYTES >> 20}"]
+        if journal
+        else ["-O", "^has_journal"]
+    )
     argv: list[str | os.PathLike[str]] = [
         "mkfs.ext4", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256",
         "-N", str(filesystem.inodes), "-m", str(ext4_geometry.RESERVED_PERCENT),
-        "-J", f"size={journal_mib}", "-U", filesystem.uuid, "-E", extended,
+        *journal_words, "-U", filesystem.uuid, "-E", extended,
     ]  # fmt: skip
     if filesystem.label is not None:
         argv += ["-L", filesystem.label]

@@ -31,7 +31,7 @@ MINIMUM_BYTES: Final = 4 * MIB
 
 # lib/ext2fs/mkjournal.c, ext2fs_default_journal_size: blocks of the file system -> of the journal.
 _JOURNAL_BLOCKS: Final = (
-    (32768, 1024), (256 << 10, 4096), (512 << 10, 8192), (4096 << 10, 16384),
+    (4096, 0), (32768, 1024), (256 << 10, 4096), (512 << 10, 8192), (4096 << 10, 16384),
     (8192 << 10, 32768), (16384 << 10, 65536), (32768 << 10, 131072),
 )  # fmt: skip
 _LARGEST_JOURNAL_BLOCKS: Final = 262144
@@ -84,7 +84,7 @@ def _has_superblock(group: int) -> bool:
 
 
 def journal_blocks(blocks: int) -> int:
-    """The journal that mke2fs gives to a file system of so many blocks."""
+    """The journal that mke2fs gives to a file system of so many blocks; none below 16 MiB."""
     return next((journal for limit, journal in _JOURNAL_BLOCKS if blocks < limit),
                 _LARGEST_JOURNAL_BLOCKS)  # fmt: skip
 
@@ -124,10 +124,11 @@ def geometry(size_bytes: int, inodes: int) -> Ext4Geometry | None:
             blocks -= rest
             continue
         break
-    journal = journal_blocks(blocks)
+    journal = journal_blocks(size_bytes // BLOCK_BYTES)
     overhead = groups * own + len(superblock_groups(blocks)) * superblock + journal
     # The root directory, lost+found (16 KiB), the resize inode's index, the journal's extents.
     overhead += 1 + 4 + 1 + (1 if journal > 4 * 32768 else 0)
-    if overhead >= blocks:
+    # mke2fs refuses a journal that takes more than half of what is free.
+    if overhead >= blocks or 2 * journal > blocks - overhead + journal:
         return None
     return Ext4Geometry(blocks, table_blocks * INODES_PER_BLOCK * groups, journal, overhead)

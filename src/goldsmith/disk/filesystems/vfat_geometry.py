@@ -16,8 +16,9 @@ ROOT_ENTRIES: Final = 512
 """Entries of the root directory of FAT12 and FAT16; FAT32's grows."""
 
 # Microsoft's FAT specification: up to 4084 clusters are FAT12, up to 65524 FAT16, more are FAT32.
-# The least number of sectors for 65525 clusters of one sector is below 33 MiB.
-_FAT32_FROM_BYTES: Final = 34 * MIB
+# Of one sector each, 65525 clusters need less than 33 MiB, 65524 clusters more than 32 MiB.
+_FAT32_FROM_BYTES: Final = 33 * MIB
+_FAT16_SINGLE_SECTORS_UP_TO_BYTES: Final = 32 * MIB
 _FAT16_FROM_BYTES: Final = 3 * MIB
 MINIMUM_BYTES: Final = 1 * MIB
 
@@ -44,7 +45,7 @@ class VfatGeometry:
 def geometry(size_bytes: int) -> VfatGeometry | None:
     """The shape for a stretch of this size; None below 1 MiB.
 
-    FAT32 from 34 MiB on, as firmware expects of an ESP on a fixed disk.
+    FAT32 from 33 MiB on, as firmware expects of an ESP on a fixed disk.
     """
     if size_bytes < MINIMUM_BYTES:
         return None
@@ -53,7 +54,7 @@ def geometry(size_bytes: int) -> VfatGeometry | None:
         fat_bits, cluster = 32, _fat32_cluster_sectors(size_bytes)
         fixed, per_cluster_bits = 32, 2 * 32
     elif size_bytes >= _FAT16_FROM_BYTES:
-        fat_bits, cluster = 16, 1
+        fat_bits, cluster = 16, 1 if size_bytes <= _FAT16_SINGLE_SECTORS_UP_TO_BYTES else 2
         fixed, per_cluster_bits = 1 + ROOT_ENTRIES * 32 // SECTOR_BYTES, 2 * 16
     else:
         fat_bits, cluster = 12, 2

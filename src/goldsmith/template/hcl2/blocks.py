@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from goldsmith.core.options import did_you_mean
 from goldsmith.errors import Diagnostics
@@ -16,15 +17,14 @@ NOT_YET_SUMMARY = "Not available in goldsmith yet"
 class Schema:
     """What a body may contain: arguments, blocks with the names of their labels.
 
-    `attributes` None allows any argument. `not_yet` are blocks, and `attributes_not_yet` arguments,
-    that the language has and goldsmith does not have yet.
+    `attributes` None allows any argument. `not_yet` are blocks that the language has and goldsmith
+    does not have yet.
     """
 
     attributes: frozenset[str] | None = frozenset()
     required: frozenset[str] = frozenset()
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     not_yet: frozenset[str] = frozenset()
-    attributes_not_yet: frozenset[str] = frozenset()
 
 
 TOP_LEVEL = Schema(
@@ -68,7 +68,11 @@ CHAIN = Schema(blocks={"post-processor": ("type",)}, not_yet=frozenset({"dynamic
 def checked(
     body: Body, schema: Schema, found: Diagnostics, owner: Block | None = None
 ) -> tuple[dict[str, Attribute], list[Block]]:
-    """The arguments and blocks of a body that its schema allows; everything else is a finding."""
+    """The arguments and blocks of a body that its schema allows; everything else is a finding.
+
+    A block whose type is misspelled is returned with the type that was meant, so that what it
+    declares is not missed elsewhere.
+    """
     subject = owner.header if owner else ""
     attributes = {
         name: attribute
@@ -79,8 +83,8 @@ def checked(
         detail = f'The argument "{name}" is required, but no definition was found.'
         where = owner.range if owner else body.range
         found.error("Missing required argument", detail, where, subject)
-    blocks = [block for block in body.blocks if _block_allowed(block, schema, found, subject)]
-    return attributes, blocks
+    blocks = [_with_known_type(block, schema, found, subject) for block in body.blocks]
+    return attributes, [block for block in blocks if _block_allowed(block, schema, found, subject)]
 
 
 def _attribute_allowed(
@@ -89,10 +93,6 @@ def _attribute_allowed(
     name = attribute.name
     if schema.attributes is None or name in schema.attributes:
         return True
-    if name in schema.attributes_not_yet:
-        detail = f'The argument "{name}" has no effect yet.'
-        found.error(NOT_YET_SUMMARY, detail, attribute.name_range, subject)
-        return False
     detail = f'An argument named "{name}" is not expected here.'
     if name in schema.blocks:
         detail += f' Did you mean to define a block of type "{name}"?'
@@ -102,6 +102,20 @@ def _attribute_allowed(
     return False
 
 
+def _with_known_type(block: Block, schema: Schema, found: Diagnostics, subject: str) -> Block:
+    kind, known = block.type, [*schema.blocks, *schema.not_yet]
+    if kind in known:
+        return block
+    detail = f'Blocks of type "{kind}" are not expected here.'
+    if schema.attributes and kind in schema.attributes:
+        detail += f' Did you mean to set the argument "{kind} = …"?'
+    else:
+        detail += did_you_mean(kind, known)
+    found.error("Unsupported block type", detail, block.type_range, subject)
+    near = difflib.get_close_matches(kind, list(schema.blocks), n=1)
+    return replace(block, type=near[0]) if near else block
+
+
 def _block_allowed(block: Block, schema: Schema, found: Diagnostics, subject: str) -> bool:
     kind = block.type
     if kind in schema.not_yet:
@@ -109,12 +123,6 @@ def _block_allowed(block: Block, schema: Schema, found: Diagnostics, subject: st
         found.error(NOT_YET_SUMMARY, detail, block.range, subject)
         return False
     if kind not in schema.blocks:
-        detail = f'Blocks of type "{kind}" are not expected here.'
-        if schema.attributes and kind in schema.attributes:
-            detail += f' Did you mean to set the argument "{kind} = …"?'
-        else:
-            detail += did_you_mean(kind, [*schema.blocks, *schema.not_yet])
-        found.error("Unsupported block type", detail, block.type_range, subject)
         return False
     labels = schema.blocks[kind]
     if len(block.labels) < len(labels):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from goldsmith.errors import Diagnostic, SourceRange
-from goldsmith.template.hcl2.lexer import Lexed, Token, TokenKind
+from goldsmith.template.hcl2.lexer import UNTERMINATED_STRING, Lexed, Token, TokenKind
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 _CLOSING = frozenset(_OPENING.values())
@@ -26,6 +26,13 @@ class Cursor:
         self.found: list[Diagnostic] = list(lexed.diagnostics)
         self.index = 0
         self.newlines_matter = True
+        self.item_line = 1
+        """Where the innermost item of a body begins that is being read."""
+        self._broken_lines = frozenset(
+            one.range.start.line
+            for one in lexed.diagnostics
+            if one.summary == UNTERMINATED_STRING and one.range
+        )
 
     def _next_index(self) -> int:
         index = self.index
@@ -84,10 +91,13 @@ class Cursor:
     def fail(
         self, summary: str, detail: str, at: Token | SourceRange | None = None
     ) -> SyntaxFailure:
-        """Record a finding, unless the lexer told of it already, and return what to raise."""
+        """Record a finding, unless it only follows from one of the lexer; return what to raise."""
         token = self.peek()
         known = token.kind is TokenKind.INVALID
         known |= token.kind is TokenKind.END and self.cut_short
+        # A string without its closing quote swallowed what would have completed the item.
+        lines = range(self.item_line, token.range.start.line + 1)
+        known |= any(line in lines for line in self._broken_lines)
         if not known:
             where = at.range if isinstance(at, Token) else at
             self.error(summary, detail, where or token.range)

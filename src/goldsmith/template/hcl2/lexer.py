@@ -73,6 +73,7 @@ _OPERATOR = re.compile(r"\.\.\.|=>|==|!=|<=|>=|&&|\|\||[{}\[\]().,:=?!<>+\-*/%]"
 _SEQUENCE_OPEN = re.compile(r"[$%]\{~?")
 _HEREDOC_OPEN = re.compile(r"<<-?")
 BYTE_ORDER_MARK = "\ufeff"
+UNTERMINATED_STRING = "Unterminated template string"
 
 _ADVICE = {
     "'": 'Single quotes are not valid. Use double quotes (") to enclose strings.',
@@ -207,7 +208,7 @@ class _Lexer:
 
     def _unterminated_string(self, opening: SourceRange) -> None:
         detail = "No closing quote was found for the string on its line."
-        self._complain("Unterminated template string", detail, opening)
+        self._complain(UNTERMINATED_STRING, detail, opening)
 
     def _code(self, level: _Level) -> None:
         source, index = self.source, self.index
@@ -256,14 +257,14 @@ class _Lexer:
         return False
 
     def _operator(self, level: _Level) -> None:
-        if match := _OPERATOR.match(self.source, self.index):
-            token = self._emit(TokenKind.OPERATOR, match.end())
-            level.depth += (token.text == "{") - (token.text == "}")
-            return
         if self.source.startswith("/*", self.index):
             token = self._emit(TokenKind.INVALID, len(self.source))
             self._complain("Invalid comment", 'This comment is never closed by "*/".', token.range)
             self.cut_short = True
+            return
+        if match := _OPERATOR.match(self.source, self.index):
+            token = self._emit(TokenKind.OPERATOR, match.end())
+            level.depth += (token.text == "{") - (token.text == "}")
             return
         token = self._emit(TokenKind.INVALID, self.index + 1)
         complaint = (token.range.start.line, token.text)

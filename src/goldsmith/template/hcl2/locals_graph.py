@@ -1,4 +1,4 @@
-"""Local values: each is evaluated after the ones that it refers to, in whatever order of writing."""
+"""Local values: each is evaluated after the ones that it refers to, however they are ordered."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from goldsmith.errors import Diagnostics, SourceRange, TemplateError
-from goldsmith.template.hcl2.ast import Block, Expression
+from goldsmith.template.hcl2.ast import Block, Expression, Literal
 from goldsmith.template.hcl2.blocks import ANY_ATTRIBUTES, LOCAL, checked
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.lexer import is_identifier
@@ -57,10 +57,11 @@ def _declared(block: Block, constants: Scope, found: Diagnostics) -> list[LocalV
         ]
     attributes, _ = checked(block.body, LOCAL, found, block)
     sensitive = constant_flag(attributes.get("sensitive"), constants, found, block)
-    if "expression" not in attributes:
-        return []
     label = block.labels[0]
-    return [LocalValue(label.text, attributes["expression"].expression, sensitive, label.range)]
+    # Without its expression the local stays unknown: what refers to it is not wrong.
+    absent = Literal(block.range, unknown())
+    expression = attributes["expression"].expression if "expression" in attributes else absent
+    return [LocalValue(label.text, expression, sensitive, label.range)]
 
 
 def evaluate_locals(
@@ -108,6 +109,4 @@ def _order(
         members = " -> ".join(f"local.{name}" for name in turned)
         detail = f"These locals refer to one another, so none can be evaluated: {members}."
         found.error("Cycle in local values", detail, declared[first].range)
-        needs = {
-            name: wanted - set(cycle) for name, wanted in needs.items() if name not in cycle
-        }
+        needs = {name: wanted - set(cycle) for name, wanted in needs.items() if name not in cycle}

@@ -96,6 +96,7 @@ class _BodyParser:
             if cursor.at_kind(TokenKind.END) or (in_block and cursor.at("}")):
                 return items
             start = cursor.index
+            cursor.item_line = cursor.peek().range.start.line
             item: Attribute | Block | None = None
             try:
                 item = self._item()
@@ -143,6 +144,8 @@ class _BodyParser:
         cursor = self.cursor
         name = cursor.peek()
         if name.kind is not TokenKind.IDENT:
+            if cursor.at("}") and cursor.found:
+                raise SyntaxFailure  # its opening brace went with an earlier error
             if name.kind is TokenKind.OPEN_QUOTE:
                 detail = "Argument and block names must not be quoted."
                 raise cursor.fail("Invalid argument name", detail)

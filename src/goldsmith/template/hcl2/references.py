@@ -28,7 +28,7 @@ class Reference:
 
 
 def references(expression: Expression) -> Iterator[Reference]:
-    """Every reference to a name from outside the expression; names of its own loops are left out."""
+    """Every reference to a name from outside the expression: names of its own loops are none."""
     pending: list[tuple[Expression, frozenset[str]]] = [(expression, frozenset())]
     while pending:
         node, bound = pending.pop()

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 from goldsmith.core.options import did_you_mean
 from goldsmith.errors import Diagnostics, GoldsmithError, Position, SourceRange, TemplateError
+from goldsmith.template.hcl2.ast import Expression
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.parser import parse_expression, parse_file
-from goldsmith.template.hcl2.scope import Scope, constants_only
+from goldsmith.template.hcl2.scope import constants_only
 from goldsmith.template.hcl2.variables import Declaration
 from goldsmith.values.convert import ConversionError
 from goldsmith.values.json_form import decode
@@ -138,13 +139,11 @@ class _Assignment:
             self.found.extend(findings)
             self.broken.add(declaration.name)
             return
-        self._evaluated(declaration, lambda scope: evaluate(expression, scope), "a value")
+        self._evaluated(declaration, expression, "the value of a variable")
 
-    def _evaluated(
-        self, declaration: Declaration, compute: _Compute, place: str
-    ) -> None:
+    def _evaluated(self, declaration: Declaration, expression: Expression, place: str) -> None:
         try:
-            value = compute(constants_only(self.world, place))
+            value = evaluate(expression, constants_only(self.world, place))
         except TemplateError as error:
             self.found.extend(error.diagnostics)
             self.broken.add(declaration.name)
@@ -195,10 +194,7 @@ class _Assignment:
             if declaration is None:
                 self._undeclared(name, path, attribute.name_range)
                 continue
-            expression = attribute.expression
-            self._evaluated(
-                declaration, lambda scope, node=expression: evaluate(node, scope), "a variable file"
-            )
+            self._evaluated(declaration, attribute.expression, "a variable file")
 
     def _json_file(self, path: str, text: str) -> None:
         try:

@@ -113,7 +113,8 @@ def _declaration(block: Block, scope: Scope, found: Diagnostics) -> Declaration:
     sensitive = constant_flag(attributes.get("sensitive"), scope, found, block)
     if default is not None and written is not None:
         default = _fitting_default(default, written, found, block)
-    rules = [_rule(rule, block.labels[0].text, scope, found) for rule in blocks]
+    constants = constants_only(scope.world, "an error message")
+    rules = [_rule(rule, block.labels[0].text, constants, found) for rule in blocks]
     by_default = default is not None and not default.is_null and (written is None or written == ANY)
     return Declaration(
         block.labels[0].text,
@@ -127,9 +128,7 @@ def _declaration(block: Block, scope: Scope, found: Diagnostics) -> Declaration:
     )
 
 
-def _constant(
-    attribute: Attribute, scope: Scope, found: Diagnostics, block: Block
-) -> Value | None:
+def _constant(attribute: Attribute, scope: Scope, found: Diagnostics, block: Block) -> Value | None:
     try:
         return evaluate(attribute.expression, scope)
     except TemplateError as error:

@@ -1,0 +1,258 @@
+"""Builds an image: a tree in steps on overlays, a disk from the tree, files from the disk."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import goldsmith
+from goldsmith.builders.image.disk_steps import AssembleStep, FormatsStep
+from goldsmith.builders.image.options import ImageOptions
+from goldsmith.builders.image.output import Outputs
+from goldsmith.builders.image.tree_steps import (
+    BootstrapStep,
+    ConfigureStep,
+    FinishStep,
+    ProvisionStep,
+)
+from goldsmith.communicators.chroot import ChrootEntrance
+from goldsmith.core.artifact import Artifact
+from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.options import Finding, Options
+from goldsmith.core.step import Step, StepContext
+from goldsmith.core.tree_build import TreeBuild
+from goldsmith.disk.assemble import AssembledImage
+from goldsmith.disk.bootloader import grub
+from goldsmith.disk.filesystems import host_tools
+from goldsmith.disk.formats import check_format
+from goldsmith.disk.identity import DiskIdentity
+from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
+from goldsmith.host.process import get_tool
+from goldsmith.layers.keys import StepKey, canonical
+from goldsmith.packages.apt_settings import read_apt_settings
+from goldsmith.packages.apt_sources import AptSource, parse_sources
+from goldsmith.packages.bootstrap import AptRequest
+from goldsmith.packages.finish import FinishPlan
+from goldsmith.packages.installed import installed_packages, os_release
+from goldsmith.packages.mirrors import sources_for
+
+BUILDER_ID = "goldsmith.image"
+R = TypeVar("R")
+_DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+class ImageBuilder:
+    """The `image` source."""
+
+    type_name: ClassVar[str] = "image"
+    options_model: ClassVar[type[Options]] = ImageOptions
+    needs_worker: ClassVar[bool] = True
+    announces: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, options: Options, name: str) -> None:
+        assert isinstance(options, ImageOptions)
+        self.options = options
+        self.name = name
+        self.image_name = options.image_name or name
+
+    def check(self) -> Sequence[Finding]:
+        """The layout's findings; the sources of the finished image."""
+        findings = list(self.options.findings())
+        text = self.options.bootstrap.apt_sources
+        if text is not None:
+            try:
+                parse_sources(text, "apt_sources")
+            except GoldsmithError as e:
+                findings.append(Finding(str(e), ("bootstrap", "apt_sources"), e.hint or ""))
+        return findings
+
+    def _outputs(self, directory: Path) -> Outputs:
+        folder = directory / self.options.output_directory
+        return Outputs(folder, self.image_name, self.options.formats)
+
+    def preflight(self, directory: Path, *, force: bool) -> None:
+        """Every tool that a later step runs is there, and no foreign file is in the way."""
+        for tool in self._tools():
+            get_tool(tool)
+        source = self.options.bootstrap.source
+        if source is not None and not (directory / source).exists():
+            raise GoldsmithError(f"bootstrap: there is no {source}")
+        if not force:
+            self._outputs(directory).refuse_foreign_files()
+
+    def _tools(self) -> list[str]:
+        bootstrap = {"apt": ["mmdebstrap", "apt-config"], "tar": ["tar"], "directory": ["cp"]}
+        layout = self.options.disk.to_layout()
+        kinds = [p.filesystem.type for p in layout.partitions if p.filesystem is not None]
+        tools = [*bootstrap[self.options.bootstrap.method], "nsenter", "chroot", "sfdisk",
+                 *host_tools(kinds)]  # fmt: skip
+        for name in self.options.formats:
+            tools += check_format(name).tools
+        return tools
+
+    def build(self, context: BuildContext) -> Artifact:
+        """Run the steps; raises GoldsmithError and leaves nothing half made."""
+        context.work.mkdir(mode=0o700)
+        layout = self.options.disk.to_layout()
+        identity = DiskIdentity(self.options.seed or self.image_name)
+        outputs = self._outputs(context.directory)
+        trees = TreeBuild(
+            directory=context.work, emitter=context.emitter, entrance=ChrootEntrance(),
+            environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
+            on_error=context.on_error,
+        )  # fmt: skip
+        bootstrap = BootstrapStep(self.options.bootstrap, self._request(context), context.directory)
+        finish = FinishStep(self.options, layout, identity, self._image_sources(context))
+
+        trees.run(bootstrap)
+        trees.run(ConfigureStep(self.options.hostname))
+        keys = [bootstrap.key()]
+        for number, call in enumerate(context.provisioners({}), 1):
+            step = ProvisionStep(call, number, context.source_name, self.type_name,
+                                 context.directory)  # fmt: skip
+            keys.append(step.key())
+            self._provision(trees, step, call, context)
+        trees.run(finish)
+        keys.append(finish.key())
+
+        with outputs.being_written(context.run) as partial:
+            # Without a raw output the raw image is only a stage: it stays in the run directory.
+            raw = partial.get("raw", context.work / "disk.raw")
+            assembled = self._run(
+                AssembleStep(trees, layout, identity, self.options.firmware, raw), context
+            )
+            with trees.view() as tree:
+                described = _describe_tree(tree)
+            digests = self._run(FormatsStep(raw, partial), context)
+            files = _describe_files(outputs, partial, digests)
+            manifest = {
+                "name": context.name, "image_name": self.image_name,
+                "goldsmith_version": goldsmith.__version__,
+                "inputs_sha256": self._inputs_digest(keys, context), "epoch_s": context.epoch_s,
+                "architecture": platform.machine(), "firmware": list(self.options.firmware),
+                "files": files, "disk": _describe_disk(assembled), **described,
+            }  # fmt: skip
+            outputs.publish(partial, manifest, context.run)
+        return self._artifact(outputs, digests, context)
+
+    def _request(self, context: BuildContext) -> AptRequest | None:
+        bootstrap = self.options.bootstrap
+        if bootstrap.method != "apt" or bootstrap.suite is None:
+            return None
+        architecture = _DEBIAN_ARCHITECTURES.get(platform.machine(), "")
+        sources = sources_for(bootstrap.suite, bootstrap.mirror, architecture=architecture)
+        if bootstrap.components:
+            sources = [replace(s, components=bootstrap.components) for s in sources]
+        settings = read_apt_settings()
+        context.emitter.redactor.add(settings.secrets)
+        packages = (*bootstrap.packages, *grub.packages(self.options.firmware))
+        return AptRequest(
+            bootstrap.suite, tuple(dict.fromkeys(packages)), tuple(sources), settings,
+            architecture, bootstrap.variant,
+        )  # fmt: skip
+
+    def _image_sources(self, context: BuildContext) -> FinishPlan:
+        bootstrap = self.options.bootstrap
+        given = None
+        if bootstrap.apt_sources is not None:
+            given = tuple(parse_sources(bootstrap.apt_sources, "apt_sources"))
+        named: tuple[AptSource, ...] = ()
+        if bootstrap.mirror and bootstrap.suite is not None:
+            named = tuple(sources_for(bootstrap.suite, bootstrap.mirror))
+        return FinishPlan(given, bootstrap.keep_build_sources, named)
+
+    def _provision(
+        self, trees: TreeBuild, step: ProvisionStep, call: ProvisionerCall, context: BuildContext
+    ) -> None:
+        """Run a provisioner, pausing before each try; each try starts from the tree before it."""
+        for left in range(call.max_retries, -1, -1):
+            if call.pause_before_s:
+                context.emitter.say(f"Pausing {call.pause_before_s:g} s before the provisioner...")
+                time.sleep(call.pause_before_s)
+            try:
+                trees.run(step)
+                return
+            except StepFailed as e:
+                if not left:
+                    raise
+                context.emitter.error(
+                    f"Provisioner failed with {str(e.cause)!r}, retrying with {left} trie(s) left"
+                )
+
+    def _run(self, step: Step[R], context: BuildContext) -> R:
+        scratch = context.work / "scratch"
+        scratch.mkdir(exist_ok=True, mode=0o700)
+        with context.emitter.running(step.name, step.label, takes_long=True):
+            try:
+                return step.run(
+                    StepContext(emitter=context.emitter, scratch=scratch, epoch_s=context.epoch_s)
+                )
+            except Interrupted:
+                raise
+            except GoldsmithError as e:
+                raise StepFailed(step.label, e) from e
+
+    def _inputs_digest(self, keys: Sequence[StepKey | None], context: BuildContext) -> str | None:
+        """One digest of all that the build was made from; None when a step has no key."""
+        if any(key is None for key in keys):
+            return None
+        inputs = {f"step:{number}": key.digest for number, key in enumerate(keys) if key}
+        disk = canonical(self.options.disk.model_dump(mode="json"))
+        return StepKey({**inputs, "disk": disk, "epoch": str(context.epoch_s)}).digest
+
+    def _artifact(
+        self, outputs: Outputs, digests: Mapping[str, str], context: BuildContext
+    ) -> Artifact:
+        images = {name: str(path) for name, path in outputs.images.items()}
+        shown = {name: os.path.relpath(path, context.directory) for name, path in images.items()}
+        return Artifact(
+            builder_id=BUILDER_ID, id=self.image_name,
+            string=f"Image '{self.image_name}': {', '.join(shown.values())}",
+            files=(*images.values(), str(outputs.manifest)),
+            state={
+                "images": images, "firmware": list(self.options.firmware),
+                "digests": {Path(images[name]).name: digest for name, digest in digests.items()},
+            },
+            native=True,
+        )  # fmt: skip
+
+
+def _describe_tree(tree: Path) -> dict[str, Any]:
+    return {
+        "os_release": dict(os_release(tree)),
+        "packages": [
+            {"name": package.name, "version": package.version, "architecture": package.architecture}
+            for package in installed_packages(tree)
+        ],
+    }
+
+
+def _describe_files(
+    outputs: Outputs, partial: Mapping[str, Path], digests: Mapping[str, str]
+) -> dict[str, Any]:
+    return {
+        path.name: {
+            "format": name, "size_bytes": partial[name].stat().st_size, "sha256": digests[name],
+        }
+        for name, path in outputs.images.items()
+    }  # fmt: skip
+
+
+def _describe_disk(assembled: AssembledImage) -> dict[str, Any]:
+    return {
+        "size_bytes": assembled.size_bytes, "uuid": assembled.disk_uuid,
+        "partitions": [
+            {
+                "number": p.number, "name": p.name, "type": p.type, "mount": p.mount,
+                "offset_bytes": p.offset_bytes, "size_bytes": p.size_bytes,
+                "partition_uuid": p.partition_uuid, "filesystem": p.filesystem,
+                "filesystem_uuid": p.filesystem_uuid, "filesystem_label": p.filesystem_label,
+            }
+            for p in assembled.partitions
+        ],
+    }  # fmt: skip

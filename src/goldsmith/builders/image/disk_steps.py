@@ -1,0 +1,121 @@
+"""The steps of the `image` source that make a disk of the finished tree, and files of the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from goldsmith.core.step import StepContext
+from goldsmith.core.tree_build import TreeBuild
+from goldsmith.disk import formats
+from goldsmith.disk.assemble import AssembledImage, assemble
+from goldsmith.disk.bootloader import grub
+from goldsmith.disk.identity import DiskIdentity
+from goldsmith.disk.layout import Layout
+from goldsmith.disk.planner import plan
+from goldsmith.disk.usage import measure
+from goldsmith.host.confined import confined
+from goldsmith.host.mounts import bound
+from goldsmith.host.sparse import hash_sparse
+from goldsmith.host.teardown import Teardown
+from goldsmith.layers.overlay import copy_root_attributes
+
+
+@dataclass(frozen=True, slots=True)
+class AssembleStep:
+    """Plans the disk by the tree's real size and fills it, offline."""
+
+    trees: TreeBuild
+    layout: Layout
+    identity: DiskIdentity
+    firmware: tuple[str, ...]
+    image: Path
+    name: str = "assemble"
+    label: str = "Assembling the disk"
+
+    def run(self, context: StepContext) -> AssembledImage:
+        """Write the raw image; raises LayoutError when the tree does not fit the layout."""
+        with self.trees.view() as tree:
+            usage = measure(tree, self.layout.by_mount())
+            disk_plan = plan(self.layout, usage)
+            boot_loader = self._boot_loader(tree)
+            with _split(tree, sorted(self.layout.by_mount()), context.scratch) as contents:
+                return assemble(
+                    disk_plan, contents, self.image, identity=self.identity,
+                    epoch_s=context.epoch_s, boot_loader=boot_loader,
+                    on_stage=context.emitter.progress,
+                )  # fmt: skip
+
+    def _boot_loader(self, tree: Path) -> grub.BootLoader | None:
+        if not self.firmware:
+            return None
+        mounts = self.layout.by_mount()
+        holder = mounts.get("/boot", mounts["/"])
+        kind = holder.filesystem.type if holder.filesystem is not None else "ext4"
+        with self.trees.entered(tree, network=False, enters=True) as access:
+            return grub.make_boot_loader(
+                tree, access.run_in_tree, firmware=self.firmware,
+                filesystem_uuid=self.identity.filesystem_uuid(holder.name, kind),
+                own_boot="/boot" in mounts,
+            )  # fmt: skip
+
+
+@contextmanager
+def _split(tree: Path, mount_points: list[str], scratch: Path) -> Iterator[Mapping[str, Path]]:
+    """The directory to fill each file system from, what belongs to another one hidden from it.
+
+    Below a mount point the contents are bound to a place of their own and an empty directory with
+    the same attributes is bound over them.
+    """
+    contents = {"/": tree}
+    with Teardown() as teardown:
+        for number, mount in enumerate(mount for mount in mount_points if mount != "/"):
+            above = max((m for m in contents if _is_below(mount, m)), key=len)
+            place = confined(contents[above], mount[len(above.rstrip("/")) :])
+            own, cover = scratch / f"contents-{number}", scratch / f"cover-{number}"
+            for directory in (own, cover):
+                directory.mkdir(parents=True)
+                teardown.defer(f"remove {directory}", directory.rmdir)
+            copy_root_attributes(place, cover)
+            teardown.enter(f"unmount {own}", bound(place, own))
+            teardown.enter(f"unmount {place}", bound(cover, place))
+            contents[mount] = own
+        yield contents
+
+
+def _is_below(mount: str, other: str) -> bool:
+    return other == "/" or mount.startswith(f"{other}/")
+
+
+@dataclass(frozen=True, slots=True)
+class FormatsStep:
+    """Makes each format of the raw image and hashes it; `targets` are temporary names."""
+
+    image: Path
+    targets: Mapping[str, Path]
+    name: str = "formats"
+
+    @property
+    def label(self) -> str:
+        """Names the formats."""
+        return "Writing " + ", ".join(self.targets)
+
+    def run(self, context: StepContext) -> Mapping[str, str]:
+        """Write and fsync every target; returns each format's SHA-256."""
+        digests = {}
+        # The raw image is the source of all others and moves last.
+        for name in sorted(self.targets, key=lambda name: name == "raw"):
+            target = self.targets[name]
+
+            def on_percent(percent: float, name: str = name) -> None:
+                context.emitter.progress(name, round(percent), 100)
+
+            if name == "raw":
+                if self.image != target:
+                    formats.move_raw(self.image, target, on_percent=on_percent)
+            else:
+                formats.convert(self.image, target, name, on_percent=on_percent)
+            digests[name] = hash_sparse(target)["sha256"]
+        return digests

@@ -1,0 +1,213 @@
+"""The steps of the `image` source that make and change the tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from goldsmith.builders.image.options import Bootstrap, ImageOptions
+from goldsmith.core.builder import ProvisionerCall
+from goldsmith.core.provisioner import ProvisionContext
+from goldsmith.core.step import TreeContext
+from goldsmith.disk import fstab
+from goldsmith.disk.bootloader.grub_config import (
+    find_kernels,
+    render_default_grub,
+    render_grub_cfg,
+)
+from goldsmith.disk.identity import DiskIdentity
+from goldsmith.disk.layout import Layout
+from goldsmith.errors import GoldsmithError
+from goldsmith.host.confined import make_directory, write_confined
+from goldsmith.host.signals import time_limit
+from goldsmith.layers.keys import StepKey, canonical
+from goldsmith.packages import finish, initramfs, policy
+from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt
+from goldsmith.packages.finish import FinishPlan
+from goldsmith.packages.identity import set_hostname
+from goldsmith.packages.installed import os_release
+from goldsmith.packages.unpack import bootstrap_directory, bootstrap_tar
+
+DEFAULT_GRUB_FILE = "/etc/default/grub.d/50-image.cfg"
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapStep:
+    """Makes the tree from packages, an archive or a directory."""
+
+    bootstrap: Bootstrap
+    request: AptRequest | None
+    directory: Path
+    name: str = "bootstrap"
+    network: bool = True
+    enters: bool = False
+
+    @property
+    def label(self) -> str:
+        """Says what the tree is made of."""
+        if self.request is None:
+            return f"Taking the tree from {self.bootstrap.source}"
+        count = len(self.request.all_packages())
+        return f"Bootstrapping {self.request.suite} with {count} packages by APT"
+
+    def key(self) -> StepKey | None:
+        """The request, without the digests of the Release files, which the store adds."""
+        if self.request is None:
+            return None
+        wanted = self.bootstrap.model_dump(exclude={"apt_sources", "keep_build_sources"})
+        return StepKey({"type": "bootstrap/1", "config": canonical(wanted),
+                        "packages": canonical(self.request.all_packages())})  # fmt: skip
+
+    def run(self, context: TreeContext) -> None:
+        """Fill the empty tree."""
+        if self.request is not None:
+            bootstrap_apt(context.tree, self.request, emit=_Reporter(context))
+            return
+        source = self.directory / (self.bootstrap.source or "")
+        if self.bootstrap.method == "tar":
+            bootstrap_tar(context.tree, source, emit=_Reporter(context))
+        else:
+            bootstrap_directory(context.tree, source, emit=_Reporter(context))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reporter:
+    """Hands a bootstrap's lines to the emitter."""
+
+    context: TreeContext
+
+    def __call__(self, level: str, text: str) -> None:
+        emitter = self.context.emitter
+        if level == "warning":
+            emitter.warn(text)
+        elif level == "message":
+            emitter.progress(text, 0)
+            emitter.output(text, routine=True)
+        else:
+            emitter.output(text, routine=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigureStep:
+    """Prepares the tree for provisioners: its name, no services, one initramfs at the end."""
+
+    hostname: str | None
+    name: str = "configure"
+    label: str = "Configuring the tree"
+    network: bool = False
+    enters: bool = True
+
+    def key(self) -> StepKey | None:
+        """The host name."""
+        return StepKey({"type": "configure/1", "hostname": self.hostname or ""})
+
+    def run(self, context: TreeContext) -> None:
+        """Write the host name, forbid services, divert update-initramfs."""
+        if self.hostname is not None:
+            set_hostname(context.tree, self.hostname)
+        policy.forbid_services(context.tree)
+        initramfs.divert_update_initramfs(context.tree, context.run_in_tree)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionStep:
+    """Runs one provisioner."""
+
+    call: ProvisionerCall
+    number: int
+    build_name: str
+    builder_type: str
+    directory: Path
+    enters: bool = True
+
+    @property
+    def name(self) -> str:
+        """`provisioner-N`, counted from 1."""
+        return f"provisioner-{self.number}"
+
+    @property
+    def label(self) -> str:
+        """What the provisioner says of itself."""
+        return self.call.provisioner.label
+
+    @property
+    def network(self) -> bool:
+        """Whether its programs see the host's network."""
+        return self.call.provisioner.network
+
+    def key(self) -> StepKey | None:
+        """What the provisioner says identifies it."""
+        return self.call.provisioner.key(self.directory)
+
+    def run(self, context: TreeContext) -> None:
+        """Provision; raises GoldsmithError, also when the provisioner's `timeout` is over."""
+        limit_s = self.call.timeout_s
+        expired = GoldsmithError(
+            f"the provisioner did not end within its timeout of {limit_s or 0:g} s; it was killed "
+            "with everything that it had started",
+            hint="raise `timeout` of this provisioner, or find out what it waits for",
+        )
+        with time_limit(limit_s, expired):
+            self.call.provisioner.provision(
+                ProvisionContext(
+                    communicator=context.communicator, emitter=context.emitter,
+                    build_name=self.build_name, builder_type=self.builder_type,
+                    environment=context.environment, directory=self.directory,
+                )
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FinishStep:
+    """Makes the tree an image's: initramfs, fstab, GRUB's configuration, and everything clean."""
+
+    options: ImageOptions
+    layout: Layout
+    identity: DiskIdentity
+    sources: FinishPlan
+    name: str = "finish"
+    label: str = "Finishing the tree"
+    network: bool = False
+    enters: bool = True
+
+    def key(self) -> StepKey | None:
+        """What of the layout reaches the tree: mount points and identifiers, never sizes."""
+        return StepKey({
+            "type": "finish/1", "fstab": self._fstab(), "cmdline": self.options.kernel_cmdline,
+            "firmware": canonical(self.options.firmware), "sources": repr(self.sources),
+        })  # fmt: skip
+
+    def _fstab(self) -> str:
+        return fstab.render(
+            fstab.FstabEntry(self.identity.filesystem_uuid(p.name, p.filesystem.type), mount,
+                             p.filesystem.type, p.mount_options)
+            for mount, p in self.layout.by_mount().items() if p.filesystem is not None
+        )  # fmt: skip
+
+    def run(self, context: TreeContext) -> None:
+        """Finish the tree; raises GoldsmithError when it cannot boot as asked."""
+        tree = context.tree
+        for mount in sorted(self.layout.by_mount()):
+            make_directory(tree, mount)
+        write_confined(tree, "/etc/fstab", self._fstab().encode())
+        if self.options.firmware:
+            text = render_default_grub(self.options.kernel_cmdline)
+            write_confined(tree, DEFAULT_GRUB_FILE, text.encode())
+        initramfs.generate(
+            tree, context.run_in_tree, source_date_epoch=context.epoch_s,
+            emit=lambda text: context.emitter.progress(text, 0),
+        )  # fmt: skip
+        if self.options.firmware:
+            self._write_grub_cfg(tree)
+        for warning in finish.finish_tree(tree, self.sources):
+            context.emitter.warn(warning)
+
+    def _write_grub_cfg(self, tree: Path) -> None:
+        mounts = self.layout.by_mount()
+        uuids = {mount: self.identity.filesystem_uuid(p.name, p.filesystem.type)
+                 for mount, p in mounts.items() if p.filesystem is not None}  # fmt: skip
+        text = render_grub_cfg(
+            find_kernels(tree), uuids["/"], self.options.kernel_cmdline,
+            boot_uuid=uuids.get("/boot"), title=os_release(tree).get("NAME", "GNU/Linux"),
+        )  # fmt: skip
+        write_confined(tree, "/boot/grub/grub.cfg", text.encode())

@@ -1,0 +1,109 @@
+"""The `checksum` post-processor: digests of an artifact's files, in files of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from goldsmith.core.artifact import Artifact
+from goldsmith.core.options import Finding, Options
+from goldsmith.core.post_processor import PostProcessContext, PostProcessed
+from goldsmith.errors import GoldsmithError
+from goldsmith.gotemplate.errors import GoTemplateError
+from goldsmith.gotemplate.template import Template
+from goldsmith.host.digests import new_digest
+from goldsmith.host.sparse import full_file_system_named, hash_sparse
+
+DEFAULT_OUTPUT = "packer_{{.BuildName}}_{{.BuilderType}}_{{.ChecksumType}}.checksum"
+_TYPES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+
+
+class ChecksumOptions(Options):
+    """Options of the `checksum` post-processor."""
+
+    checksum_types: tuple[str, ...] = Field(
+        ("md5",), description="md5, sha1, sha224, sha256, sha384, sha512; several at once."
+    )
+    output: str = Field(
+        DEFAULT_OUTPUT,
+        description="The file of digests; {{.BuildName}}, {{.BuilderType}}, {{.ChecksumType}}.",
+    )
+
+    @field_validator("checksum_types")
+    @classmethod
+    def _are_known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for name in given:
+            if name not in _TYPES:
+                raise ValueError(f"unrecognized checksum type: {name}; one of {', '.join(_TYPES)}")
+            new_digest(name)
+        return given
+
+    @field_validator("output")
+    @classmethod
+    def _renders(cls, given: str) -> str:
+        try:
+            _render(given, "name", "type", "sha256")
+        except GoTemplateError as e:
+            raise ValueError(str(e)) from e
+        return given
+
+
+def _render(output: str, build_name: str, builder_type: str, checksum_type: str) -> str:
+    data = {"BuildName": build_name, "BuilderType": builder_type, "ChecksumType": checksum_type}
+    return Template.parse(output, {}).render(data)
+
+
+class Checksum:
+    """Writes `HEX<TAB>NAME` for every file; one pass over each, whatever the number of types."""
+
+    type_name: ClassVar[str] = "checksum"
+    options_model: ClassVar[type[Options]] = ChecksumOptions
+
+    def __init__(self, options: Options) -> None:
+        assert isinstance(options, ChecksumOptions)
+        self.options = options
+
+    def check(self, directory: Path) -> Sequence[Finding]:
+        """Nothing depends on the host."""
+        return []
+
+    def preflight(self) -> None:
+        """No tool is needed."""
+
+    def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
+        """Write the files and add them to the artifact, which always stays.
+
+        For an artifact of a source of goldsmith's own a file of digests is replaced whole; for any
+        other one lines are appended, as Packer does.
+        """
+        types = self.options.checksum_types
+        lines: dict[Path, list[str]] = {}
+        for path in artifact.paths():
+            if not path.is_file():
+                raise GoldsmithError(f"cannot hash {path}: there is no such file")
+            digests = hash_sparse(path, types)
+            for name in types:
+                shown = _render(
+                    self.options.output, context.build_name, context.builder_type, name
+                )
+                target = context.directory / shown
+                lines.setdefault(target, []).append(f"{digests[name]}\t{path.name}\n")
+        for target, content in lines.items():
+            self._write(target, "".join(content), context, append=not artifact.native)
+        made = tuple(str(target) for target in lines)
+        return PostProcessed(artifact.with_files(made), keep=True, force_keep=True)
+
+    def _write(self, target: Path, text: str, context: PostProcessContext, *, append: bool) -> None:
+        before = target.read_text() if append and target.exists() else ""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{context.scratch.name}.partial")
+        with context.scratch_file(temporary), full_file_system_named(target):
+            with open(temporary, "w") as file:
+                file.write(before + text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)

@@ -1,0 +1,232 @@
+"""Loading a template: from files and variables to builds, with everything wrong reported at once.
+
+Order of work: files, syntax, `required_version`, block structure, variables, locals, sources,
+builds. What has a finding goes on as an unknown value, so one mistake makes one finding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from goldsmith.core.build import Template
+from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
+from goldsmith.template.hcl2.ast import Block
+from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY, PACKER, TOP_LEVEL, checked
+from goldsmith.template.hcl2.builds import BuildAssembly, declare_sources
+from goldsmith.template.hcl2.evaluator import evaluate
+from goldsmith.template.hcl2.locals_graph import declare_locals, evaluate_locals
+from goldsmith.template.hcl2.parser import parse_file
+from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
+from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
+from goldsmith.template.hcl2.variable_values import Inputs, assign
+from goldsmith.template.hcl2.variables import check_rules, declare
+from goldsmith.values.marks import SENSITIVE
+from goldsmith.values.value import Value, object_of, string, unknown
+from goldsmith.values.world import World
+
+HCL_SUFFIX = ".pkr.hcl"
+JSON_SUFFIX = ".pkr.json"
+
+
+def no_announcements(source_type: str) -> Iterable[str]:
+    """No names beyond those that every build has."""
+    return ()
+
+
+def load(
+    path: str,
+    *,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[str] = (),
+    world: World,
+    announced: Callable[[str], Iterable[str]] = no_announcements,
+) -> Template:
+    """Load a `.pkr.hcl` file, or all of them in a directory.
+
+    `variables` are the `-var` pairs; `announced` tells, for a source type, which names its builder
+    adds to `build`. Raises TemplateError with every finding and the text of every file.
+    """
+    loading = _Loading(path, world)
+    try:
+        return loading.template(Inputs(variables, variable_files, loading.directory), announced)
+    except TemplateError as error:
+        found = sorted(dict.fromkeys(error.diagnostics), key=loading.order)
+        raise TemplateError(found, loading.sources) from None
+
+
+@dataclass(slots=True)
+class _Loading:
+    path: str
+    world: World
+    found: Diagnostics = field(default_factory=Diagnostics)
+    sources: dict[str, str] = field(default_factory=dict)
+    directory: str | None = None
+    has_data: bool = False
+    """Whether there are data blocks: findings themselves, so what refers to them is none."""
+
+    def __post_init__(self) -> None:
+        if self.world.path_kind(self.path) == "directory":
+            self.directory = self.path
+
+    def order(self, diagnostic: Diagnostic) -> tuple[int, Position]:
+        """Sort key: files in the order of reading, then places."""
+        where = diagnostic.range
+        if where is None:
+            return len(self.sources), Position(1, 1, 0)
+        files = list(self.sources)
+        number = files.index(where.filename) if where.filename in files else len(files)
+        return number, where.start
+
+    def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
+        blocks = self._blocks()
+        self._check_versions([block for block in blocks if block.type == "packer"])
+
+        def of(*kinds: str) -> list[Block]:
+            return [block for block in blocks if block.type in kinds]
+
+        declarations = declare(of("variable", "variables"), self.world, self.found)
+        values = assign(declarations, inputs, self.world, self.found, self.sources)
+        scope = self._scope(values)
+        if self.has_data:
+            scope = scope.child({"data": unknown()})
+        check_rules(declarations, values, scope, self.found)
+        local_values = evaluate_locals(
+            declare_locals(of("locals", "local"), self.world, self.found), scope, self.found
+        )
+        scope = scope.child({"local": object_of(local_values)})
+        assembly = BuildAssembly(
+            declare_sources(of("source"), self.found), scope, self.found, announced
+        )
+        builds = [build for block in of("build") for build in assembly.builds(block)]
+        self.found.raise_if_errors(self.sources)
+        secret_values = [*values.values(), *local_values.values()]
+        return Template(
+            path=self.path,
+            builds=tuple(builds),
+            sources=self.sources,
+            warnings=tuple(dict.fromkeys(self.found.warnings)),
+            secrets=frozenset(
+                text
+                for value in secret_values
+                if SENSITIVE in value.marks
+                for text in strings_in(value)
+            ),
+        )
+
+    def _scope(self, variables: dict[str, Value]) -> Scope:
+        root = self.directory or os.path.dirname(self.path) or "."
+        root = os.path.normpath(root)
+        names = {
+            "var": object_of(variables),
+            "path": object_of({"cwd": string(self.world.cwd()), "root": string(root)}),
+            "packer": object_of({"version": string(PACKER_VERSION)}),
+        }
+        return Scope(self.world, names, root)
+
+    def _fail(self, summary: str, detail: str, path: str) -> None:
+        self.sources.setdefault(path, "")
+        nowhere = Position(1, 1, 0)
+        self.found.error(summary, detail, SourceRange(path, nowhere, nowhere))
+
+    def _files(self) -> list[str]:
+        if self.directory is None:
+            if self.world.path_kind(self.path) == "none":
+                self._fail("Cannot read template", f"There is no {self.path}.", self.path)
+            elif self.path.endswith(JSON_SUFFIX):
+                self._json(self.path)
+            else:
+                return [self.path]
+            return []
+        paths = [
+            os.path.normpath(os.path.join(self.directory, name))
+            for name in self.world.list_directory(self.directory)
+        ]
+        for path in paths:
+            if path.endswith(JSON_SUFFIX):
+                self._json(path)
+        templates = [path for path in paths if path.endswith(HCL_SUFFIX)]
+        if not templates and not self.found.errors:
+            detail = f"There is no file in {self.path} whose name ends in {HCL_SUFFIX}."
+            self._fail("Could not find any template file", detail, self.path)
+        return templates
+
+    def _json(self, path: str) -> None:
+        detail = f"{path}: templates in JSON syntax ({JSON_SUFFIX}) cannot be read yet."
+        self._fail(NOT_YET_SUMMARY, detail, path)
+
+    def _blocks(self) -> list[Block]:
+        """The blocks of all files that are at their place. Raises where a file cannot be read."""
+        blocks: list[Block] = []
+        structure = Diagnostics()
+        for path in self._files():
+            text = self._text(path)
+            if text is None:
+                continue
+            self.sources[path] = text
+            parsed = parse_file(text, path)
+            self.found.extend(parsed.diagnostics)
+            _, allowed = checked(parsed.body, TOP_LEVEL, structure)
+            blocks.extend(allowed)
+            self.has_data |= any(block.type == "data" for block in parsed.body.blocks)
+        self.found.raise_if_errors(self.sources)
+        self.found.extend(structure.found)
+        return blocks
+
+    def _text(self, path: str) -> str | None:
+        try:
+            content = self.world.read_file(path)
+        except OSError as error:
+            self._fail("Cannot read template", f"{path}: {error.strerror or error}.", path)
+            return None
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            self.sources[path] = content.decode("utf-8", "replace")
+            before = content[: error.start]
+            line_start = before.rfind(b"\n") + 1
+            column = len(before[line_start:].decode("utf-8", "replace")) + 1
+            place = Position(before.count(b"\n") + 1, column, error.start)
+            detail = "All template files must be UTF-8 text."
+            self.found.error("Invalid character encoding", detail, SourceRange(path, place, place))
+            return None
+
+    def _check_versions(self, blocks: list[Block]) -> None:
+        """Hold this version against every file's constraint; nothing else counts if one fails."""
+        unmet = Diagnostics()
+        for block in blocks:
+            attributes, _ = checked(block.body, PACKER, self.found, block)
+            if attribute := attributes.get("required_version"):
+                self._check_version(block, attribute.expression.range, unmet)
+        unmet.raise_if_errors(self.sources)
+
+    def _check_version(self, block: Block, where: SourceRange, unmet: Diagnostics) -> None:
+        expression = block.body.attributes["required_version"].expression
+        try:
+            value = evaluate(expression, constants_only(self.world, "required_version"))
+        except TemplateError as error:
+            unmet.extend(error.diagnostics)
+            return
+        if not isinstance(value.raw, str):
+            detail = 'A version constraint is a text: required_version = ">= 1.7.0".'
+            unmet.error("Invalid version constraint", detail, where, block.header)
+            return
+        try:
+            if satisfies(PACKER_VERSION, value.raw):
+                return
+            detail = (
+                f'The template requires version "{value.raw}"; this is compatible with '
+                f"{PACKER_VERSION}."
+            )
+            unmet.error("Unsupported Packer Core version", detail, where, block.header)
+        except MalformedConstraint as error:
+            detail = f"{error.message}; {error.hint}."
+            unmet.error("Invalid version constraint", detail, where, block.header)
+
+
+def strings_in(value: Value) -> list[str]:
+    """Every text in a value, at any depth."""
+    if isinstance(value.raw, str):
+        return [value.raw]
+    return [text for item in value.items() for text in strings_in(item)]

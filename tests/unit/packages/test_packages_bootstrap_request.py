@@ -1,0 +1,91 @@
+"""What a request for a tree may say, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from goldsmith.packages import bootstrap as module
+from goldsmith.packages.apt_sources import AptSource
+from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt, implied_packages
+from goldsmith.packages.errors import PackageError
+from goldsmith.packages.unpack import mounts_below
+
+SOURCE = AptSource(("deb",), ("http://deb.example.invalid",), ("bookworm",), ("main",))
+
+
+@pytest.mark.parametrize(
+    ("packages", "implied"),
+    [
+        (["linux-image-cloud-amd64"], ("zstd",)),
+        (["initramfs-tools-core=0.142"], ("zstd",)),
+        (["linux-image-amd64/bookworm", "dracut"], ()),
+        (["dracut-core", "initramfs-tools:amd64"], ("zstd",)),
+        (["openssh-server", "linux-libc-dev"], ()),
+    ],
+)
+def test_zstd_goes_with_an_initramfs(packages: list[str], implied: tuple[str, ...]) -> None:
+    assert implied_packages(packages) == implied
+
+
+def test_packages_are_named_once() -> None:
+    request = AptRequest("bookworm", ("zstd", "sudo", "linux-image-amd64", "sudo"), (SOURCE,))
+    assert request.all_packages() == ("zstd", "sudo", "linux-image-amd64")
+
+
+@pytest.mark.parametrize(
+    "name", ["-oX=y", "a,b", "a b", "", "?essential", "~nfoo", "foo-", "foo=", "A", "../x.deb",
+             "a\nb", "$(id)", "foo/;x"]
+)  # fmt: skip
+def test_refused_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module, "get_tool", lambda tool: tool)
+    monkeypatch.setattr(module, "run", lambda *args, **more: pytest.fail("it was run"))
+    request = AptRequest("bookworm", ("sudo", name), (SOURCE,))
+    with pytest.raises(PackageError, match="not a package's name"):
+        bootstrap_apt(tmp_path / "tree", request, emit=lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "name", ["g++", "libc6:i386", "nginx=1.22.1-9+deb12u1", "nginx/bookworm-backports",
+             "ssh-server^", "0ad", "linux-image-6.1.0-56-cloud-amd64", "x=1:2.0~rc1"]
+)  # fmt: skip
+def test_allowed_names(name: str) -> None:
+    assert module.PACKAGE_NAME.fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"variant": "tiny"}, "no variant 'tiny'"),
+        ({"sources": ()}, "no APT sources"),
+    ],
+)
+def test_refused_requests(
+    change: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module, "get_tool", lambda tool: tool)
+    request = AptRequest(**{"suite": "x", "packages": (), "sources": (SOURCE,), **change})
+    with pytest.raises(PackageError, match=message):
+        bootstrap_apt(tmp_path / "tree", request, emit=lambda *_: None)
+
+
+def test_a_target_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module, "get_tool", lambda tool: tool)
+    (tmp_path / "file").touch()
+    with pytest.raises(PackageError, match="is not empty"):
+        bootstrap_apt(tmp_path, AptRequest("x", (), (SOURCE,)), emit=lambda *_: None)
+
+
+def test_mounts_below() -> None:
+    mountinfo = "".join(
+        f"{n} 1 0:1 / {place} rw - ext4 /dev/vda rw\n"
+        for n, place in enumerate(["/", "/srv/t", "/srv/t/proc", "/srv/t/dev/pts", "/srv/t/boot",
+                                   "/srv/t/a\\040b", "/srv/tree/x", "/srv/t/devices"])
+    )  # fmt: skip
+    assert mounts_below(Path("/srv/t"), mountinfo) == [
+        "/srv/t/boot", "/srv/t/a b", "/srv/t/devices"
+    ]  # fmt: skip
