@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -22,7 +23,7 @@ class PostProcessContext:
     scratch: Path
     """A directory that goes away at the end."""
     directory: Path
-    scratch_file: Callable[[Path], object]
+    scratch_file: Callable[[Path], AbstractContextManager[Path]]
     """Journals a file outside `scratch` (a context manager) until it was renamed or removed."""
 
 

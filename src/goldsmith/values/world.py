@@ -75,11 +75,11 @@ class LiveWorld:
 
     def read_file(self, path: str) -> bytes:
         """A file's content. Raises OSError."""
-        return Path(path).read_bytes()
+        return Path(_usable(path)).read_bytes()
 
     def list_directory(self, path: str) -> list[str]:
         """The names in a directory, sorted. Raises OSError."""
-        return sorted(os.listdir(path))
+        return sorted(os.listdir(_usable(path)))
 
     def path_kind(self, path: str) -> PathKind:
         """Whether the path is a `file`, a `directory` or `none` of both."""
@@ -106,6 +106,13 @@ class LiveWorld:
     def home(self) -> str:
         """The user's home directory: $HOME, else the user database."""
         return os.path.expanduser("~")
+
+
+def _usable(path: str) -> str:
+    """The path itself; OSError for one with a NUL, which Python would answer with a ValueError."""
+    if "\0" in path:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    return path
 
 
 def _place(at: SourceRange | None) -> str:

@@ -58,9 +58,8 @@ def read_template_file(ctx: CallContext, path: str) -> bytes:
         return ctx.world.read_file(where)
     except FileNotFoundError:
         raise FunctionError(f"no file exists at {where}", 0) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "the path is not valid"
-        raise FunctionError(f"failed to read {where}: {reason}", 0) from None
+    except OSError as error:
+        raise FunctionError(f"failed to read {where}: {error.strerror}", 0) from None
 
 
 def _file(ctx: CallContext, args: Sequence[Value]) -> Value:
