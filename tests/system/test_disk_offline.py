@@ -31,7 +31,7 @@ from goldsmith.errors import GoldsmithError, LayoutError, NoSpaceError
 from goldsmith.host import sparse
 from goldsmith.host.digests import file_digest
 from goldsmith.host.process import find_tool, search_path
-from goldsmith.units import GIB, MIB
+from goldsmith.units import MIB
 
 EPOCH_S = 1_700_000_000
 TOOLS = ("mkfs.ext4", "mkfs.vfat", "mcopy", "sfdisk", "debugfs", "e2fsck", "dumpe2fs")
@@ -364,7 +364,7 @@ def test_too_small_a_partition_is_refused_by_name(tmp_path):
 
 
 def test_the_table_is_read_back_and_its_bytes_are_fixed(tmp_path):
-    layout = Layout(size_bytes=GIB, partitions=(*LAYOUT.partitions[:2],
+    layout = Layout(size_bytes=256 * MIB, partitions=(*LAYOUT.partitions[:2],
                     Partition("root", "root", REST, FileSystem("ext4"), "/")))  # fmt: skip
     disk, identity = plan(layout, {}), DiskIdentity("table")
     images = [tmp_path / "a1", tmp_path / "b"]
@@ -451,9 +451,20 @@ def test_a_full_host_is_named_with_its_free_space(tmp_path, efi):
     tree = make_tree(tmp_path / "tree")
     (tree / "random").write_bytes(os.urandom(12 * MIB))
     made = make_image(tree, efi, tmp_path / "image.raw")
+    random = tmp_path / "random"
+    random.write_bytes(os.urandom(12 * MIB))
+
+    def fill_vfat():
+        stretch = _stretch(small / "fs", 64 * MIB)
+        try:
+            vfat.make(stretch, vfat.Vfat(1), {PurePosixPath("random"): random}, epoch_s=0)
+        finally:
+            stretch.image.unlink()
+
     tool("mount", "-t", "tmpfs", "-o", "size=8M", "tmpfs", small)
     try:
         for attempt in (
+            fill_vfat,
             lambda: make_image(tree, efi, small / "image.raw"),
             lambda: formats.convert(made.path, small / "image.qcow2", "qcow2"),
             lambda: formats.convert(made.path, small / "image.raw", "raw"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from goldsmith.disk.identity import DiskIdentity
-from goldsmith.disk.planner import DiskPlan
+from goldsmith.disk.layout import Layout
 
 # The ESP holds what boots the machine: it is root's alone.
 _OPTIONS: Final = {"vfat": "umask=0077", "ext4": "defaults", "swap": "sw"}
@@ -28,12 +28,12 @@ class FstabEntry:
     options: tuple[str, ...] = ()
 
 
-def entries(plan: DiskPlan, identity: DiskIdentity) -> list[FstabEntry]:
-    """The entries of every partition that has a mount point."""
+def entries(layout: Layout, identity: DiskIdentity) -> list[FstabEntry]:
+    """The entries of every partition that has a mount point; sizes play no part in them."""
     return [
-        FstabEntry(identity.filesystem_uuid(p.name, p.partition.filesystem.type), mount,
-                   p.partition.filesystem.type, p.partition.mount_options)
-        for mount, p in plan.by_mount().items() if p.partition.filesystem is not None
+        FstabEntry(identity.filesystem_uuid(p.name, p.filesystem.type), mount,
+                   p.filesystem.type, p.mount_options)
+        for mount, p in layout.by_mount().items() if p.filesystem is not None
     ]  # fmt: skip
 
 

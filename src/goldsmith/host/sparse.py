@@ -58,6 +58,11 @@ def no_space(path: Path) -> NoSpaceError:
     )
 
 
+def is_full_message(line: str) -> bool:
+    """Whether a program says in this line that the file system is full."""
+    return any(message in line for message in _FULL_MESSAGES)
+
+
 @contextmanager
 def full_file_system_named(path: Path) -> Iterator[None]:
     """Turn ENOSPC and EDQUOT of the block, our own or a program's, into NoSpaceError."""
@@ -68,7 +73,7 @@ def full_file_system_named(path: Path) -> Iterator[None]:
             raise no_space(path) from e
         raise
     except CommandFailed as e:
-        if any(message in line for line in e.tail for message in _FULL_MESSAGES):
+        if any(is_full_message(line) for line in e.tail):
             raise no_space(path) from e
         raise
 

@@ -138,13 +138,13 @@ def _become_watcher(read_end: int, mask: Iterable[int]) -> NoReturn:
         # The same as prctl(PR_SET_NAME), without loading ctypes.
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(PROCESS_NAME)
-        _watch(0)
+        watch(0)
     finally:
         os._exit(0)
 
 
-def _watch(pipe: int) -> None:
-    """Keep the register until the pipe ends or says stop, then kill what is left in it."""
+def watch(pipe: int) -> None:
+    """Keep the register until the pipe ends or says stop, then kill the groups left in it."""
     groups: dict[int, int] = {}
     rest = b""
     stopped = False

@@ -21,7 +21,7 @@ FAILURE_TEXTS: Final[dict[str, str]] = {
     "Kernel panic - not syncing": "the kernel panicked",
     "No bootable device": "the BIOS found no boot loader on the disk",
     "No bootable option or device was found": "the UEFI firmware found no boot loader on the disk",
-    "UEFI Interactive Shell": "the UEFI firmware found no boot loader on the disk",
+    "\nShell> ": "the UEFI firmware found no boot loader on the disk",
     "grub rescue>": "GRUB could not find its files (grub rescue)",
     "Minimal BASH-like line editing is supported": "GRUB found no configuration (grub prompt)",
     "Dropping to a shell!": "the initramfs could not mount the root file system",
@@ -31,6 +31,7 @@ FAILURE_TEXTS: Final[dict[str, str]] = {
 }
 """Texts after which a machine will never get to a login, each with what it means.
 
+The EFI shell counts only once it prompts: before that it may run a startup.nsh.
 From Linux (kernel/panic.c), SeaBIOS (src/boot.c), EDK II (BdsDxe, Shell), GRUB 2
 (kern/rescue_reader.c, normal/main.c), initramfs-tools, systemd and dracut.
 """
@@ -121,7 +122,8 @@ class ConsoleWatch:
 
     def explain(self, finding: Finding) -> str:
         """What a finding means, with the line on which the machine said it."""
-        line = next((line.strip() for line in self.tail if finding.text in line), finding.text)
+        text = finding.text.strip()
+        line = next((line.strip() for line in self.tail if text in line), text)
         return f"{finding.meaning}: {line}"
 
     def _first(self, window: str) -> Finding | None:

@@ -41,6 +41,7 @@ Firmware = Literal["bios", "uefi"]
 CONTEXT_S: Final = 0.3
 """How long to go on reading after a failure's text, for the lines that explain it."""
 
+_EXIT_S = 5.0
 _STDERR_LIMIT_BYTES = 16 << 10
 
 # Debian's and Ubuntu's package `ovmf`; the 4M pair is the one that is there to stay.
@@ -241,9 +242,9 @@ def _follow(
                 if watch.finding.expected:
                     return stderr
                 deadline_s = min(deadline_s, time.monotonic() + CONTEXT_S)
-    if not selector.get_map():
-        # Both pipes are closed, so QEMU is at its end; its status is there in a moment.
-        qemu.wait(timeout_s)
+        if not selector.get_map():
+            # Both pipes are closed, so QEMU is at its end; its status is there in a moment.
+            qemu.wait(_EXIT_S)
     return stderr
 
 
@@ -261,7 +262,7 @@ def _failure(
         what += f"it did not say {options.expect!r} within {options.timeout_s:g} s"
         hint = "allow more time, or let the image's kernel log to the serial port (console=ttyS0)"
         if acceleration.name == "tcg":
-            hint += f"; without KVM a boot takes minutes ({acceleration.reason})"
+            hint += f"; without KVM it is many times slower ({acceleration.reason})"
     lines = ["its console's last lines:", *watch.tail] if watch.tail else ["its console is empty"]
     if options.serial_log is not None:
         lines.append(f"the whole console: {options.serial_log}")

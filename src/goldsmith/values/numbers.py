@@ -214,7 +214,11 @@ class Number:
         return f"{sign}{digits[:point]}.{digits[point:]}"
 
     def _shortest_digits(self) -> tuple[str, int]:
-        """The fewest decimal digits d such that 0.d * 10**point rounds to this number."""
+        """The fewest decimal digits d such that 0.d * 10**point rounds to this number.
+
+        Like Go, it takes the gap below a power of two for as wide as the one above; so the text
+        of such a number (2**-24 of 53 bits, say) may be that of its lower neighbour.
+        """
         value = abs(self.to_fraction())
         spare = self.precision - abs(self._mantissa).bit_length()
         half_step = Fraction(2) ** (self._exponent - spare - 1)
@@ -275,12 +279,14 @@ class Number:
         return Number(mantissa, self._exponent + other._exponent, precision=precision)
 
     def __truediv__(self, other: Number) -> Number:
-        if self._infinite or not other._mantissa:
-            if (self._infinite and other._infinite) or not self.sign:
-                raise NotANumber("the quotient is not a number")
-            return Number.infinity(self.sign * (other.sign or 1))
+        if self._infinite and other._infinite:
+            raise NotANumber("the quotient of two infinities is not a number")
         if other._infinite:
             return Number()
+        if self._infinite or not other._mantissa:
+            if not self.sign:
+                raise NotANumber("zero divided by zero is not a number")
+            return Number.infinity(self.sign * (other.sign or 1))
         precision = max(self.precision, other.precision)
         quotient = Fraction(self._mantissa, other._mantissa)
         rounded = Number.from_fraction(quotient, precision=precision)

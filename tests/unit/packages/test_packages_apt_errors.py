@@ -30,11 +30,12 @@ Err:3 http://deb.example.invalid/debian nosuch Release
 Reading package lists...
 E: The repository 'http://deb.example.invalid/debian nosuch Release' does not have a Release file.
 {UPDATE_END}"""
+REFUSED = "Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)"
 CLOSED_PORT = f"""\
 Err:1 http://127.0.0.1:9/debian bookworm InRelease
-  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)
+  {REFUSED}
 Reading package lists...
-E: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)
+E: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  {REFUSED}
 E: Some index files failed to download. They have been ignored, or old ones used instead.
 {UPDATE_END}"""
 UNSIGNED = f"""\
@@ -42,9 +43,13 @@ Get:2 copy:/srv/repo bookworm Release [212 B]
 Reading package lists...
 E: The repository 'copy:/srv/repo bookworm Release' is not signed.
 {UPDATE_END}"""
+NO_KEY = (
+    "The following signatures couldn't be verified because the public key is not available: "
+    "NO_PUBKEY 6ED0E7B82643E131"
+)
 WRONG_KEY = f"""\
 Reading package lists...
-W: GPG error: http://deb.example.invalid bookworm InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 6ED0E7B82643E131
+W: GPG error: http://deb.example.invalid bookworm InRelease: {NO_KEY}
 E: The repository 'http://deb.example.invalid bookworm InRelease' is not signed.
 {UPDATE_END}"""
 CONFLICT = f"""\
@@ -69,7 +74,7 @@ E: Sub-process env returned an error code (1)
 {END}"""
 NO_SPACE = f"""\
 Get:1 http://deb.example.invalid bookworm InRelease
-E: Failed to fetch http://deb.example.invalid/x.deb  Error writing to file - write (28: No space left on device)
+E: Failed to fetch http://a.invalid/x  Error writing to file - write (28: No space left on device)
 {UPDATE_END}"""
 
 

@@ -40,7 +40,10 @@ URIs: http://off.example.invalid/debian
 Suites: bookworm
 Components: main
 """
-VENDOR = "deb [arch=amd64,i386 signed-by=/usr/share/keyrings/vendor.gpg] https://vendor.example.invalid bookworm main"
+VENDOR = (
+    "deb [arch=amd64,i386 signed-by=/usr/share/keyrings/vendor.gpg] "
+    "https://vendor.example.invalid bookworm main"
+)
 
 
 @pytest.fixture
@@ -185,8 +188,8 @@ def test_a_list_of_mirrors_becomes_its_first(host: Path) -> None:
     lists = host / "etc/apt/mirrors"
     lists.mkdir()
     (lists / "debian.list").write_text("# ours\nhttps://one.invalid/debian priority:1\nhttps://two")
-    add(host, "debian.sources", HOST.replace("http://deb.example.invalid/debian\n",
-                                             "mirror+file:///etc/apt/mirrors/debian.list\n"))  # fmt: skip
+    named = "URIs: mirror+file:///etc/apt/mirrors/debian.list\n"
+    add(host, "debian.sources", HOST.replace("URIs: http://deb.example.invalid/debian\n", named))
     assert sources_for("bookworm", "", host)[0].uris == ("https://one.invalid/debian",)
     (lists / "debian.list").write_text("# none\n")
     with pytest.raises(PackageError, match="names none"):

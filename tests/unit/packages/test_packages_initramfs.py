@@ -158,7 +158,7 @@ def test_generate_once_for_each_kernel(tmp_path: Path) -> None:
 def test_silent_gzip_is_an_error(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     (tree / STUB[1:]).write_text("original")
-    with pytest.raises(PackageError, match="with gzip, but initramfs.conf says zstd") as caught:
+    with pytest.raises(PackageError, match=r"with gzip, but initramfs\.conf says zstd") as caught:
         generate(tree, Chroot(tree, gzip.compress(b"")), source_date_epoch=1)
     assert "zstd" in str(caught.value.hint)
 

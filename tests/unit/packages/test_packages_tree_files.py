@@ -132,7 +132,8 @@ def test_os_release_through_its_link(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/os-release").symlink_to("../usr/lib/os-release")
     (tmp_path / "usr/lib/os-release").write_text(
-        'PRETTY_NAME="Debian \\"12\\" GNU/Linux"\n# no\nID=debian\nVERSION_CODENAME=\'bookworm\'\nX=\n'
+        'PRETTY_NAME="Debian \\"12\\" GNU/Linux"\n# no\n'
+        "ID=debian\nVERSION_CODENAME='bookworm'\nX=\n"
     )
     assert os_release(tmp_path) == {
         "PRETTY_NAME": 'Debian "12" GNU/Linux',

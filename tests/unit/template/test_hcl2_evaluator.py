@@ -1,4 +1,4 @@
-"""Values of expressions: what golden data does not show (unknown values, marks, places, findings)."""
+"""Values of expressions, unknown ones, marks, places, and findings."""
 
 import json
 from datetime import UTC, datetime
@@ -124,7 +124,8 @@ def test_what_does_not_depend_on_the_unknown_is_known():
     "source",
     [
         "s", '"x${s}"', "[s]", "{a = s}", "upper(s)", 's == "x"', 's == "x" ? 1 : 2',
-        "[for x in [s] : x]", "{(s) = 1}", "o.a", "o[*].a", "[for k, v in o : k]", "convert(s, string)",
+        "[for x in [s] : x]", "{(s) = 1}", "o.a", "o[*].a", "[for k, v in o : k]",
+        "convert(s, string)",
         '"%{ if s == "x" }a%{ endif }"', "can(s)", 'templatefile("hello.tpl", {name = s})',
     ],
 )  # fmt: skip

@@ -1,5 +1,7 @@
 """Tokens: nothing is lost, nothing raises, places are right."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_joined_token_texts_are_the_source(source, as_template):
 @given(SOURCES)
 def test_ranges_follow_one_another_and_count_bytes(source):
     tokens = tokenize(source, "t.pkr.hcl").tokens
-    for before, after in zip(tokens, tokens[1:], strict=False):
+    for before, after in pairwise(tokens):
         assert before.range.end == after.range.start
     encoded = source.encode("utf-8", "surrogatepass")
     for token in tokens:

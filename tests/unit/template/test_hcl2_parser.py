@@ -163,7 +163,7 @@ def test_what_stands_after_an_error_is_still_read():
         ("a = {b.c = 1}\n", 1, 6, "Ambiguous attribute key"),
         ("a = true ? 1\n", 1, 13, "Missing false expression in conditional"),
         ("a = [for x [1] : x]\n", 1, 12, "Invalid 'for' expression"),
-        ("a = (1\n", 2, 1, "Unbalanced parentheses"),
+        ("a = (1\n", 1, 7, "Unbalanced parentheses"),
         ("a = f(b..., 1)\n", 1, 11, "Missing closing parenthesis"),
         ("a = <<EOT\n${1 +}\nEOT\n", 2, 6, "Missing expression"),
     ],

@@ -1,11 +1,12 @@
 """Conversion between types."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.marks import SENSITIVE
+from goldsmith.values.numbers import Number
 from goldsmith.values.types import (
     ANY,
     BOOL,
@@ -29,20 +30,25 @@ from goldsmith.values.value import (
     unknown,
 )
 
+PATIENT = settings(deadline=None)
+
 SCALARS = st.booleans() | st.integers() | st.text("ab1.", max_size=4)
 
 
+@PATIENT
 @given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_survive_as_text(value: float) -> None:
-    there = convert(number(value), STRING)
-    assert convert(there, NUMBER).number.to_float() == float(value)
+    there = convert(number(Number.parse(repr(value))), STRING)
+    assert convert(there, NUMBER).number == Number.parse(repr(value))
 
 
+@PATIENT
 @given(st.booleans())
 def test_bools_survive_as_text(value: bool) -> None:
     assert convert(convert(from_python(value), STRING), BOOL) == from_python(value)
 
 
+@PATIENT
 @given(st.lists(SCALARS, max_size=5))
 def test_every_scalar_fits_a_list_of_strings(items: list) -> None:
     wanted = ListType(STRING)
@@ -52,6 +58,7 @@ def test_every_scalar_fits_a_list_of_strings(items: list) -> None:
     assert convert(converted, wanted) == converted
 
 
+@PATIENT
 @given(st.lists(SCALARS, max_size=5))
 def test_a_list_of_any_settles_on_one_type_or_says_no(items: list) -> None:
     kinds = {type(item) for item in items}
@@ -65,6 +72,7 @@ def test_a_list_of_any_settles_on_one_type_or_says_no(items: list) -> None:
         assert converted.type == ListType(STRING)
 
 
+@PATIENT
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=2), SCALARS, max_size=4))
 def test_an_object_goes_to_a_map_and_back(items: dict) -> None:
     as_map = convert(from_python(items), MapType(STRING))

@@ -3,12 +3,14 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.values import json_form
 from goldsmith.values.numbers import Number
 from goldsmith.values.value import from_python, number, to_python, unknown
+
+PATIENT = settings(deadline=None)
 
 DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
@@ -17,12 +19,14 @@ DATA = st.recursive(
 )
 
 
+@PATIENT
 @given(DATA)
 def test_a_value_survives_json(data: object) -> None:
     value = from_python(data)
     assert json_form.decode(json_form.encode(value)) == value
 
 
+@PATIENT
 @given(DATA)
 def test_other_readers_understand_it(data: object) -> None:
     value = from_python(data)

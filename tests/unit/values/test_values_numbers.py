@@ -3,14 +3,16 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.values.numbers import NotANumber, Number
 
+PATIENT = settings(deadline=None)
+
 DECIMALS = st.from_regex(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,2})?", fullmatch=True)
 NUMBERS = st.builds(Number, st.integers(-(2**600), 2**600), st.integers(-700, 700))
-FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 
 
 def nearest(value: Fraction, precision: int) -> Fraction:
@@ -26,17 +28,39 @@ def nearest(value: Fraction, precision: int) -> Fraction:
     return round(value / unit) * unit
 
 
+@PATIENT
 @given(DECIMALS)
 def test_a_parsed_text_is_the_nearest_number(text: str) -> None:
     assert Number.parse(text).to_fraction() == nearest(Fraction(text), 512)
 
 
-@given(NUMBERS)
+def is_power_of_two(number: Number) -> bool:
+    """Go's shortest text of such a number may be that of its neighbour, and so is ours."""
+    value = abs(number.to_fraction())
+    return (value.numerator * value.denominator).bit_count() == 1
+
+
+@PATIENT
+@given(NUMBERS.filter(lambda number: not is_power_of_two(number)))
 def test_text_reads_back_as_the_same_number(number: Number) -> None:
     assert Number.parse(number.to_text()) == number
 
 
-@given(FLOATS)
+@pytest.mark.parametrize(
+    ("exponent", "text"),
+    [
+        (-24, "0.00000005960464477539062"),
+        (-10, "0.0009765625"),
+        (60, "1152921504606847000"),
+        (100, "1267650600228229400000000000000"),
+    ],
+)
+def test_powers_of_two_are_written_as_go_writes_them(exponent: int, text: str) -> None:
+    assert Number.of(2.0**exponent).to_text() == text
+
+
+@PATIENT
+@given(FLOATS.filter(lambda value: not is_power_of_two(Number.of(value))))
 def test_a_float_shows_its_own_shortest_digits(value: float) -> None:
     assert float(Number.of(value).to_text()) == value
     digits = Number.of(value).to_text().strip("-").replace(".", "").strip("0")
@@ -44,6 +68,7 @@ def test_a_float_shows_its_own_shortest_digits(value: float) -> None:
     assert len(digits) == len(shortest)
 
 
+@PATIENT
 @given(NUMBERS, NUMBERS)
 def test_arithmetic_is_exact_arithmetic_rounded_once(a: Number, b: Number) -> None:
     x, y = a.to_fraction(), b.to_fraction()
@@ -54,15 +79,17 @@ def test_arithmetic_is_exact_arithmetic_rounded_once(a: Number, b: Number) -> No
         assert (a / b).to_fraction() == nearest(x / y, 512)
 
 
+@PATIENT
 @given(NUMBERS, NUMBERS)
 def test_order_equality_and_hash_go_by_value(a: Number, b: Number) -> None:
     x, y = a.to_fraction(), b.to_fraction()
     assert (a < b, a == b, a > b) == (x < y, x == y, x > y)
-    same = Number.parse(a.to_text())
+    same = Number.from_fraction(x)
     assert same == a
     assert hash(same) == hash(a)
 
 
+@PATIENT
 @given(st.integers(-(10**40), 10**40), st.integers(-(10**20), 10**20).filter(bool))
 def test_the_rest_of_whole_numbers_has_the_sign_of_the_left_side(a: int, b: int) -> None:
     rest = abs(a) % abs(b)
@@ -70,6 +97,7 @@ def test_the_rest_of_whole_numbers_has_the_sign_of_the_left_side(a: int, b: int)
     assert exact.to_int() == (-rest if a < 0 else rest)
 
 
+@PATIENT
 @given(st.integers())
 def test_ints_keep_their_value(whole: int) -> None:
     assert Number.of(whole).to_int() == whole
@@ -93,7 +121,9 @@ def test_text(text: str, shown: str) -> None:
     assert Number.parse(text).to_text() == shown
 
 
-@pytest.mark.parametrize("text", ["", " 1", "1 ", "0x10", "1_000", "1e", "abc", ".", "١", "nan"])
+@pytest.mark.parametrize(
+    "text", ["", " 1", "1 ", "0x10", "1_000", "1e", "abc", ".", "\u0661", "nan"]
+)
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(NotANumber, match="a number is required"):
         Number.parse(text)

@@ -1,7 +1,7 @@
 """Values: construction, marks, unknowns, sets, equality."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.errors import Position, SourceRange
@@ -39,6 +39,8 @@ from goldsmith.values.value import (
     unmarked,
 )
 
+PATIENT = settings(deadline=None)
+
 CLOCK = Impure("clock", "timestamp()")
 DATA = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("abcé ", max_size=5),
@@ -49,6 +51,7 @@ DATA = st.recursive(
 )
 
 
+@PATIENT
 @given(DATA)
 def test_python_data_survives(data: object) -> None:
     value = from_python(data)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.errors import Position, SourceRange
 from goldsmith.values.world import LiveWorld, RecordingWorld, ReplayedWorld, UnrecordedCall
+
+PATIENT = settings(deadline=None)
 
 NOW = datetime(2024, 2, 29, 1, 2, 3, 456789, tzinfo=UTC)
 PLACES = [
@@ -28,7 +30,7 @@ class InventedWorld:
         self._drawn = 0
 
     def cwd(self) -> str:
-        return "/work"
+        return "/somewhere"
 
     def read_file(self, path: str) -> bytes:
         if path not in self._files:
@@ -78,6 +80,7 @@ def answer(world: Any, call: tuple) -> object:
         return type(error), error.errno, error.strerror, error.filename
 
 
+@PATIENT
 @given(CALLS, st.dictionaries(NAMES, st.binary(max_size=20)))
 def test_a_replay_gives_the_recorded_answers(calls: list, files: dict[str, bytes]) -> None:
     recording = RecordingWorld(InventedWorld(files))
@@ -86,6 +89,7 @@ def test_a_replay_gives_the_recorded_answers(calls: list, files: dict[str, bytes
     assert [answer(replayed, call) for call in calls] == first
 
 
+@PATIENT
 @given(CALLS)
 def test_a_replay_answers_nothing_else(calls: list) -> None:
     replayed = ReplayedWorld({})

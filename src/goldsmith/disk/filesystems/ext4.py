@@ -20,7 +20,7 @@ from goldsmith.disk.filesystems import ext4_geometry
 from goldsmith.disk.filesystems.ext4_inodes import ROOT_INODE, Ext4File, modified_s
 from goldsmith.errors import CommandFailed, GoldsmithError, LayoutError
 from goldsmith.host.process import run, tool_environment
-from goldsmith.host.sparse import full_file_system_named
+from goldsmith.host.sparse import full_file_system_named, is_full_message, no_space
 from goldsmith.units import format_size
 
 # Our own defaults, so that /etc/mke2fs.conf of the build host does not show in images. Debian 12's
@@ -176,6 +176,8 @@ def _run_debugfs(stretch: Stretch, script: str, epoch_s: int) -> None:
             cwd=stretch.image.parent, timeout_s=MKFS_TIMEOUT_S, on_line=note,
             stdout_to=nowhere.fileno(),
         )  # fmt: skip
+    if any(is_full_message(error) for error in errors):
+        raise no_space(stretch.image)
     if errors:
         raise GoldsmithError("debugfs could not set the times of inodes: " + "; ".join(errors[:5]))
 

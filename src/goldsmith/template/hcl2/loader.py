@@ -7,7 +7,8 @@ builds. What has a finding goes on as an unknown value, so one mistake makes one
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from goldsmith.core.build import Template
@@ -49,11 +50,26 @@ def load(
     adds to `build`. Raises TemplateError with every finding and the text of every file.
     """
     loading = _Loading(path, world)
-    try:
+    with loading.all_findings():
         return loading.template(Inputs(variables, variable_files, loading.directory), announced)
-    except TemplateError as error:
-        found = sorted(dict.fromkeys(error.diagnostics), key=loading.order)
-        raise TemplateError(found, loading.sources) from None
+
+
+def load_scope(
+    path: str,
+    *,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[str] = (),
+    world: World,
+) -> Scope:
+    """What expressions of a template see outside of sources and builds, as a console needs it.
+
+    Raises TemplateError like `load`, without looking into sources and builds.
+    """
+    loading = _Loading(path, world)
+    with loading.all_findings():
+        scope = loading.scope(Inputs(variables, variable_files, loading.directory))
+        loading.found.raise_if_errors(loading.sources)
+        return scope
 
 
 @dataclass(slots=True)
@@ -63,6 +79,9 @@ class _Loading:
     found: Diagnostics = field(default_factory=Diagnostics)
     sources: dict[str, str] = field(default_factory=dict)
     directory: str | None = None
+    blocks: list[Block] = field(default_factory=list)
+    evaluated: list[Value] = field(default_factory=list)
+    """The values of all variables and locals."""
     has_data: bool = False
     """Whether there are data blocks: findings themselves, so what refers to them is none."""
 
@@ -79,29 +98,35 @@ class _Loading:
         number = files.index(where.filename) if where.filename in files else len(files)
         return number, where.start
 
-    def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
-        blocks = self._blocks()
-        self._check_versions([block for block in blocks if block.type == "packer"])
+    @contextmanager
+    def all_findings(self) -> Iterator[None]:
+        """Raise what is raised within as one error: each finding once, in order, with the texts."""
+        try:
+            yield
+        except TemplateError as error:
+            found = sorted(dict.fromkeys(error.diagnostics), key=self.order)
+            raise TemplateError(found, self.sources) from None
 
-        def of(*kinds: str) -> list[Block]:
-            return [block for block in blocks if block.type in kinds]
-
-        declarations = declare(of("variable", "variables"), self.world, self.found)
+    def scope(self, inputs: Inputs) -> Scope:
+        """The scope of the template, with unknown values where there are findings."""
+        self.blocks = self._blocks()
+        self._check_versions(self._of("packer"))
+        declarations = declare(self._of("variable", "variables"), self.world, self.found)
         values = assign(declarations, inputs, self.world, self.found, self.sources)
         scope = self._scope(values)
-        if self.has_data:
-            scope = scope.child({"data": unknown()})
         check_rules(declarations, values, scope, self.found)
-        local_values = evaluate_locals(
-            declare_locals(of("locals", "local"), self.world, self.found), scope, self.found
-        )
-        scope = scope.child({"local": object_of(local_values)})
-        assembly = BuildAssembly(
-            declare_sources(of("source"), self.found), scope, self.found, announced
-        )
-        builds = [build for block in of("build") for build in assembly.builds(block)]
+        declared = declare_locals(self._of("locals", "local"), self.world, self.found)
+        local_values = evaluate_locals(declared, scope, self.found)
+        self.evaluated = [*values.values(), *local_values.values()]
+        return scope.child({"local": object_of(local_values)})
+
+    def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
+        """The template with its builds."""
+        scope = self.scope(inputs)
+        sources = declare_sources(self._of("source"), self.found)
+        assembly = BuildAssembly(sources, scope, self.found, announced)
+        builds = [build for block in self._of("build") for build in assembly.builds(block)]
         self.found.raise_if_errors(self.sources)
-        secret_values = [*values.values(), *local_values.values()]
         return Template(
             path=self.path,
             builds=tuple(builds),
@@ -109,11 +134,14 @@ class _Loading:
             warnings=tuple(dict.fromkeys(self.found.warnings)),
             secrets=frozenset(
                 text
-                for value in secret_values
+                for value in self.evaluated
                 if SENSITIVE in value.marks
                 for text in strings_in(value)
             ),
         )
+
+    def _of(self, *kinds: str) -> list[Block]:
+        return [block for block in self.blocks if block.type in kinds]
 
     def _scope(self, variables: dict[str, Value]) -> Scope:
         root = self.directory or os.path.dirname(self.path) or "."
@@ -123,6 +151,8 @@ class _Loading:
             "path": object_of({"cwd": string(self.world.cwd()), "root": string(root)}),
             "packer": object_of({"version": string(PACKER_VERSION)}),
         }
+        if self.has_data:
+            names["data"] = unknown()
         return Scope(self.world, names, root)
 
     def _fail(self, summary: str, detail: str, path: str) -> None:

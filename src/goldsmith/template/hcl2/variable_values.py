@@ -181,6 +181,7 @@ class _Assignment:
             self._hcl_file(path, text)
 
     def _file_error(self, summary: str, detail: str, path: str) -> None:
+        self.sources.setdefault(path, "")
         self.found.error(summary, detail, _stretch(path, 0, 0))
 
     def _hcl_file(self, path: str, text: str) -> None:
