@@ -38,7 +38,7 @@ def step_overlay(
         try:
             with mounts.overlaid(lowers, merged, upper, work):
                 yield merged
-                complete_hard_links(merged, upper)
+                complete_hard_links(merged, upper, lowers)
         finally:
             remove_tree(work)
     if clamp_to_s is not None:
@@ -73,22 +73,27 @@ def copy_root_attributes(source: Path, target: Path) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def complete_hard_links(merged: Path, upper: Path) -> None:
+def complete_hard_links(merged: Path, upper: Path, lowers: Sequence[Path]) -> None:
     """Copy up every name of each multi-link file of which a name was touched or lost.
 
     Setting a file's times to what they are makes the kernel link that name into the upper
     directory, where the index already knows the file. A chown to nobody (-1, -1) would do so too,
     but drops setuid bits and file capabilities (kernel 6.18). Which files lost a name is not to be
-    seen in the upper directory, so a removed or moved name lets every multi-link file be visited.
+    seen in the upper directory, nor in the merged link counts: a file changed by a name that was
+    removed afterwards has one link left, and its change only in the index. So a removed or moved
+    name lets every file be visited that has several links in the layers below.
     """
     linked, names_changed = _changes_of_links(upper)
     if not linked and not names_changed:
         return
-    touched = {os.lstat(merged / relative).st_ino for relative in linked}
-    for path, status in _multi_link_files(merged):
-        if names_changed or status.st_ino in touched:
+    # On one file system the merged inode numbers are those of the layers.
+    wanted = {os.lstat(merged / relative).st_ino for relative in linked}
+    if names_changed:
+        wanted |= {status.st_ino for layer in lowers for status in _multi_link_files(layer)}
+    for entry, status in _walk(merged):
+        if status.st_ino in wanted and not stat.S_ISDIR(status.st_mode):
             times = (status.st_atime_ns, status.st_mtime_ns)
-            os.utime(path, ns=times, follow_symlinks=False)
+            os.utime(entry.path, ns=times, follow_symlinks=False)
 
 
 def _changes_of_links(upper: Path) -> tuple[list[str], bool]:
@@ -117,10 +122,10 @@ def _walk(top: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
                 yield entry, status
 
 
-def _multi_link_files(top: Path) -> Iterator[tuple[str, os.stat_result]]:
-    for entry, status in _walk(top):
-        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-            yield entry.path, status
+def _multi_link_files(top: Path) -> Iterator[os.stat_result]:
+    for _, status in _walk(top):
+        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode) and not _is_whiteout(status):
+            yield status
 
 
 def _is_whiteout(status: os.stat_result) -> bool:

@@ -136,6 +136,7 @@ def test_secrets_are_marked_and_collected():
         t__pkr__hcl='variable "x" {\n  type = list(string)\n  sensitive = true\n}\n'
         'variable "y" {\n  default = "open"\n}\n'
         'local "z" {\n  expression = { a = "deep" }\n  sensitive = true\n}\n'
+        'locals {\n  derived = "pre-${var.x[0]}"\n}\n'
     )
     given = [("x", '["one", "two"]')]
     assert SENSITIVE in value_of(var=given).marks

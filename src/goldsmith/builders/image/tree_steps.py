@@ -178,11 +178,7 @@ class FinishStep:
         })  # fmt: skip
 
     def _fstab(self) -> str:
-        return fstab.render(
-            fstab.FstabEntry(self.identity.filesystem_uuid(p.name, p.filesystem.type), mount,
-                             p.filesystem.type, p.mount_options)
-            for mount, p in self.layout.by_mount().items() if p.filesystem is not None
-        )  # fmt: skip
+        return fstab.render(fstab.entries(self.layout, self.identity))
 
     def run(self, context: TreeContext) -> None:
         """Finish the tree; raises GoldsmithError when it cannot boot as asked."""

@@ -23,7 +23,6 @@ from goldsmith.template.hcl2.required_version import MalformedConstraint, satisf
 from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
 from goldsmith.template.hcl2.variable_values import Inputs, assign
 from goldsmith.template.hcl2.variables import check_rules, declare
-from goldsmith.values.marks import SENSITIVE
 from goldsmith.values.value import Value, object_of, string, unknown
 from goldsmith.values.world import World
 
@@ -80,8 +79,8 @@ class _Loading:
     sources: dict[str, str] = field(default_factory=dict)
     directory: str | None = None
     blocks: list[Block] = field(default_factory=list)
-    evaluated: list[Value] = field(default_factory=list)
-    """The values of all variables and locals."""
+    secrets: list[Value] = field(default_factory=list)
+    """The values of what is declared sensitive; texts derived from them hold them anyway."""
     has_data: bool = False
     """Whether there are data blocks: findings themselves, so what refers to them is none."""
 
@@ -117,7 +116,8 @@ class _Loading:
         check_rules(declarations, values, scope, self.found)
         declared = declare_locals(self._of("locals", "local"), self.world, self.found)
         local_values = evaluate_locals(declared, scope, self.found)
-        self.evaluated = [*values.values(), *local_values.values()]
+        self.secrets = [values[name] for name, one in declarations.items() if one.sensitive]
+        self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
         return scope.child({"local": object_of(local_values)})
 
     def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
@@ -132,12 +132,7 @@ class _Loading:
             builds=tuple(builds),
             sources=self.sources,
             warnings=tuple(dict.fromkeys(self.found.warnings)),
-            secrets=frozenset(
-                text
-                for value in self.evaluated
-                if SENSITIVE in value.marks
-                for text in strings_in(value)
-            ),
+            secrets=frozenset(text for value in self.secrets for text in strings_in(value)),
         )
 
     def _of(self, *kinds: str) -> list[Block]:

@@ -55,9 +55,7 @@ def constants_only(
     world: World, place: str, *, expression_functions: frozenset[str] = frozenset()
 ) -> Scope:
     """A scope without names, for a place where nothing is known yet."""
-    return Scope(
-        world, functions={}, expression_functions=expression_functions, place=place
-    )  # fmt: skip
+    return Scope(world, functions={}, expression_functions=expression_functions, place=place)
 
 
 def failure(summary: str, detail: str, range: SourceRange | None) -> TemplateError:
