@@ -30,6 +30,7 @@ from goldsmith.ui.terminal import ask_on_terminal, write_line
 
 FLAGS = {
     **TEMPLATE_FLAGS,
+    "warn-on-undeclared-var": Flag("bool", "warn of values in files for undeclared variables"),
     "color": Flag("bool", "colour on a terminal; on by default"),
     "force": Flag("bool", "replace files that are in the way of outputs"),
     "on-error": Flag("text", "cleanup (default) or ask"),
@@ -89,7 +90,7 @@ def _check_on_error(flags: Flags) -> None:
 
 def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     started_s = time.monotonic()
-    loaded = read_template(flags)
+    loaded = read_template(flags, warn_of_undeclared=flags.on("warn-on-undeclared-var"))
     directory = directory_of(loaded.world)
     _show_warnings(loaded, renderer)
     prepared = prepare(loaded.template, builtin_registry(), directory, loaded.builds)

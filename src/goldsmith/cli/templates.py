@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from goldsmith.cli.flags import Flag, Flags
 from goldsmith.core.build import Build, Template
 from goldsmith.core.selection import select_builds
 from goldsmith.errors import GoldsmithError
+from goldsmith.template.hcl2.variable_values import UNDECLARED_SUMMARY
 from goldsmith.template.load import load
 from goldsmith.values.world import LiveWorld, RecordingWorld
 
@@ -17,8 +18,6 @@ TEMPLATE_FLAGS = {
     "var-file": Flag("many", "a file of variables; repeatable"),
     "only": Flag("commas", "run only these builds (globs)"),
     "except": Flag("commas", "run all builds and post-processors but these (globs)"),
-    "warn-on-undeclared-var": Flag("bool", "warn of values in files for undeclared variables"),
-    "no-warn-undeclared-var": Flag("bool", "do not warn of values for undeclared variables"),
     "use-sequential-evaluation": Flag("bool", "accepted; evaluation is always ordered by need"),
     "ignore-prerelease-plugins": Flag("bool", "accepted; there are no plugins yet"),
 }
@@ -36,8 +35,11 @@ class LoadedTemplate:
     warnings: list[str]
 
 
-def read_template(flags: Flags) -> LoadedTemplate:
-    """Load the one template that the command line names; raises TemplateError, GoldsmithError."""
+def read_template(flags: Flags, *, warn_of_undeclared: bool) -> LoadedTemplate:
+    """Load the one template that the command line names; raises TemplateError, GoldsmithError.
+
+    `warn_of_undeclared` keeps the warnings about values for variables that nobody declares.
+    """
     if len(flags.words) != 1:
         raise GoldsmithError(
             f"exactly one template is needed, {len(flags.words)} were given",
@@ -48,6 +50,9 @@ def read_template(flags: Flags) -> LoadedTemplate:
     template = load(
         flags.words[0], variables=variables, variable_files=flags.many("var-file"), world=world
     )
+    if not warn_of_undeclared:
+        wanted = tuple(w for w in template.warnings if w.summary != UNDECLARED_SUMMARY)
+        template = replace(template, warnings=wanted)
     builds, warnings = select_builds(template.builds, flags.many("only"), flags.many("except"))
     return LoadedTemplate(
         template, builds, world, variables, flags.many("var-file"), warnings

@@ -14,6 +14,7 @@ from goldsmith.ui.terminal import wants_color, write_line
 
 FLAGS = {
     **TEMPLATE_FLAGS,
+    "no-warn-undeclared-var": Flag("bool", "do not warn of values for undeclared variables"),
     "syntax-only": Flag("bool", "only parse, and evaluate nothing that components need"),
     "evaluate-datasources": Flag("bool", "accepted; there are no data sources yet"),
 }
@@ -27,7 +28,8 @@ def run(words: list[str], machine_readable: bool) -> int:
         return 0
     try:
         flags = read_flags(FLAGS, words)
-        loaded = read_template(flags)
+        quiet = flags.on("no-warn-undeclared-var")
+        loaded = read_template(flags, warn_of_undeclared=not quiet)
         if loaded.template.warnings:
             shown = render_diagnostics(loaded.template.warnings, loaded.template.sources)
             write_line(shown + "\n")

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -148,13 +148,19 @@ def _write(content: bytes | Path, target: Path, mode: int | None) -> None:
         raise GoldsmithError(f"cannot copy to {target}: {e.strerror}") from e
 
 
+@dataclass(frozen=True, slots=True)
 class ChrootEntrance:
-    """Makes trees enterable by chroot (see `core.tree_build.TreeEntrance`)."""
+    """Makes trees enterable by chroot (see `core.tree_build.TreeEntrance`).
+
+    `private_files` are shown in the tree, by path, to steps that have a network.
+    """
+
+    private_files: Mapping[str, Path] = field(default_factory=dict)
 
     def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
         """Mount what programs in the tree expect; a tree that nothing enters only gets /proc."""
         if enters:
-            return chroot.mount_api(tree, network=network)
+            return chroot.mount_api(tree, network=network, private_files=self.private_files)
         mounts.mount("proc", "/proc", "proc")
         return {}
 

@@ -34,12 +34,15 @@ def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
     return [get_tool("chroot"), str(tree), *argv]
 
 
-def mount_api(tree: Path, *, network: bool) -> dict[str, Any]:
+def mount_api(
+    tree: Path, *, network: bool, private_files: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """Mount /proc, /sys, /dev and /run in a tree, and the host's resolv.conf over the tree's.
 
-    Runs as the init of a step's namespaces, which take the mounts with them. Returns what
-    `remove_placeholders` needs. A /proc or /dev that is a link is an error: nothing may be mounted
-    outside the tree.
+    Runs as the init of a step's namespaces, which take the mounts with them. `private_files` are
+    files of the host that are to be seen at paths of the tree while there is a network, and never
+    become part of it. Returns what `remove_placeholders` needs. A /proc or /dev that is a link is
+    an error: nothing may be mounted outside the tree.
     """
     for name in ("proc", "sys", "dev", "run"):
         path = str(tree / name)
@@ -57,7 +60,12 @@ def mount_api(tree: Path, *, network: bool) -> dict[str, Any]:
     os.mkdir(tree / "run/lock")
     os.chmod(tree / "run/lock", 0o1777)
     os.mkdir(tree / RUN_FILES.lstrip("/"), 0o755)
-    return {"placeholder": _bind_resolver(tree) if network else None}
+    shown = {} if private_files is None else dict(private_files)
+    resolver = Path("/etc/resolv.conf")
+    if resolver.exists():
+        shown["/etc/resolv.conf"] = resolver.resolve()
+    placeholders = [_show(tree, path, host) for path, host in shown.items()] if network else []
+    return {"placeholders": [path for path in placeholders if path is not None]}
 
 
 def _mount_devices(dev: Path) -> None:
@@ -76,36 +84,31 @@ def _mount_devices(dev: Path) -> None:
     mounts.mount("tmpfs", str(dev / "shm"), "tmpfs", flags=shm_flags, options="mode=1777")
 
 
-def _bind_resolver(tree: Path) -> str | None:
-    """Show the host's resolv.conf; returns the empty file that had to be made for it, if any.
+def _show(tree: Path, path: str, host: Path) -> str | None:
+    """Bind a file of the host over one of the tree; returns the empty file made for that, if any.
 
-    Where the tree's is a link (systemd-resolved's points into /run), its target *inside the tree*
-    is bound over; nothing is ever written through it.
+    Where the tree's is a link (systemd-resolved's resolv.conf points into /run), its target
+    *inside the tree* is bound over; nothing is ever written through it.
     """
-    host = Path("/etc/resolv.conf")
-    if not host.exists():
-        return None
-    target = confined(tree, "/etc/resolv.conf", follow_last=True)
+    target = confined(tree, path, follow_last=True)
+    in_memory = target.is_relative_to(tree / "run")
     placeholder = None
     if not target.exists():
         if not target.parent.is_dir():
-            if not target.is_relative_to(tree / "run"):
+            if not in_memory:
                 return None
             target.parent.mkdir(parents=True)
         target.touch(mode=0o644)
-        if not target.is_relative_to(tree / "run"):
-            placeholder = str(target)
-    mounts.bind(str(host.resolve()), str(target), read_only=True)
+        placeholder = None if in_memory else str(target)
+    mounts.bind(str(host), str(target), read_only=True)
     return placeholder
 
 
 def remove_placeholders(report: Mapping[str, Any]) -> None:
-    """Take away the file that only served as a place to bind to, if it is still that."""
-    placeholder = report.get("placeholder")
-    if placeholder is None:
-        return
-    try:
-        if os.lstat(placeholder).st_size == 0:
-            os.unlink(placeholder)
-    except FileNotFoundError:
-        return
+    """Take away the files that only served as places to bind to, if they are still that."""
+    for placeholder in report.get("placeholders", ()):
+        try:
+            if os.lstat(placeholder).st_size == 0:
+                os.unlink(placeholder)
+        except FileNotFoundError:
+            continue

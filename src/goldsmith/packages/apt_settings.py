@@ -70,6 +70,10 @@ class AptSettings:
             kept["Acquire::https::CaInfo"] = CA_FILE
         return _render(kept)
 
+    def private_netrc(self) -> bytes:
+        """The host's passwords by machine, for a file that is bound over a step's tree."""
+        return b"".join(Path(path).read_bytes().rstrip() + b"\n" for path in self.netrc_paths)
+
     def private_text(self) -> str:
         """The apt.conf of settings with passwords, for a file that is bound over a step's tree."""
         return _render({name: value for name, value in self.options.items() if uri_password(value)})

@@ -19,6 +19,8 @@ SOURCES_FILE: Final = "/etc/apt/sources.list.d/goldsmith-build.sources"
 SETTINGS_FILE: Final = "/etc/apt/apt.conf.d/99goldsmith-build"
 PRIVATE_SETTINGS_FILE: Final = "/etc/apt/apt.conf.d/99goldsmith-private"
 """Where a step binds settings with passwords; it never has content in the tree itself."""
+PRIVATE_NETRC_FILE: Final = "/etc/apt/auth.conf.d/99goldsmith-private.conf"
+"""The same for the host's passwords by machine (apt_auth.conf(5))."""
 DPKG_FILE: Final = "/etc/dpkg/dpkg.cfg.d/99goldsmith-build"
 KEY_DIRECTORY: Final = "/etc/apt/keyrings"
 KEY_PREFIX: Final = "goldsmith-build-"
@@ -95,7 +97,7 @@ def write_build_settings(tree: Path, settings_text: str, ca_bundle: bytes = b"")
 
 def remove_build_files(tree: Path) -> None:
     """Take every file of ours out of the tree's APT and dpkg configuration."""
-    for path in (SOURCES_FILE, SETTINGS_FILE, PRIVATE_SETTINGS_FILE, DPKG_FILE):
+    for path in (SOURCES_FILE, SETTINGS_FILE, PRIVATE_SETTINGS_FILE, PRIVATE_NETRC_FILE, DPKG_FILE):
         remove_confined(tree, path)
     folder = confined(tree, KEY_DIRECTORY, follow_last=True)
     if folder.is_dir():

@@ -32,11 +32,12 @@ from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
-from goldsmith.host.process import get_tool
+from goldsmith.host.process import find_tool, get_tool
 from goldsmith.layers.keys import StepKey, canonical
-from goldsmith.packages.apt_settings import read_apt_settings
+from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
 from goldsmith.packages.apt_sources import AptSource, parse_sources
 from goldsmith.packages.bootstrap import AptRequest
+from goldsmith.packages.build_files import PRIVATE_NETRC_FILE, PRIVATE_SETTINGS_FILE
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.installed import installed_packages, os_release
 from goldsmith.packages.mirrors import sources_for
@@ -101,12 +102,16 @@ class ImageBuilder:
         layout = self.options.disk.to_layout()
         identity = DiskIdentity(self.options.seed or self.image_name)
         outputs = self._outputs(context.directory)
+        settings = self._apt_settings(context)
         trees = TreeBuild(
-            directory=context.work, emitter=context.emitter, entrance=ChrootEntrance(),
+            directory=context.work, emitter=context.emitter,
+            entrance=ChrootEntrance(_private_files(settings, context.work)),
             environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
             on_error=context.on_error,
         )  # fmt: skip
-        bootstrap = BootstrapStep(self.options.bootstrap, self._request(context), context.directory)
+        bootstrap = BootstrapStep(
+            self.options.bootstrap, self._request(settings), context.directory
+        )
         finish = FinishStep(self.options, layout, identity, self._image_sources(context))
 
         trees.run(bootstrap)
@@ -140,7 +145,13 @@ class ImageBuilder:
             outputs.publish(partial, manifest, context.run)
         return self._artifact(outputs, digests, context)
 
-    def _request(self, context: BuildContext) -> AptRequest | None:
+    def _apt_settings(self, context: BuildContext) -> AptSettings:
+        """What downloads need on this host; its passwords are redacted from here on."""
+        settings = read_apt_settings() if find_tool("apt-config") else AptSettings()
+        context.emitter.redactor.add(settings.secrets)
+        return settings
+
+    def _request(self, settings: AptSettings) -> AptRequest | None:
         bootstrap = self.options.bootstrap
         if bootstrap.method != "apt" or bootstrap.suite is None:
             return None
@@ -148,8 +159,6 @@ class ImageBuilder:
         sources = sources_for(bootstrap.suite, bootstrap.mirror, architecture=architecture)
         if bootstrap.components:
             sources = [replace(s, components=bootstrap.components) for s in sources]
-        settings = read_apt_settings()
-        context.emitter.redactor.add(settings.secrets)
         packages = (*bootstrap.packages, *grub.packages(self.options.firmware))
         return AptRequest(
             bootstrap.suite, tuple(dict.fromkeys(packages)), tuple(sources), settings,
@@ -220,6 +229,23 @@ class ImageBuilder:
             },
             native=True,
         )  # fmt: skip
+
+
+def _private_files(settings: AptSettings, directory: Path) -> dict[str, Path]:
+    """The settings with passwords, as files of the run that steps see and the image never has."""
+    texts = {
+        PRIVATE_SETTINGS_FILE: settings.private_text().encode(),
+        PRIVATE_NETRC_FILE: settings.private_netrc(),
+    }
+    shown = {}
+    for path, content in texts.items():
+        if content:
+            place = directory / Path(path).name
+            # APT in the tree reads it as root, and downloads as root too then.
+            place.touch(mode=0o600)
+            place.write_bytes(content)
+            shown[path] = place
+    return shown
 
 
 def _describe_tree(tree: Path) -> dict[str, Any]:
