@@ -2,7 +2,7 @@
 
 Errors are grouped by what the user can do about them, not by where they arise. `str(error)` is
 one line or a short block; the remedy stands apart in `hint`, so that every renderer can place it.
-Positions in the user's files live here too, because every error that concerns a template carries one.
+Positions in the files of users live here too: every error that concerns a template has one.
 """
 
 from __future__ import annotations

@@ -120,7 +120,8 @@ def plan_boots(given: argparse.Namespace) -> list[BootOptions]:
     if not image.is_file():
         raise GoldsmithError(f"there is no image {image} to boot")
     described = read_description(image)
-    kind = given.format or (described.format if described else None) or _format_by_name(image)
+    # BootOptions refuses what cannot be booted, such as the vmdk of a manifest.
+    kind: Any = given.format or (described.format if described else _format_by_name(image))
     firmwares = given.firmware or (described.firmware if described else ("bios",))
     if not firmwares:
         raise UsageError(
@@ -137,7 +138,7 @@ def plan_boots(given: argparse.Namespace) -> list[BootOptions]:
     ]  # fmt: skip
 
 
-def _format_by_name(image: Path) -> Any:
+def _format_by_name(image: Path) -> str:
     """Never by content: what a guest writes into a raw disk could name any file of the host."""
     kind = _FORMAT_OF_ENDING.get(image.suffix.lower())
     if kind is None:

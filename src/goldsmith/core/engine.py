@@ -75,6 +75,7 @@ class Engine:
     _queue: SimpleQueue[tuple[str, Event | Exception | None]] = field(default_factory=SimpleQueue)
     _running: dict[str, _Running] = field(default_factory=dict)
     _cancels_sent: int = 0
+    _hurried_at_s: float = 0.0
 
     def run(self, builds: Sequence[PreparedBuild]) -> list[BuildResult]:
         """Run all builds; one that fails does not disturb the others.
@@ -185,6 +186,12 @@ class Engine:
             self._cancels_sent += 1
             for running in self._running.values():
                 running.worker.cancel(self.interrupts.first or "SIGINT")
+            if self._cancels_sent == 2:
+                self._hurried_at_s = time.monotonic()
+        if self._hurried_at_s and time.monotonic() > self._hurried_at_s + HURRIED_GRACE_S:
+            # With its namespaces the kernel takes everything that the build still holds.
+            for running in self._running.values():
+                running.worker.running.end(hurry=True)
 
 
 def _died(status: int | None) -> WorkerError:

@@ -259,12 +259,8 @@ def _value_range(value: Value, path: Path) -> SourceRange | None:
 
 def locate(findings: Iterable[Finding], body: RawBody, subject: str) -> list[Diagnostic]:
     """Findings about meaning, as diagnostics at the options that they are about."""
-    return [
-        Diagnostic(
-            finding.message,
-            finding.hint,
-            range_at(body, finding.path) or body.range,
-            subject=subject,
-        )  # fmt: skip
-        for finding in findings
-    ]
+    found = []
+    for finding in findings:
+        where = range_at(body, finding.path) or body.range
+        found.append(Diagnostic(finding.message, finding.hint, where, subject=subject))
+    return found

@@ -57,7 +57,7 @@ def _unescaped(field: str) -> str:
 
 
 def make_private() -> None:
-    """Stop every mount of this namespace from reaching the host, and the host's from reaching us."""
+    """Stop mounts of this namespace from reaching the host, and the host's from reaching us."""
     kernel.mount("none", "/", "", MS_REC | MS_PRIVATE, "")
 
 

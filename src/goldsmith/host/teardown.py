@@ -78,7 +78,7 @@ class Teardown(AbstractContextManager["Teardown"]):
             handle = self._handles.pop()
             try:
                 handle.release()
-            except BaseException as e:  # noqa: BLE001 (a second Ctrl-C must not skip the others)
+            except BaseException as e:  # a second Ctrl-C must not skip the others
                 failures.append((handle.label, e))
         return failures
 

@@ -5,8 +5,8 @@ their own `$0`. Each is run by `sh FILE TREE`, so a TMPDIR that is mounted noexe
 
 Two of them start APT in the background, on the processor that mmdebstrap leaves idle: one resolves
 the whole installation, so that a package that does not exist is told of at once and not after the
-essential set; the other fetches the remaining packages while the essential ones
-are installed. A lock is held until the background process has ended.
+essential set; the other fetches the remaining packages while the essential ones are installed. A
+lock is held until the background process has ended.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class FileProvisioner:
                         f"Bad source {name!r}: there is no such file or directory",
                         at,
                         f"It is looked for in {directory}.",
-                    )  # fmt: skip
+                    )
                 )
         return findings
 
