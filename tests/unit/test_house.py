@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,8 @@ ROOMS = {
     "ui": 8,
     "cli": 9,
 }  # fmt: skip
-# Rooms that share a line of the plan: the second may import from the first, never the reverse.
+# Rooms that share a line of the plan: the first may import from the second, never the reverse.
 NEIGHBOURS = {("gotemplate", "values")}
-BASE = "errors"
-"""The files of room 0 are one room, under the name of the first one."""
 
 LONGEST_FILE_LINES = 600
 LONGEST_FUNCTION_LINES = 80
@@ -42,11 +41,11 @@ FOREIGN_PLACES = {
     "a registry's or mirror's host name": re.compile(
         r"\b(?:(?:py" r"pi|pythonho" r"sted|npm" r"js|docker|qu" r"ay|gh" r"cr|ubuntu|crates)"
         rf"{_TOP}|(?:de" r"b|f" r"tp|arch" r"ive|snap" r"shot|sec" rf"urity)\.debian{_TOP}"
-        r"|registry\.[a-z]|artifact" r"ory|pkg\." r"dev\b)",
+        rf"|registry\.[a-z0-9.-]+{_TOP}|artifact" r"ory|pkg\." r"dev\b)",
         re.IGNORECASE,
     ),
     "an absolute path of a workplace": re.compile(
-        r"(?<![\w.})\]*-])/(?:wo" r"rk/|ho" r"me/[a-z]+/|Us" r"ers/|ro" r"ot/\.)"
+        r"(?<![\w.})\]>*-])/(?:wo" r"rk/|ro" r"ot/\.)"
     ),
 }  # fmt: skip
 TEXT_FOLDERS = ("src", "tests", "docs", "script", ".ci", "benchmarks", "examples")
@@ -77,6 +76,7 @@ class Module:
     is_package: bool = False
 
     @classmethod
+    @cache
     def read(cls, path: Path) -> "Module":
         """Parse a file of the package."""
         parts = list(path.relative_to(PACKAGE).with_suffix("").parts)
@@ -149,6 +149,7 @@ def dotted(node: ast.expr) -> str:
 
 
 _STARTS_PROGRAMS = re.compile(r"os\.(system|popen|spawn\w+|posix_spawn\w*)|pty\.spawn|asyncio\..*")
+_PRINTS = re.compile(r"sys\.(__)?std(out|err)(__)?(\.buffer)?\.write(lines)?")
 _ENDS_PROCESS = {"sys.exit", "exit", "quit", "SystemExit"}
 _KERNEL_PROGRAMS = {"mount", "umount", "losetup"}
 
@@ -177,7 +178,9 @@ def broken_by_call(module: Module, call: ast.Call) -> Iterator[str]:
         yield "passes shell=: argv lists only"
     if _STARTS_PROGRAMS.fullmatch(name):
         yield f"calls {name}: programs are started by goldsmith.host.process"
-    writes = re.fullmatch(r"sys\.(stdout|stderr|__stdout__|__stderr__)\..*", name)
+    writes = re.fullmatch(
+        r"sys\.(stdout|stderr|__stdout__|__stderr__)(\.buffer)?\.write(lines)?", name
+    )
     if (name == "print" or writes) and not module.within("ui"):
         yield f"calls {name}: only goldsmith.ui prints"
     if name in _ENDS_PROCESS and not module.within("cli"):
@@ -401,7 +404,7 @@ def test_other_names_are_not(name):
 @pytest.mark.parametrize(
     "line",
     ["http://de" "b.debian.org/debian", "files.pythonho" "sted.org", "docker" ".io/x",
-     "cd /wo" "rk/main", "'/ho" "me/jo/x'", "/ro" "ot/.cache"],
+     "registry.some" ".io", "cd /wo" "rk/main", "'/wo" "rk/x'", "/ro" "ot/.cache"],
 )  # fmt: skip
 def test_places_of_one_machine_are_found(line):
     assert list(foreign_places([line]))
@@ -409,7 +412,7 @@ def test_places_of_one_machine_are_found(line):
 
 @pytest.mark.parametrize(
     "line",
-    ["http://mirror.example/debian", "$run/wo" "rk/", "{run}/wo" "rk/x", "/root", "/home",
+    ["http://mirror.example/debian", "$run/wo" "rk/", "{run}/wo" "rk/x", "/root", "registry.get(x)",
      "https://www.debian.org/"],
 )  # fmt: skip
 def test_general_places_are_not(line):

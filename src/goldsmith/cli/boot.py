@@ -22,7 +22,7 @@ from goldsmith.host.watcher import start_watcher
 from goldsmith.machine.acceleration import EMULATOR
 from goldsmith.machine.qemu import BootOptions, BootResult, boot
 from goldsmith.ui.terminal import write_line
-from goldsmith.units import format_duration, parse_duration_s, parse_size_bytes
+from goldsmith.units import GIB, format_duration, parse_duration_s, parse_size_bytes
 
 T = TypeVar("T")
 
@@ -57,43 +57,25 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add = parser.add_argument
     add("image", metavar="IMAGE", type=Path, help="a disk image: raw or qcow2")
-    add(
-        "--firmware",
-        choices=("bios", "uefi"),
-        action="append",
-        metavar="bios|uefi",
-        help="what to boot by; else what the manifest beside the image lists, else bios",
-    )
-    add(
-        "--format",
-        choices=("raw", "qcow2"),
-        metavar="raw|qcow2",
+    add("--firmware", choices=("bios", "uefi"), action="append", metavar="bios|uefi",
+        help="what to boot by; else all that the manifest beside the image lists, or bios",
+    )  # fmt: skip
+    add("--format", choices=("raw", "qcow2"), metavar="raw|qcow2",
         help="the image's format; else as the manifest or the file's name says",
-    )
+    )  # fmt: skip
     add("--expect", metavar="TEXT", default="login:", help="the text (login:)")
-    add(
-        "--timeout",
-        metavar="TIME",
-        type=_unit(parse_duration_s),
-        default=300.0,
+    add("--timeout", metavar="TIME", type=_unit(parse_duration_s), default=300.0,
         help="the time limit of each boot (5m)",
-    )
-    add(
-        "--memory",
-        metavar="SIZE",
-        type=_unit(parse_size_bytes),
-        default=1 << 30,
+    )  # fmt: skip
+    add("--memory", metavar="SIZE", type=_unit(parse_size_bytes), default=GIB,
         help="the machine's memory (1GiB)",
-    )
+    )  # fmt: skip
     add("--cpus", metavar="N", type=int, default=1, help="the machine's processors (1)")
-    add(
-        "--serial-log",
-        metavar="FILE",
-        type=Path,
+    add("--serial-log", metavar="FILE", type=Path,
         help="keep the console's bytes; with several firmwares one file for each",
-    )
+    )  # fmt: skip
     add("--quiet", action="store_true", help="do not print the console")
-    return parser  # fmt: skip
+    return parser
 
 
 def _unit(parse: Callable[[str], T]) -> Callable[[str], T]:

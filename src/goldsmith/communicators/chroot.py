@@ -13,13 +13,16 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from goldsmith.core.tree_build import TreeAccess
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts, process
 from goldsmith.host.confined import confined
 from goldsmith.host.namespaces import StepNamespace
+
+
+COMMAND_FILE: Final = f"{chroot.RUN_FILES}/command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,15 @@ class ChrootCommunicator:
         env: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> int:
-        """Run a shell line in the tree and return its exit status."""
+        """Run a shell line in the tree and return its exit status.
+
+        The line goes as a file that only root can read: arguments are short, and on every list of
+        processes, while values of variables may be long, and secret.
+        """
         environment = {**chroot.CLEAN_ENVIRONMENT, **self.environment, **(env or {})}
+        self.upload(command.encode("utf-8", "surrogateescape"), COMMAND_FILE, mode=0o600)
         done = process.run(
-            self._argv(["/bin/sh", "-c", command]),
+            self._argv(["/bin/sh", COMMAND_FILE]),
             env=environment, check=False, on_line=on_line, timeout_s=timeout_s,
         )  # fmt: skip
         return done.status if done.status >= 0 else 128 - done.status

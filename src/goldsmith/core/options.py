@@ -229,7 +229,8 @@ class _Reader:
             self.add("Missing required argument", detail, range_at(body, path[:-1]))
             return
         message = text.removeprefix("Value error, ")
-        self.add(f'Invalid value for "{name}"', message, range_at(body, path))
+        summary = f'Invalid value for "{name}"' if name else "Arguments that do not fit together"
+        self.add(summary, message, range_at(body, path))
 
 
 def range_at(body: RawBody, path: Path) -> SourceRange | None:

@@ -13,6 +13,7 @@ from goldsmith.core.communicator import Communicator
 from goldsmith.core.step import TreeContext, TreeStep
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
 from goldsmith.events import Emitter
+from goldsmith.host import mounts
 from goldsmith.host.namespaces import StepNamespace, step_namespace
 from goldsmith.host.process import Completed, LineSink
 from goldsmith.layers.overlay import stacked, step_overlay
@@ -75,6 +76,12 @@ class TreeBuild:
     epoch_s: int
     ask: Callable[[str, tuple[str, ...]], str | None]
     on_error: str = "cleanup"
+    doorway: Path | None = None
+    """A directory that every user can reach: the first tree is bound there while it is made.
+
+    The layers themselves are root's alone (they hold setuid programs), but APT fetches as a user
+    of its own. The bind is seen in the worker's namespace only.
+    """
     layers: list[Path] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -105,10 +112,18 @@ class TreeBuild:
         with step_overlay(
             self.layers[::-1], upper, work=self.directory / "work",
             merged=self.directory / "tree", clamp_to_s=self.epoch_s,
-        ) as tree:  # fmt: skip
+        ) as layered:  # fmt: skip
+            tree = layered if self.layers else self._at_doorway(layered)
             with self.entered(tree, network=step.network, enters=step.enters) as access:
                 step.run(self._context(tree, access))
         return upper
+
+    def _at_doorway(self, tree: Path) -> Path:
+        """The first tree where every user can reach it; the namespace's end takes the bind."""
+        if self.doorway is None:
+            return tree
+        mounts.bind(str(tree), str(self.doorway))
+        return self.doorway
 
     def _context(self, tree: Path, access: TreeAccess) -> TreeContext:
         scratch = self.directory / "scratch"

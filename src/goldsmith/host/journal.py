@@ -95,6 +95,16 @@ def state_directory() -> Path:
     return Path(home) / "goldsmith"
 
 
+def doorway(state: Path) -> Path:
+    """An empty directory of the state, made if need be, that other users can reach.
+
+    It is only ever a place to mount at, in a worker's namespace.
+    """
+    path = state / "doorway"
+    path.mkdir(mode=0o755, exist_ok=True)
+    return path
+
+
 @contextmanager
 def _registry(state: Path) -> Iterator[Path]:
     """Hold the lock under which runs are made and found dead: none is seen half made."""

@@ -32,6 +32,7 @@ from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
+from goldsmith.host.journal import doorway, state_directory
 from goldsmith.host.process import find_tool, get_tool
 from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
@@ -107,7 +108,7 @@ class ImageBuilder:
             directory=context.work, emitter=context.emitter,
             entrance=ChrootEntrance(_private_files(settings, context.work)),
             environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
-            on_error=context.on_error,
+            on_error=context.on_error, doorway=doorway(state_directory()),
         )  # fmt: skip
         bootstrap = BootstrapStep(
             self.options.bootstrap, self._request(settings), context.directory

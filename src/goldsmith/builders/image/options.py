@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from goldsmith.core.options import Finding, Options
 from goldsmith.disk import layout as disk
@@ -18,6 +18,24 @@ from goldsmith.units import UnitError, parse_size_bytes
 _HOST_NAME = re.compile(r"(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?-?")
+
+
+def _is_package(name: str) -> str:
+    if not _PACKAGE.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of a package")
+    return name
+
+
+def _is_format(name: str) -> str:
+    try:
+        check_format(name)
+    except GoldsmithError as e:
+        raise ValueError(f"{e}" + (f"; {e.hint}" if e.hint else "")) from e
+    return name
+
+
+PackageName = Annotated[str, AfterValidator(_is_package)]
+FormatName = Annotated[str, AfterValidator(_is_format)]
 
 
 class Bootstrap(Options):
@@ -33,7 +51,7 @@ class Bootstrap(Options):
     components: tuple[str, ...] = Field(
         (), description="Archive components; by default what the sources say, else main."
     )
-    packages: tuple[str, ...] = Field((), description="Packages besides the essential ones.")
+    packages: tuple[PackageName, ...] = Field((), description="Packages besides the essential ones.")
     variant: Literal["minbase", "important", "standard"] = Field(
         "minbase", description="Which packages are installed without being named."
     )
@@ -59,14 +77,6 @@ class Bootstrap(Options):
                 '"apt"; install more in a shell provisioner'
             )
         return self
-
-    @field_validator("packages")
-    @classmethod
-    def _are_package_names(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for name in given:
-            if not _PACKAGE.fullmatch(name):
-                raise ValueError(f"{name!r} is not the name of a package")
-        return given
 
     @field_validator("suite")
     @classmethod
@@ -165,7 +175,7 @@ class ImageOptions(Options):
     )
     kernel_cmdline: str = Field("", description="Arguments of the kernel besides the root.")
     hostname: str | None = Field(None, description="The name of the machine.")
-    formats: tuple[str, ...] = Field(("qcow2",), description="raw, qcow2; several at once.")
+    formats: tuple[FormatName, ...] = Field(("qcow2",), description="raw, qcow2; several at once.")
     output_directory: str = Field("output", description="Where the image is written.")
     image_name: str | None = Field(
         None, description="The file name without its ending; by default the source's name."
@@ -190,14 +200,9 @@ class ImageOptions(Options):
 
     @field_validator("formats")
     @classmethod
-    def _are_formats(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_several(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         if not given:
             raise ValueError("name at least one format")
-        for name in given:
-            try:
-                check_format(name)
-            except GoldsmithError as e:
-                raise ValueError(f"{e}" + (f"; {e.hint}" if e.hint else "")) from e
         if len(set(given)) != len(given):
             raise ValueError("a format is named twice")
         return given
