@@ -103,7 +103,7 @@ def run_steps(top: Path, seed: int, steps: int = 3) -> tuple[object, object, obj
         upper = layers / f"{step:02d}"
         operations = 25
         with step_overlay(
-            stack[::-1], upper, work=top / "work", merged=merged, clamp_to_s=None
+            stack[::-1], upper, scratch=top / f"mount-{step}", merged=merged, clamp_to_s=None
         ) as tree:
             for directory in (tree, plain):
                 chance = random.Random(seed * 100 + step)
@@ -150,7 +150,7 @@ def test_setuid_and_capabilities_of_linked_files_survive_the_pass(tmp_path: Path
         os.setxattr(lower / "a", "security.capability", capability)
         upper = tmp_path / "01"
         with step_overlay(
-            [lower], upper, work=tmp_path / "work", merged=tmp_path / "merged", clamp_to_s=None
+            [lower], upper, scratch=tmp_path / "mount", merged=tmp_path / "merged", clamp_to_s=None
         ) as tree:
             os.unlink(tree / "c")
         with stacked([upper, lower], tmp_path / "merged", tmp_path / "view") as tree:

@@ -21,7 +21,6 @@ from goldsmith.host import chroot, mounts, process
 from goldsmith.host.confined import confined
 from goldsmith.host.namespaces import StepNamespace
 
-
 COMMAND_FILE: Final = f"{chroot.RUN_FILES}/command"
 
 

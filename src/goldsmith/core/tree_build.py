@@ -108,22 +108,25 @@ class TreeBuild:
     def _run_on_overlay(self, step: TreeStep) -> Path:
         layers = self.directory / "layers"
         layers.mkdir(parents=True, exist_ok=True, mode=0o700)
-        upper = layers / f"{next(self._numbers):02d}"
+        number = next(self._numbers)
+        upper = layers / f"{number:02d}"
         with step_overlay(
-            self.layers[::-1], upper, work=self.directory / "work",
+            self.layers[::-1], upper, scratch=self.directory / f"mount-{number:02d}",
             merged=self.directory / "tree", clamp_to_s=self.epoch_s,
         ) as layered:  # fmt: skip
-            tree = layered if self.layers else self._at_doorway(layered)
-            with self.entered(tree, network=step.network, enters=step.enters) as access:
-                step.run(self._context(tree, access))
+            with self._reachable(layered) as tree:
+                with self.entered(tree, network=step.network, enters=step.enters) as access:
+                    step.run(self._context(tree, access))
         return upper
 
-    def _at_doorway(self, tree: Path) -> Path:
-        """The first tree where every user can reach it; the namespace's end takes the bind."""
-        if self.doorway is None:
-            return tree
-        mounts.bind(str(tree), str(self.doorway))
-        return self.doorway
+    @contextmanager
+    def _reachable(self, tree: Path) -> Iterator[Path]:
+        """The first tree where every user can reach it, later ones where they are."""
+        if self.layers or self.doorway is None:
+            yield tree
+        else:
+            with mounts.bound(tree, self.doorway) as bound:
+                yield bound
 
     def _context(self, tree: Path, access: TreeAccess) -> TreeContext:
         scratch = self.directory / "scratch"

@@ -129,27 +129,41 @@ def mounted(
 ) -> Iterator[Path]:
     """Mount for the length of a block."""
     mount(source, str(target), kind, flags=flags, options=options)
-    try:
+    with _unmounted(target):
         yield target
-    finally:
-        umount(target)
 
 
 @contextmanager
 def bound(source: Path, target: Path, *, read_only: bool = False) -> Iterator[Path]:
     """Bind for the length of a block."""
     bind(str(source), str(target), read_only=read_only)
-    try:
+    with _unmounted(target):
         yield target
-    finally:
-        umount(target)
+
+
+@contextmanager
+def _unmounted(target: Path) -> Iterator[None]:
+    """Unmount at the end of a block.
+
+    A block that fails leaves nothing that anybody will use, so then a mount may be taken out of
+    the tree at once, busy or not: a program that was killed may have left mounts below it, which
+    end with the worker's namespace.
+    """
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            kernel.umount(str(target), MNT_DETACH)
+        raise
+    umount(target)
 
 
 @contextmanager
 def overlaid(lowers: Sequence[Path], target: Path, upper: Path, work: Path) -> Iterator[Path]:
     """Mount an overlay for the length of a block; `lowers` has the topmost layer first.
 
-    With `index=on,redirect_dir=on` hard links and renames of directories behave as on a plain
+    It is volatile: fsync does nothing in it, so whoever keeps the upper directory syncs it. With
+    `index=on,redirect_dir=on` hard links and renames of directories behave as on a plain
     directory, together with the pass over the upper directory that `layers.overlay` makes before
     it is unmounted. All directories must lie on one file system that can hold xattrs; the lowers
     have one parent, so that their short names fit the one page that mount(2) takes as options.
@@ -157,7 +171,7 @@ def overlaid(lowers: Sequence[Path], target: Path, upper: Path, work: Path) -> I
     names = ":".join(_escaped(lower.name) for lower in lowers)
     options = (
         f"lowerdir={names},upperdir={_escaped(str(upper))},workdir={_escaped(str(work))},"
-        "index=on,redirect_dir=on,xino=off"
+        "index=on,redirect_dir=on,xino=off,volatile"
     )
     if len(lowers) > OVERLAY_LOWERS or len(os.fsencode(options)) >= OPTIONS_BYTES:
         raise GoldsmithError(
@@ -166,10 +180,8 @@ def overlaid(lowers: Sequence[Path], target: Path, upper: Path, work: Path) -> I
         )
     with contextlib.chdir(lowers[0].parent):
         mount("overlay", str(target), "overlay", options=options)
-    try:
+    with _unmounted(target):
         yield target
-    finally:
-        umount(target)
 
 
 def _escaped(path: str) -> str:

@@ -20,27 +20,26 @@ from goldsmith.host.journal import remove_tree
 
 @contextmanager
 def step_overlay(
-    lowers: Sequence[Path], upper: Path, *, work: Path, merged: Path, clamp_to_s: int | None
+    lowers: Sequence[Path], upper: Path, *, scratch: Path, merged: Path, clamp_to_s: int | None
 ) -> Iterator[Path]:
     """Mount `upper` over `lowers` (topmost first) at `merged` for the length of a block.
 
-    `upper` is made; every process that uses the tree must be dead when the block is left. On a
-    clean end hard links are completed and times after `clamp_to_s` (seconds since 1970) set to it;
-    the work directory is removed in any case. Without lowers `upper` itself is the tree.
+    `upper` is made, `scratch` too: a directory beside it for the mount's own needs, removed on a
+    clean end. Every process that uses the tree must be dead when the block is left. On a clean end
+    hard links are completed and times after `clamp_to_s` (seconds since 1970) are set to it.
     """
     upper.mkdir(mode=0o755)
-    if not lowers:
-        yield upper
-    else:
-        merged.mkdir(exist_ok=True)
+    work, empty = scratch / "work", scratch / "empty"
+    for directory in (work, empty):
+        directory.mkdir(parents=True, mode=0o755)
+    merged.mkdir(exist_ok=True)
+    if lowers:
         copy_root_attributes(lowers[0], upper)
-        work.mkdir(mode=0o700)
-        try:
-            with mounts.overlaid(lowers, merged, upper, work):
-                yield merged
-                complete_hard_links(merged, upper, lowers)
-        finally:
-            remove_tree(work)
+    with mounts.overlaid(lowers or [empty], merged, upper, work):
+        yield merged
+        if lowers:
+            complete_hard_links(merged, upper, lowers)
+    remove_tree(scratch)
     if clamp_to_s is not None:
         clamp_times(upper, clamp_to_s)
 
@@ -52,13 +51,11 @@ def stacked(lowers: Sequence[Path], merged: Path, scratch: Path) -> Iterator[Pat
     `scratch` is made and removed; it must lie on the file system of the layers.
     """
     scratch.mkdir(mode=0o700)
-    try:
-        with step_overlay(
-            lowers, scratch / "upper", work=scratch / "work", merged=merged, clamp_to_s=None
-        ) as tree:
-            yield tree
-    finally:
-        remove_tree(scratch)
+    with step_overlay(
+        lowers, scratch / "upper", scratch=scratch / "mount", merged=merged, clamp_to_s=None
+    ) as tree:
+        yield tree
+    remove_tree(scratch)
 
 
 def copy_root_attributes(source: Path, target: Path) -> None:

@@ -42,6 +42,7 @@ from goldsmith.packages.build_files import PRIVATE_NETRC_FILE, PRIVATE_SETTINGS_
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.installed import installed_packages, os_release
 from goldsmith.packages.mirrors import sources_for
+from goldsmith.redact import Redactor
 
 BUILDER_ID = "goldsmith.image"
 R = TypeVar("R")
@@ -111,7 +112,9 @@ class ImageBuilder:
             on_error=context.on_error, doorway=doorway(state_directory()),
         )  # fmt: skip
         bootstrap = BootstrapStep(
-            self.options.bootstrap, self._request(settings), context.directory
+            self.options.bootstrap,
+            self._request(settings, context.emitter.redactor),
+            context.directory,
         )
         finish = FinishStep(self.options, layout, identity, self._image_sources(context))
 
@@ -152,7 +155,7 @@ class ImageBuilder:
         context.emitter.redactor.add(settings.secrets)
         return settings
 
-    def _request(self, settings: AptSettings) -> AptRequest | None:
+    def _request(self, settings: AptSettings, redactor: Redactor) -> AptRequest | None:
         bootstrap = self.options.bootstrap
         if bootstrap.method != "apt" or bootstrap.suite is None:
             return None
@@ -160,6 +163,8 @@ class ImageBuilder:
         sources = sources_for(bootstrap.suite, bootstrap.mirror, architecture=architecture)
         if bootstrap.components:
             sources = [replace(s, components=bootstrap.components) for s in sources]
+        for source in sources:
+            redactor.add(source.passwords())
         packages = (*bootstrap.packages, *grub.packages(self.options.firmware))
         return AptRequest(
             bootstrap.suite, tuple(dict.fromkeys(packages)), tuple(sources), settings,

@@ -51,7 +51,9 @@ class Bootstrap(Options):
     components: tuple[str, ...] = Field(
         (), description="Archive components; by default what the sources say, else main."
     )
-    packages: tuple[PackageName, ...] = Field((), description="Packages besides the essential ones.")
+    packages: tuple[PackageName, ...] = Field(
+        (), description="Packages besides the essential ones."
+    )
     variant: Literal["minbase", "important", "standard"] = Field(
         "minbase", description="Which packages are installed without being named."
     )
