@@ -55,11 +55,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_places() -> Iterator[Path]:
+def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Temporary files and goldsmith's state in a directory of this session, not in the host's.
 
     Everybody may write there, as to any temporary directory: APT drops its privileges.
     """
+    # pytest's own directories stay where people look for them.
+    tmp_path_factory.getbasetemp()
     place = Path(tempfile.mkdtemp(prefix="goldsmith-tests."))
     place.chmod(0o755)
     temporary = place / "tmp"
@@ -188,12 +190,10 @@ def _processes(places: list[Path]) -> Counter[str]:
 
 
 def _files(places: list[Path]) -> Counter[str]:
-    """Temporary files, whatever their names, and runs of goldsmith that have not ended."""
-    found = Counter(str(path) for path in Path(tempfile.gettempdir()).iterdir())
-    for place in places:
-        for runs in [*place.glob("**/runs/*-*-*/lock"), *place.glob("**/*.partial")]:
-            found[str(runs)] += 1
-    return found
+    """Temporary files of any name, runs of goldsmith, and outputs that are half written."""
+    patterns = ("cache/runs/[0-9]*", "*/state/runs/[0-9]*", "*/.*.partial", "*/*/.*.partial")
+    left = (path for place in places for pattern in patterns for path in place.glob(pattern))
+    return Counter(map(str, [*Path(tempfile.gettempdir()).iterdir(), *left]))
 
 
 @pytest.fixture(autouse=True)

@@ -118,18 +118,20 @@ _KINDS: dict[str, type[Event]] = {
 
 def encode(event: Event) -> str:
     """One JSON line, without its newline."""
-    return json.dumps({"kind": event.kind, **dataclasses.asdict(event)}, ensure_ascii=False)
+    # ASCII: a file name that is no UTF-8 stands in a text as surrogates, which no pipe takes.
+    return json.dumps({"kind": event.kind, **dataclasses.asdict(event)})
 
 
 def decode(line: str) -> Event:
     """Make an event again from `encode`'s line; raises ValueError for anything else."""
     fields = json.loads(line)
-    cls = _KINDS.get(fields.pop("kind", "")) if isinstance(fields, dict) else None
+    kind = fields.pop("kind", "") if isinstance(fields, dict) else ""
+    cls = _KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise ValueError(f"not an event: {line[:200]}")
-    if "choices" in fields:
-        fields["choices"] = tuple(fields["choices"])
     try:
+        if "choices" in fields:
+            fields["choices"] = tuple(fields["choices"])
         return cls(**fields)
     except TypeError as e:
         raise ValueError(f"not an event: {line[:200]}") from e

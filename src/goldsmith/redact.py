@@ -45,7 +45,9 @@ class Redactor:
         self._secrets |= fresh
         forms = {form for secret in self._secrets for form in _forms(secret)}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
-        self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+        # Within a lookahead a match takes no text, so that overlapping secrets are all found.
+        forms_at = "|".join(re.escape(form) for form in longest_first)
+        self._pattern = re.compile(f"(?=({forms_at}))")
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -54,4 +56,10 @@ class Redactor:
 
     def redact(self, text: str) -> str:
         """The text with every known secret masked."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        parts: list[str] = []
+        end = 0
+        for match in self._pattern.finditer(text) if self._pattern else ():
+            if match.start() >= end:
+                parts += [text[end : match.start()], MASK]
+            end = max(end, match.end(1))
+        return "".join([*parts, text[end:]])

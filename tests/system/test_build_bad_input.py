@@ -89,6 +89,15 @@ def test_several_errors_at_once(project):
         assert f'Did you mean "{near}"' in said or f'did you mean "{near}"' in said, said
 
 
+def test_arguments_that_exclude_each_other(project):
+    both = '    inline = ["true"]\n    script = "t.pkr.hcl"\n'
+    text = project.write(f'  provisioner "shell" {{\n{both}  }}\n')
+    said = project.failed()
+    assert place_of(text, 'provisioner "shell"') in said
+    assert "exactly one of inline, script and scripts" in said
+    assert 'value for ""' not in said
+
+
 def test_an_unset_variable(project):
     before = 'variable "nom" {\n  type = string\n}\n'
     text = project.write(options="hostname = var.nom", before=before)
@@ -219,6 +228,13 @@ def suite_of_host() -> str:
 def write_apt(project, suite="", mirror="", package="bash"):
     text = APT % (suite or suite_of_host(), mirror, package, ROOT_PARTITION)
     (project.path / "t.pkr.hcl").write_text(text)
+
+
+def test_what_cannot_be_a_package(project):
+    write_apt(project, package='bash", "--allow-unauthenticated')
+    said = project.failed()
+    place = place_of((project.path / "t.pkr.hcl").read_text(), '"--allow')
+    assert carets(said, place) == '"--allow-unauthenticated"'
 
 
 def test_a_suite_that_this_host_does_not_know(project):

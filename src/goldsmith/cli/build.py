@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from goldsmith.cli.clean import finish_dead_runs
-from goldsmith.cli.components import builtin_registry
+from goldsmith.cli.components import builtin_registry, undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.cli.templates import TEMPLATE_FLAGS, LoadedTemplate, directory_of, read_template
@@ -105,7 +105,7 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     state = state_directory()
     finish_dead_runs(state, renderer.line)
     redactor = Redactor(loaded.template.secrets)
-    with start_watcher(), open_run(state, "build") as run_directory:
+    with start_watcher(), open_run(state, "build", undo_functions()) as run_directory:
         starter = _WorkerStarter(loaded, flags, run_directory)
         engine = Engine(
             spawn=starter.start, run_directory=run_directory, directory=directory,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from goldsmith import builders, post_processors, provisioners
 from goldsmith.core.registry import Registry
-from goldsmith.host.journal import Undo, undo_file
+from goldsmith.host.journal import UNDO, Undo
 
 
 def builtin_registry() -> Registry:
@@ -19,4 +19,4 @@ def builtin_registry() -> Registry:
 
 def undo_functions() -> Mapping[str, Undo]:
     """How each kind of journalled effect is taken back."""
-    return {"file": undo_file}
+    return {**UNDO}

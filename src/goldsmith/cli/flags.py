@@ -5,6 +5,7 @@ Packer's verbs are read with these rules, because argparse eats or refuses what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from goldsmith.errors import GoldsmithError
 # Go's strconv.ParseBool.
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
+_OCTAL = re.compile(r"0_?[0-7_]+")
+_INT64_MAX = (1 << 63) - 1
 
 
 class FlagError(GoldsmithError):
@@ -49,7 +52,7 @@ class Flags:
 
     def number(self, name: str) -> int:
         """The last value of a flag, as a whole number; 0 when it was not given."""
-        return int(self.given.get(name, ["0"])[-1])
+        return read_number(self.given.get(name, ["0"])[-1]) or 0
 
     def many(self, name: str) -> list[str]:
         """All values of a repeatable flag; those separated by commas are split."""
@@ -89,8 +92,22 @@ def read_flags(known: Mapping[str, Flag], words: Sequence[str]) -> Flags:
 def _check(name: str, flag: Flag, value: str) -> None:
     if flag.kind == "bool" and value not in _TRUE + _FALSE:
         raise FlagError(f'invalid boolean value "{value}" for -{name}: parse error')
-    if flag.kind == "number" and not value.removeprefix("-").isdecimal():
+    if flag.kind == "number" and read_number(value) is None:
         raise FlagError(f'invalid value "{value}" for flag -{name}: parse error')
+
+
+def read_number(text: str) -> int | None:
+    """A whole number as Go's strconv.ParseInt reads it for base 0 and 64 bits, else None."""
+    sign, digits = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
+    if not digits.isascii() or not digits[:1].isdigit():
+        return None
+    if _OCTAL.fullmatch(digits):
+        digits = "0o" + digits[1:]
+    try:
+        number = int(sign + digits, 0)
+    except ValueError:
+        return None
+    return number if -_INT64_MAX - 1 <= number <= _INT64_MAX else None
 
 
 def describe(known: Mapping[str, Flag]) -> str:

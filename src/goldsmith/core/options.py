@@ -123,8 +123,8 @@ def build_options(
 ) -> tuple[O | None, list[Diagnostic]]:
     """Check a block against a model and make it; returns every finding, each with its place.
 
-    While preparing, values that only a running build knows are passed over: then the options may
-    be None although there are no findings.
+    While preparing, values that only a running build knows are passed over: then the options are
+    None although there may be no findings.
     """
     reader = _Reader(subject)
     data = reader.read(model, body, ())
@@ -134,7 +134,7 @@ def build_options(
         for error in e.errors():
             reader.invalid(body, error["type"], error["loc"], error["msg"])
         return None, reader.found
-    return (None if reader.found else options), reader.found
+    return (None if reader.found or reader.passed_over else options), reader.found
 
 
 class _Reader:
@@ -154,7 +154,10 @@ class _Reader:
         for name, value in body.attributes.items():
             field = fields.get(name)
             where = body.names.get(name, value.range)
-            if field is None:
+            if name in model.labels:
+                detail = f'"{name}" is the label of the block, not an argument in it.'
+                self.add("Unsupported argument", detail, where)
+            elif field is None:
                 detail = f'An argument named "{name}" is not expected here.'
                 self.add("Unsupported argument", detail + did_you_mean(name, fields), where)
             elif _nested(field.annotation):
@@ -210,15 +213,20 @@ class _Reader:
             if kind in data:
                 self.add("Duplicate block", f'Only one "{kind}" block is allowed.', where)
                 return
-            data[kind] = self.read(model, body, (*path, kind))
+            data[kind] = self._labelled(model, labels, body, (*path, kind))
             return
         entries = data.setdefault(kind, [])
-        content = self.read(model, body, (*path, kind, len(entries)))
-        entries.append({**content, **dict(zip(model.labels, labels, strict=True))})
+        entries.append(self._labelled(model, labels, body, (*path, kind, len(entries))))
+
+    def _labelled(
+        self, model: type[Options], labels: tuple[str, ...], body: RawBody, path: Path
+    ) -> dict[str, Any]:
+        return {**self.read(model, body, path), **dict(zip(model.labels, labels, strict=True))}
 
     def invalid(self, body: RawBody, kind: str, location: tuple[int | str, ...], text: str) -> None:
         path: Path = tuple(location)
-        if any(path[: len(passed)] == passed for passed in self.passed_over):
+        # What a block says about its arguments together means nothing without one of them.
+        if any(path[: len(p)] == p or p[: len(path)] == path for p in self.passed_over):
             return
         if kind == "extra_forbidden":
             return

@@ -72,7 +72,8 @@ class PostProcessing:
             elif keep and not set(current.files) <= set(processed.artifact.files):
                 results.append(current)
             elif not keep:
-                _destroy_all_but(current, [processed.artifact])
+                # It may have taken over files of earlier ones, which have rules of their own.
+                _destroy_all_but(current, [processed.artifact, artifact, *results])
             current = processed.artifact
         return kept_first, current
 

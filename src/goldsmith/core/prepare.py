@@ -28,7 +28,7 @@ class PostProcessorCall:
 
 @dataclass(frozen=True, slots=True)
 class PreparedBuild:
-    """A build whose template is known to be good; `builder` is None while a value is unknown."""
+    """A build whose template is known to be good."""
 
     build: Build
     builder: Builder
@@ -70,9 +70,12 @@ def _prepare_build(
     for chain in build.post_processors:
         calls = []
         for component in chain:
+            known = len(found)
             made = _make(component, registry, directory, None, found)
             if made is not None:
                 calls.append(PostProcessorCall(component, made))
+            elif len(found) == known:
+                found.append(_needs_running_build(component))
         chains.append(tuple(calls))
     if len(found) > before or builder is None:
         return None
@@ -108,6 +111,13 @@ def resolve_provisioners(
     if found:
         raise TemplateError(found, sources)
     return calls
+
+
+def _needs_running_build(component: Component) -> Diagnostic:
+    detail = "Values that only a running build knows do not work in a post-processor yet."
+    return Diagnostic(
+        "Not available in goldsmith yet", detail, component.range, subject=_subject(component)
+    )
 
 
 def _subject(component: Component) -> str:

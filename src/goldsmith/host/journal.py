@@ -9,20 +9,22 @@ outputs, cloud volumes) are journalled *before* they happen, so an entry may nam
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import CleanupFailed, GoldsmithError
 from goldsmith.host import process
 from goldsmith.host.locks import try_lock
+from goldsmith.host.teardown import Teardown
 
 _JOURNAL: Final = "journal.jsonl"
 _LOCK: Final = "lock"
@@ -124,9 +126,32 @@ def _registry(state: Path) -> Iterator[Path]:
         os.close(fd)
 
 
+def undo_file(fields: Mapping[str, Any]) -> None:
+    """Remove a half-written output; its name holds the run's id, so it is no one else's."""
+    Path(fields["path"]).unlink(missing_ok=True)
+
+
+def undo_directory(fields: Mapping[str, Any]) -> None:
+    """Remove a directory that was made for outputs, if nothing is in it."""
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            os.rmdir(fields["path"])
+        except OSError as e:
+            if e.errno != errno.ENOTEMPTY:
+                raise
+
+
+UNDO: Final[Mapping[str, Undo]] = {"file": undo_file, "directory": undo_directory}
+"""How the effects that this room journals are taken back."""
+
+
 @contextmanager
-def open_run(state: Path, command: str) -> Iterator[RunDirectory]:
-    """Make a run directory and hold its lock; it is removed at the end with all its content."""
+def open_run(state: Path, command: str, undo: Mapping[str, Undo] = UNDO) -> Iterator[RunDirectory]:
+    """Make a run directory and hold its lock; it is removed at the end with all its content.
+
+    What its journal still holds then, because a worker was killed, is undone first; if that fails
+    the directory stays for `clean`, and CleanupFailed is raised.
+    """
     with _registry(state) as runs:
         name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
         path = runs / name
@@ -135,11 +160,32 @@ def open_run(state: Path, command: str) -> Iterator[RunDirectory]:
         if lock_fd is None:
             raise GoldsmithError(f"{path} is locked although it is new")
         (path / "command").write_text(command + "\n")
-    try:
+    with Teardown() as teardown:
+        teardown.defer("close the lock", lambda: os.close(lock_fd))
+        teardown.defer("finish the run", lambda: _finish(path, _read_journal(path), undo))
         yield RunDirectory(path, lock_fd)
-    finally:
-        remove_tree(path)
-        os.close(lock_fd)
+
+
+def _finish(path: Path, entries: Sequence[Entry], undo: Mapping[str, Undo]) -> None:
+    failures = _undo_all(entries, undo)
+    if failures:
+        raise CleanupFailed(failures)
+    remove_tree(path)
+
+
+def _undo_all(entries: Sequence[Entry], undo: Mapping[str, Undo]) -> list[str]:
+    """Take back journalled effects, last first; returns what could not be."""
+    failures = []
+    for entry in entries:
+        action = undo.get(entry.kind)
+        if action is None:
+            failures.append(f"{entry}: this version does not know how to undo it")
+            continue
+        try:
+            action(entry.fields)
+        except (OSError, GoldsmithError) as e:
+            failures.append(f"{entry}: {e}")
+    return failures
 
 
 def remove_tree(path: Path) -> None:
@@ -198,25 +244,14 @@ def finish_run(dead: DeadRun, undo: Mapping[str, Undo]) -> list[str]:
     The directory stays while something is left, so that the next `clean` tries again.
     """
     with contextlib.ExitStack() as stack:
-        lock_fd = try_lock(dead.path / _LOCK)
+        try:
+            lock_fd = try_lock(dead.path / _LOCK)
+        except FileNotFoundError:
+            return []  # another goldsmith has finished it meanwhile
         if lock_fd is None:
             return [f"{dead.path} is in use again"]
         stack.callback(os.close, lock_fd)
-        failures = []
-        for entry in dead.entries:
-            action = undo.get(entry.kind)
-            if action is None:
-                failures.append(f"{entry}: this version does not know how to undo it")
-                continue
-            try:
-                action(entry.fields)
-            except (OSError, GoldsmithError) as e:
-                failures.append(f"{entry}: {e}")
+        failures = _undo_all(dead.entries, undo)
         if not failures:
             remove_tree(dead.path)
         return failures
-
-
-def undo_file(fields: Mapping[str, Any]) -> None:
-    """Remove a half-written output; its name holds the run's id, so it is no one else's."""
-    Path(fields["path"]).unlink(missing_ok=True)

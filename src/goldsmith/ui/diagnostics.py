@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from goldsmith.errors import Diagnostic, GoldsmithError, Severity, SourceRange, TemplateError
@@ -69,5 +70,16 @@ def _excerpt(where: SourceRange, text: str) -> str:
     margin = f"{where.start.line:>4}: "
     shown = line.replace("\t", _TAB)
     marked = line[where.start.column - 1 : where.start.column - 1 + count].replace("\t", _TAB)
-    pad = " " * (len(margin) + len(before.replace("\t", _TAB)))
-    return f"{margin}{shown}\n{pad}{'^' * max(1, len(marked))}"
+    pad = " " * (len(margin) + _cells(before.replace("\t", _TAB)))
+    return f"{margin}{shown}\n{pad}{'^' * max(1, _cells(marked))}"
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+        if not unicodedata.combining(character)
+    )

@@ -94,7 +94,8 @@ class HumanRenderer:
             self.line("\n==> Some builds didn't complete successfully and had errors:")
             for result in failed:
                 for error in result.errors:
-                    self.line(f"--> {result.name}: {error.message.splitlines()[0]}")
+                    first, *_ = error.message.splitlines() or [""]
+                    self.line(f"--> {result.name}: {first}")
         made = [result for result in results if result.artifacts]
         if made:
             self.line("\n==> Builds finished. The artifacts of successful builds are:")

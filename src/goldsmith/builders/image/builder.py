@@ -111,11 +111,8 @@ class ImageBuilder:
             environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
             on_error=context.on_error, doorway=doorway(state_directory()),
         )  # fmt: skip
-        bootstrap = BootstrapStep(
-            self.options.bootstrap,
-            self._request(settings, context.emitter.redactor),
-            context.directory,
-        )
+        request = self._request(settings, context.emitter.redactor)
+        bootstrap = BootstrapStep(self.options.bootstrap, request, context.directory)
         finish = FinishStep(self.options, layout, identity, self._image_sources(context))
 
         trees.run(bootstrap)

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial as partial_of
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,8 +73,7 @@ class Outputs:
         """
         with Teardown() as teardown:
             for directory in _missing(self.directory):
-                _make_directory(directory)
-                teardown.defer(f"remove {directory}", partial_of(_remove_if_empty, directory))
+                teardown.enter(f"remove {directory}", _directory(directory, run))
             partial = {}
             for name, path in self.images.items():
                 temporary = path.with_name(f".{path.name}.{run.id}.partial")
@@ -121,17 +119,22 @@ def _missing(directory: Path) -> Sequence[Path]:
     return missing[::-1]
 
 
-def _make_directory(path: Path) -> None:
+@contextmanager
+def _directory(path: Path, run: RunDirectory) -> Iterator[None]:
+    """A directory that goes again at the end unless something is in it."""
+    entry = run.record("directory", path=str(path.absolute()))
     try:
         path.mkdir(exist_ok=True)
     except OSError as e:
+        run.forget(entry)
         error = NoSpaceError if e.errno == 28 else GoldsmithError
         raise error(
             f"cannot make the output directory {path}: {e.strerror}",
             hint="choose another output_directory",
         ) from e
-
-
-def _remove_if_empty(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.rmdir()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        run.forget(entry)
