@@ -38,12 +38,12 @@ def shell(*commands: str, more: str = "") -> str:
 
 
 class Project:
-    """A directory with a template, and goldsmith run in it with a state directory of its own."""
+    """A directory with a template, and goldsmith (the fixture of that name) run in it."""
 
-    def __init__(self, path: Path, tree: Path, goldsmith: Callable[..., Any]) -> None:
+    def __init__(self, path: Path, tree: Path, goldsmith: Any) -> None:
         self.path = path
         self.tree = tree
-        self.state = path / "state"
+        self.state: Path = goldsmith.state
         self.output = path / "output"
         self._goldsmith = goldsmith
         self._names: set[str] = set()
@@ -71,8 +71,7 @@ class Project:
     def build(self, *flags: str, env: dict[str, str] | None = None) -> Any:
         """Run `goldsmith build` and remember what was there before it."""
         self._names = self._listing()
-        environment = {"GOLDSMITH_CACHE_DIR": str(self.state), "COLUMNS": "200", **(env or {})}
-        return self._goldsmith("build", *flags, "t.pkr.hcl", cwd=self.path, env=environment)
+        return self._goldsmith("build", *flags, "t.pkr.hcl", cwd=self.path, env=env)
 
     def built(self, *flags: str, env: dict[str, str] | None = None) -> Any:
         """Build, and insist that it works and leaves nothing but its outputs."""

@@ -318,15 +318,15 @@ def test_the_disk_of_the_output_is_full(project, formats):
 
 def test_the_disk_of_the_state_is_full(project):
     project.write(shell("cat /dev/zero > /big"))
-    with small_disk(project.path / "state", "24M"):
-        said = project.failed()
+    with small_disk(project.path / "full", "48M") as state:
+        said = project.failed(env={"GOLDSMITH_CACHE_DIR": str(state)})
         assert "No space left on device" in said or "is full" in said
 
 
 def test_the_disk_of_the_state_is_full_while_unpacking(project):
     project.write()
-    with small_disk(project.path / "state", "1M"):
-        said = project.failed()
+    with small_disk(project.path / "full", "1M") as state:
+        said = project.failed(env={"GOLDSMITH_CACHE_DIR": str(state)})
         assert "No space left on device" in said
         assert "free space" in said
 

@@ -14,7 +14,8 @@ from goldsmith.errors import GoldsmithError
 # Go's strconv.ParseBool.
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
-_OCTAL = re.compile(r"0_?[0-7_]+")
+_DIGITS = re.compile(r"[0-9][0-9A-Za-z_]*")
+_OCTAL = re.compile(r"0[0-7_]+")
 _INT64_MAX = (1 << 63) - 1
 
 
@@ -99,7 +100,7 @@ def _check(name: str, flag: Flag, value: str) -> None:
 def read_number(text: str) -> int | None:
     """A whole number as Go's strconv.ParseInt reads it for base 0 and 64 bits, else None."""
     sign, digits = (text[0], text[1:]) if text[:1] in ("+", "-") else ("", text)
-    if not digits.isascii() or not digits[:1].isdigit():
+    if not _DIGITS.fullmatch(digits):
         return None
     if _OCTAL.fullmatch(digits):
         digits = "0o" + digits[1:]

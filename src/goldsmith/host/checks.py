@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host import kernel, loop, mounts
 from goldsmith.host.journal import find_dead_runs
 from goldsmith.host.process import TOOL_PACKAGES, find_tool, run
@@ -77,6 +77,8 @@ def examine(check: Check) -> Verdict:
         return Verdict("warning", "cannot be checked without root", AS_ROOT)
     try:
         return check.look()
+    except Interrupted:
+        raise
     except GoldsmithError as e:
         return Verdict("missing", str(e), e.hint or "")
     except OSError as e:

@@ -94,16 +94,10 @@ class FileProvisioner:
         if self.options.content is not None:
             inputs["content"] = bytes_digest([self.options.content.encode()])
         for name in self._sources:
-            for path in _files_below(directory / name):
-                status = os.lstat(path)
-                if stat.S_ISLNK(status.st_mode):
-                    digest = "link:" + os.readlink(path)
-                elif stat.S_ISDIR(status.st_mode):
-                    digest = "directory"
-                else:
-                    digest = file_digest(path)
-                relative = os.path.relpath(path, directory / name)
-                inputs[f"file:{name}:{relative}"] = f"{stat.S_IMODE(status.st_mode):o}:{digest}"
+            try:
+                inputs.update(_digests(name, Path(os.path.realpath(directory / name))))
+            except OSError as e:
+                raise GoldsmithError(f"cannot upload {name}: {e.filename}: {e.strerror}") from e
         return StepKey(inputs)
 
     def provision(self, context: ProvisionContext) -> None:
@@ -144,6 +138,25 @@ class FileProvisioner:
             destination = destination / os.path.basename(name)
         destination.parent.mkdir(parents=True, exist_ok=True)
         context.communicator.download(name, destination)
+
+
+def _digests(name: str, top: Path) -> Iterator[tuple[str, str]]:
+    """The mode and content of a file, or of everything below a directory, by its name.
+
+    Raises GoldsmithError for what cannot be uploaded: opening a FIFO would wait for ever.
+    """
+    for path in _files_below(top):
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            digest = "link:" + os.readlink(path)
+        elif stat.S_ISDIR(status.st_mode):
+            digest = "directory"
+        elif stat.S_ISREG(status.st_mode):
+            digest = file_digest(path)
+        else:
+            raise GoldsmithError(f"{path} is neither a file, a directory nor a link")
+        relative = os.path.relpath(path, top)
+        yield f"file:{name}:{relative}", f"{stat.S_IMODE(status.st_mode):o}:{digest}"
 
 
 def _files_below(path: Path) -> Iterator[Path]:

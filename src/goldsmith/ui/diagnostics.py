@@ -44,7 +44,7 @@ def render_diagnostic(found: Diagnostic, sources: Mapping[str, str], *, color: b
         subject = f", in {found.subject}" if found.subject else ""
         where = f"  on {found.range.filename}:{found.range.start.line}"
         parts.append(f"\n{where}:{found.range.start.column}{subject}:")
-        parts.append(_excerpt(found.range, sources.get(found.range.filename, "")))
+        parts.append(_excerpt(found.range, sources.get(found.range.filename)))
     if found.detail:
         parts.append("\n" + "\n".join(_wrapped(found.detail)))
     return "\n".join(part for part in parts if part)
@@ -57,9 +57,9 @@ def _wrapped(text: str) -> list[str]:
     return lines
 
 
-def _excerpt(where: SourceRange, text: str) -> str:
+def _excerpt(where: SourceRange, text: str | None) -> str:
     """The line at fault and carets below the stretch; "" when the text is not at hand."""
-    lines = text.split("\n")
+    lines = [] if text is None else text.split("\n")
     if not 1 <= where.start.line <= len(lines):
         return ""
     line = lines[where.start.line - 1].rstrip("\r")

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Writes docs/reference/ from the code: what the models, flags and verbs say of themselves.
+
+Descriptions, types and defaults stand in the code alone; here is only what binds them into pages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from goldsmith.cli.app import VERBS, usage
+from goldsmith.cli.components import builtin_registry
+from goldsmith.cli.flags import Flag
+from goldsmith.core.options import Options, WrittenAs
+from goldsmith.errors import GoldsmithError
+from goldsmith.template.hcl2.components import POST_PROCESSOR_KEYS, PROVISIONER_KEYS
+from goldsmith.units import format_duration, format_size
+
+REFERENCE = Path(__file__).parents[1] / "docs/reference"
+HEAD = "<!-- Written by script/docs from the code: change the code, not this page. -->\n\n"
+HELP_COLUMNS = "88"
+
+PROVISIONER_TEXTS = {
+    "name": ("text", "A name for messages."),
+    "pause_before": ("duration", "Wait before each try."),
+    "max_retries": ("number", "How often a failed one is tried again, from the tree before it."),
+    "timeout": ("duration", "When this is over, it is killed with all that it started."),
+    "only": ("list of text", 'Run for these sources only: "image.debian".'),
+    "except": ("list of text", "Run for all sources but these."),
+    "override": ("map", "Other options for some sources, by the source's name."),
+}
+POST_PROCESSOR_TEXTS = {
+    "name": ("text", "A name for messages, and for -except."),
+    "only": ("list of text", 'Run for these sources only: "image.debian".'),
+    "except": ("list of text", "Run for all sources but these."),
+    "keep_input_artifact": ("bool", "Whether the artifact that it is given stays."),
+}
+
+FLAG_VALUES = {"bool": "", "text": "=TEXT", "number": "=N", "many": "=TEXT", "commas": "=A,B"}
+
+
+def inner_type(annotation: Any) -> Any:
+    """The annotation without `| None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        kept = [part for part in get_args(annotation) if part is not type(None)]
+        return kept[0] if len(kept) == 1 else annotation
+    return annotation
+
+
+def block_model(annotation: Any) -> tuple[type[Options], bool] | None:
+    """The options of a nested block and whether it may be repeated; None for an argument."""
+    annotation = inner_type(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, Options):
+        return annotation, False
+    if get_origin(annotation) in (list, tuple) and get_args(annotation):
+        nested = block_model(get_args(annotation)[0])
+        return (nested[0], True) if nested else None
+    return None
+
+
+def type_text(annotation: Any, metadata: list[Any]) -> str:
+    """The type of an argument, as a template's author thinks of it."""
+    annotation = inner_type(annotation)
+    if any(isinstance(item, WrittenAs) for item in metadata):
+        return {int: "size", float: "duration"}[annotation]
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_text(arguments[0], list(arguments[1:]))
+    if origin is Literal:
+        return " \\| ".join(f"`{value}`" for value in arguments)
+    if origin in (list, tuple):
+        return f"list of {type_text(arguments[0], [])}"
+    if origin is dict:
+        return f"map of {type_text(arguments[1], [])}"
+    return {str: "text", bool: "bool", int: "number", float: "number"}[annotation]
+
+
+def default_text(field: FieldInfo) -> str:
+    """The default, as it would be written; "required" without one, empty for none at all."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined or value is None or value in ((), {}, ""):
+        return ""
+    if any(isinstance(item, WrittenAs) for item in field.metadata):
+        if not value:
+            return ""
+        return format_size(value) if isinstance(value, int) else format_duration(value)
+    return f"`{as_hcl(value)}`"
+
+
+def as_hcl(value: object) -> str:
+    """A plain value in the template's language."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(as_hcl, value))}]"
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def row(*cells: str) -> str:
+    """A row of a table; a bar inside a cell is escaped already."""
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def option_rows(model: type[Options]) -> Iterator[str]:
+    """A row for each argument of a block."""
+    for name, field in model.model_fields.items():
+        if name not in model.labels and not block_model(field.annotation):
+            described = (field.description or "").replace("|", "\\|")
+            yield row(f"`{field.alias or name}`", type_text(field.annotation, field.metadata),
+                      default_text(field), described)  # fmt: skip
+
+
+def options_text(model: type[Options], heading: str, level: int) -> str:
+    """The arguments of a block as a table, then its nested blocks, each under a heading."""
+    text = ""
+    rows = list(option_rows(model))
+    if rows:
+        text += row("Argument", "Type", "Default", "Meaning") + row("---", "---", "---", "---")
+        text += "".join(rows) + "\n"
+    for name, field in model.model_fields.items():
+        nested = block_model(field.annotation)
+        if nested is None:
+            continue
+        inner, repeated = nested
+        labels = "".join(f' "{label.upper()}"' for label in inner.labels)
+        times = "is required" if field.is_required() else "is optional"
+        times = "may be repeated" if repeated else times
+        title = f"{heading}{name}{labels}"
+        text += f"{'#' * level} `{title}`\n\n{field.description} The block {times}.\n\n"
+        for label in inner.labels:
+            text += f"`{label.upper()}`: {inner.model_fields[label].description}\n\n"
+        text += options_text(inner, f"{heading}{name} > ", level)
+    return text
+
+
+def keys_text(texts: dict[str, tuple[str, str]], keys: frozenset[str]) -> str:
+    """A table of the arguments that every component of a kind has."""
+    if set(texts) != keys:
+        raise SystemExit(f"script/generate-docs.py describes {sorted(texts)}, not {sorted(keys)}")
+    head = row("Argument", "Type", "Meaning") + row("---", "---", "---")
+    return head + "".join(row(f"`{name}`", *texts[name]) for name in sorted(texts)) + "\n"
+
+
+def summary(component: type[Any]) -> str:
+    """The first sentence of a component's docstring."""
+    return (component.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
+
+
+def components_text(kind: str) -> str:
+    """A section for each component of a kind that a template can name."""
+    registry = builtin_registry()
+    text = ""
+    for name in registry.names(kind):
+        component = registry.get(kind, name)
+        text += f"## `{name}`\n\n{summary(component)}\n\n"
+        text += options_text(component.options_model, f"{name} > ", 3)
+    return text
+
+
+VALUES = (
+    'A *size* is written `"512MiB"` or `"4GiB"` (`"4G"` is the same, `"4GB"` is decimal), a '
+    '*duration* `"90s"` or `"1h30m"`. What has no default may be left out unless it is required. '
+    "Unknown arguments are errors.\n\n"
+)
+
+
+def image_source_page() -> str:
+    """The page of `source "image"`."""
+    builder = builtin_registry().get("builder", "image")
+    return (
+        f'# `source "image"`\n\n{HEAD}Builds a bootable disk image from packages, an archive or a '
+        f"directory. Needs root.\n\n{VALUES}"
+    ) + options_text(builder.options_model, "", 2)
+
+
+def provisioners_page() -> str:
+    """The page of provisioners."""
+    return (
+        f"# Provisioners\n\n{HEAD}A provisioner changes the tree before it becomes an image. They "
+        "run in the order of the template, each in namespaces of its own: a process that one "
+        f"starts ends with it.\n\n{VALUES}## What all have\n\n"
+        + keys_text(PROVISIONER_TEXTS, PROVISIONER_KEYS)
+        + components_text("provisioner")
+    )
+
+
+def post_processors_page() -> str:
+    """The page of post-processors."""
+    return (
+        f"# Post-processors\n\n{HEAD}A post-processor makes something of an artifact, or proves "
+        "something about it. Each `post-processor` block starts from the builder's artifact; in a "
+        "`post-processors` block each starts from the one before it.\n\n"
+        f"{VALUES}## What all have\n\n"
+        + keys_text(POST_PROCESSOR_TEXTS, POST_PROCESSOR_KEYS)
+        + components_text("post-processor")
+    )
+
+
+def flags_text(flags: dict[str, Flag]) -> str:
+    """A table of a verb's flags."""
+    text = row("Flag", "Meaning") + row("---", "---")
+    for name, flag in sorted(flags.items()):
+        text += row(f"`-{name}{FLAG_VALUES[flag.kind]}`", flag.help.replace("|", "\\|"))
+    return text + "\n"
+
+
+def help_text(verb: Callable[[list[str], bool], int]) -> str:
+    """What a native verb prints for --help."""
+    printed = io.StringIO()
+    # argparse asks for the terminal's width.
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = HELP_COLUMNS
+    try:
+        with contextlib.redirect_stdout(printed):
+            verb(["--help"], False)
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+    return f"```text\n{printed.getvalue().rstrip()}\n```\n\n"
+
+
+def exit_codes_text() -> str:
+    """A table of the exit codes that errors carry."""
+    codes: dict[int, list[str]] = {
+        0: ["It was done."], 1: ["Something failed."], 127: ["There is no such verb."]
+    }  # fmt: skip
+    pending = [GoldsmithError]
+    while pending:
+        error = pending.pop()
+        pending += error.__subclasses__()
+        own = "exit_code" in vars(error) and error is not GoldsmithError
+        if own and error.__module__ == "goldsmith.errors":
+            codes.setdefault(error.exit_code, []).append(error.__doc__.strip().split("\n")[0])
+    rows = [row(str(code), " ".join(sorted(texts))) for code, texts in sorted(codes.items())]
+    return row("Code", "Meaning") + row("---", "---") + "".join(rows) + "\n"
+
+
+def command_line_page() -> str:
+    """The page of verbs, flags and exit codes."""
+    text = (
+        f"# Command line\n\n{HEAD}```text\n{usage()}\n```\n\n"
+        "The verbs that Packer has too take their flags as Packer's do: with one dash or two, "
+        "`-flag=value` or `-flag value`, `-debug=false`, all of them before the template.\n\n"
+    )
+    for verb in VERBS:
+        module = importlib.import_module(f"goldsmith.cli.{verb}")
+        text += f"## `goldsmith {verb}`\n\n{VERBS[verb].capitalize()}.\n\n"
+        if hasattr(module, "FLAGS"):
+            text += flags_text(module.FLAGS)
+        elif verb != "version":
+            text += help_text(module.run)
+    text += "## Exit codes\n\n`build` and `validate` return Packer's codes: 0, or 1 for every "
+    text += "failure. The other verbs say more:\n\n" + exit_codes_text()
+    return text
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "image-source.md": image_source_page,
+    "provisioners.md": provisioners_page,
+    "post-processors.md": post_processors_page,
+    "command-line.md": command_line_page,
+}
+
+
+def main() -> None:
+    """Write every page that is not as it should be, and say which."""
+    REFERENCE.mkdir(parents=True, exist_ok=True)
+    for name, make in PAGES.items():
+        text, path = make().rstrip() + "\n", REFERENCE / name
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            sys.stdout.write(f"wrote {path}\n")
+
+
+if __name__ == "__main__":
+    main()

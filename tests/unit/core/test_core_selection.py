@@ -1,0 +1,105 @@
+"""Which builds and post-processors `-only` and `-except` leave."""
+
+import pytest
+
+from goldsmith.core.build import Build, Component
+from goldsmith.core.selection import select_builds
+from goldsmith.errors import GoldsmithError, Position, SourceRange
+
+NOWHERE = SourceRange("t", Position(1, 1, 0), Position(1, 1, 0))
+
+
+def component(kind, type, name=""):
+    return Component(kind=kind, type=type, name=name, config=None, range=NOWHERE)
+
+
+def build(name, *chains):
+    """A build; a chain is text such as "checksum sum:compress" (NAME:TYPE, or TYPE alone)."""
+    source_type, _, source_name = name.partition(".")
+    made = []
+    for chain in chains:
+        pairs = [word.rpartition(":") for word in chain.split()]
+        made.append(tuple(component("post-processor", type, given) for given, _, type in pairs))
+    return Build(
+        name=name, build_name="", source_type=source_type, source_name=source_name,
+        source=component("builder", source_type, source_name), post_processors=tuple(made),
+    )  # fmt: skip
+
+
+BUILDS = [build("image.debian"), build("image.web"), build("null.web")]
+
+
+def names(only=(), except_=(), builds=BUILDS):
+    left, warnings = select_builds(builds, only, except_)
+    return [build.name for build in left], warnings
+
+
+def chains(except_, *given):
+    (left,), warnings = select_builds([build("image.a", *given)], [], except_)
+    return [" ".join(c.name or c.type for c in chain) for chain in left.post_processors], warnings
+
+
+@pytest.mark.parametrize(
+    ("only", "except_", "left"),
+    [
+        ([], [], ["image.debian", "image.web", "null.web"]),
+        (["image.web"], [], ["image.web"]),
+        (["image.*"], [], ["image.debian", "image.web"]),
+        (["*.web", "image.debian"], [], ["image.debian", "image.web", "null.web"]),
+        (["null.we[a-d]"], [], ["null.web"]),
+        ([], ["*.web"], ["image.debian"]),
+        (["image.*"], ["*.web"], ["image.debian"]),
+    ],
+)
+def test_globs_choose_builds_in_their_order(only, except_, left):
+    assert names(only, except_) == (left, [])
+
+
+@pytest.mark.parametrize(("only", "except_"), [(["web"], []), (["IMAGE.*"], []), ([], ["*"])])
+def test_no_build_left_is_an_error_that_names_those_there_are(only, except_):
+    with pytest.raises(GoldsmithError, match="no builds are left to run") as caught:
+        names(only, except_)
+    assert caught.value.hint == "the template has: image.debian, image.web, null.web"
+
+
+def test_a_template_without_builds_says_so():
+    with pytest.raises(GoldsmithError) as caught:
+        names(builds=[])
+    assert caught.value.hint == "the template has: none"
+
+
+def test_each_pattern_that_matches_nothing_is_a_warning():
+    left, warnings = names(["image.*", "ami.*"], ["vm.x"])
+    known = "the builds are: image.debian, image.web, null.web"
+    assert left == ["image.debian", "image.web"]
+    assert warnings == [
+        f'-only "ami.*" matched nothing; {known}', f'-except "vm.x" matched nothing; {known}'
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("except_", "left"),
+    [
+        ([], ["checksum compress boot-test", "sum"]),
+        (["checksum"], ["sum"]),
+        (["compress"], ["checksum", "sum"]),
+        (["boot-test"], ["checksum compress", "sum"]),
+        (["sum"], ["checksum compress boot-test"]),
+        (["c*"], ["sum"]),
+        (["boot-test", "sum"], ["checksum compress"]),
+    ],
+)
+def test_except_cuts_a_chain_at_the_post_processor(except_, left):
+    assert chains(except_, "checksum compress boot-test", "sum:checksum") == (left, [])
+
+
+def test_a_named_post_processor_is_not_called_by_its_type():
+    left, warnings = chains(["checksum"], "sum:checksum")
+    assert (left, len(warnings)) == (["sum"], 1)
+
+
+def test_only_does_not_choose_post_processors():
+    (left,), _ = select_builds([build("image.a", "checksum")], ["image.a"], [])
+    assert len(left.post_processors) == 1
+    with pytest.raises(GoldsmithError):
+        select_builds([build("image.a", "checksum")], ["checksum"], [])
