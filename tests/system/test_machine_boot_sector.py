@@ -174,7 +174,7 @@ def test_an_interrupt_while_waiting_ends_the_machine(raw_image, directory):
 
 
 def test_a_boot_without_firmware_names_its_package(raw_image, directory, tmp_path, monkeypatch):
-    monkeypatch.setattr(qemu, "_UEFI_DIRECTORY", tmp_path / "absent")
+    monkeypatch.setattr(qemu, "UEFI_DIRECTORY", tmp_path / "absent")
     with pytest.raises(MissingToolError) as missing:
         boot(_options(raw_image(), firmware="uefi"), directory=directory, acceleration=TCG)
     assert missing.value.package == "ovmf"

@@ -48,9 +48,9 @@ def kvm_remedy(device: Path, cpuinfo: str) -> str:
 
 
 def _look_for_uefi_firmware() -> Verdict:
-    files = [qemu._UEFI_DIRECTORY / name for name in (qemu._UEFI_CODE, qemu._UEFI_VARIABLES)]
+    files = [qemu.UEFI_DIRECTORY / name for name in (qemu.UEFI_CODE, qemu.UEFI_VARIABLES)]
     absent = [str(file) for file in files if not file.is_file()]
     if absent:
         what = f"no UEFI firmware: {', '.join(absent)}"
         return Verdict("missing", what, "apt-get install ovmf", ("ovmf",))
-    return Verdict("ok", f"UEFI firmware in {qemu._UEFI_DIRECTORY}")
+    return Verdict("ok", f"UEFI firmware in {qemu.UEFI_DIRECTORY}")

@@ -45,9 +45,9 @@ _EXIT_S = 5.0
 _STDERR_LIMIT_BYTES = 16 << 10
 
 # Debian's and Ubuntu's package `ovmf`; the 4M pair is the one that is there to stay.
-_UEFI_DIRECTORY = Path("/usr/share/OVMF")
-_UEFI_CODE = "OVMF_CODE_4M.fd"
-_UEFI_VARIABLES = "OVMF_VARS_4M.fd"
+UEFI_DIRECTORY = Path("/usr/share/OVMF")
+UEFI_CODE = "OVMF_CODE_4M.fd"
+UEFI_VARIABLES = "OVMF_VARS_4M.fd"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ def prepare_machine(
 
 def _uefi_flash(scratch: Path) -> list[dict[str, object]]:
     """The flash of a UEFI machine: shared code, and variables of its own to write to."""
-    code, variables = _UEFI_DIRECTORY / _UEFI_CODE, _UEFI_DIRECTORY / _UEFI_VARIABLES
+    code, variables = UEFI_DIRECTORY / UEFI_CODE, UEFI_DIRECTORY / UEFI_VARIABLES
     for file in (code, variables):
         if not file.is_file():
             raise MissingToolError(f"the UEFI firmware ({file})", "ovmf")
