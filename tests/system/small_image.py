@@ -37,6 +37,12 @@ def shell(*commands: str, more: str = "") -> str:
     return f'  provisioner "shell" {{\n    inline = [{lines}]\n{more}\n  }}\n'
 
 
+def file(more: str = "", **options: str) -> str:
+    """A file provisioner with these options, each a text."""
+    lines = "".join(f"    {name} = {hcl(text)}\n" for name, text in options.items())
+    return f'  provisioner "file" {{\n{lines}{more}  }}\n'
+
+
 class Project:
     """A directory with a template, and goldsmith (the fixture of that name) run in it."""
 
@@ -71,7 +77,8 @@ class Project:
     def build(self, *flags: str, env: dict[str, str] | None = None) -> Any:
         """Run `goldsmith build` and remember what was there before it."""
         self._names = self._listing()
-        return self._goldsmith("build", *flags, "t.pkr.hcl", cwd=self.path, env=env)
+        environment = {"GOLDSMITH_CACHE_DIR": str(self.state), **(env or {})}
+        return self._goldsmith("build", *flags, "t.pkr.hcl", cwd=self.path, env=environment)
 
     def built(self, *flags: str, env: dict[str, str] | None = None) -> Any:
         """Build, and insist that it works and leaves nothing but its outputs."""
@@ -130,4 +137,3 @@ def look_into(image: Path, offset_bytes: int, body: Callable[[Path], Any]) -> An
                 subprocess.run(["umount", name], check=True)
 
     return run_privately(mounted)
-

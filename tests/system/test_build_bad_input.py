@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from private_namespace import run_privately
-from small_image import ROOT_PARTITION, Project, shell
+from small_image import ROOT_PARTITION, Project, file, shell
 
 from goldsmith.host.process import find_tool
 
@@ -75,14 +75,14 @@ def test_a_wrong_option(project, options, marked, words):
 def test_several_errors_at_once(project):
     text = project.write(
         '  provisioner "shel" {\n    inline = ["true"]\n  }\n'
-        '  provisioner "file" {\n    source = "absent"\n    destination = "/x"\n  }\n'
-        '  provisioner "shell" {\n    inlin = ["true"]\n  }\n',
+        + file(source="absent", destination="/x")
+        + '  provisioner "shell" {\n    inlin = ["true"]\n  }\n',
         options='formats = ["raw"]\n  hostname = "-bad-"\n  sise = 3',
         more='  post-processor "cheksum" {}\n',
     )
     said = project.failed()
-    places = [place_of(text, marked) for marked in
-              ('"-bad-"', "sise", 'provisioner "shel"', '"absent"', "inlin =", "post-processor")]
+    wrong = ('"-bad-"', "sise", 'provisioner "shel"', '"absent"', "inlin =", "post-processor")
+    places = [place_of(text, marked) for marked in wrong]
     assert [place for place in places if f" {place}" not in said] == [], said
     assert len(re.findall(r"^Error: ", said, re.MULTILINE)) >= len(places)
     for near in ("shell", "checksum", "inline"):
@@ -138,7 +138,7 @@ def test_a_missing_template(project):
 
 
 def test_the_file_of_a_file_provisioner_is_missing(project):
-    text = project.write('  provisioner "file" {\n    source = "no such"\n    destination = "/x"\n  }\n')
+    text = project.write(file(source="no such", destination="/x"))
     said = project.failed()
     place = place_of(text, '"no such"')
     assert carets(said, place) == '"no such"'
@@ -318,15 +318,15 @@ def test_the_disk_of_the_output_is_full(project, formats):
 
 def test_the_disk_of_the_state_is_full(project):
     project.write(shell("cat /dev/zero > /big"))
-    with small_disk(project.path / "full", "48M") as state:
-        said = project.failed(env={"GOLDSMITH_CACHE_DIR": str(state)})
+    with small_disk(project.path / "full", "48M") as project.state:
+        said = project.failed()
         assert "No space left on device" in said or "is full" in said
 
 
 def test_the_disk_of_the_state_is_full_while_unpacking(project):
     project.write()
-    with small_disk(project.path / "full", "1M") as state:
-        said = project.failed(env={"GOLDSMITH_CACHE_DIR": str(state)})
+    with small_disk(project.path / "full", "1M") as project.state:
+        said = project.failed()
         assert "No space left on device" in said
         assert "free space" in said
 
@@ -362,8 +362,10 @@ def test_not_root(project):
             # pytest's directories are root's own.
             "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search",
             sys.executable, "-m", "goldsmith", "build", "t.pkr.hcl"]  # fmt: skip
-    done = subprocess.run(argv, cwd=project.path, capture_output=True, text=True, check=False,
-                          env={**os.environ, "GOLDSMITH_CACHE_DIR": str(project.state)})  # fmt: skip
+    env = {**os.environ, "GOLDSMITH_CACHE_DIR": str(project.state)}
+    done = subprocess.run(
+        argv, cwd=project.path, capture_output=True, text=True, check=False, env=env
+    )
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     assert "needs root" in said
@@ -450,8 +452,5 @@ def test_a_provisioner_kills_all_that_it_can(project):
 
 
 def test_a_failed_download_leaves_no_file(project):
-    project.write(
-        '  provisioner "file" {\n    direction = "download"\n    source = "/absent"\n'
-        '    destination = "absent"\n  }\n'
-    )
+    project.write(file(direction="download", source="/absent", destination="absent"))
     assert "/absent" in project.failed()

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from small_image import Project, hcl, shell
+from small_image import Project, file, hcl, shell
 
 pytestmark = pytest.mark.root
 
@@ -86,10 +86,7 @@ def test_environment_values(project, canary):
 
 def test_content_of_a_file(project, canary):
     given = [canaried(text, canary) for text in texts(canary)]
-    blocks = [
-        f'  provisioner "file" {{\n    content = {hcl(text)}\n    destination = "/t{i}"\n  }}\n'
-        for i, text in enumerate(given)
-    ]
+    blocks = [file(content=text, destination=f"/t{i}") for i, text in enumerate(given)]
     project.write("".join(blocks))
     project.built()
     found = project.look(read_all([f"t{i}" for i in range(len(given))]))
@@ -101,7 +98,7 @@ NAMES = [
     "it's", 'a "quote"', "back\\slash", "new\nline", "tab\there", "Grüße 世界", "semi;colon&",
     "star*", "{{.Path}}", "%s", "#hash", "~", ".hidden", "\U0001f511",
 ]  # fmt: skip
-# The template language brings its strings to Unicode's normal form C, as cty does; files keep theirs.
+# The template language brings strings to Unicode's normal form C, as cty does; files keep theirs.
 DECOMPOSED = "e\u0301"
 
 
@@ -115,10 +112,7 @@ def test_names_of_files(project, canary):
     for i, name in enumerate(map(named, NAMES)):
         (project.path / name).write_text(f"content {i}")
         for source, destination in ((name, f"/{name}"), (f"./{name}", "/place/")):
-            blocks.append(
-                f'  provisioner "file" {{\n    source = {hcl(source)}\n'
-                f"    destination = {hcl(destination)}\n  }}\n"
-            )
+            blocks.append(file(source=source, destination=destination))
     project.write(shell("mkdir /place") + "".join(blocks))
     project.built()
     expected = {f"{folder}{named(name)}": f"content {i}".encode()
@@ -128,7 +122,9 @@ def test_names_of_files(project, canary):
 
 def test_a_script_and_its_name(project, canary):
     script = project.path / "it's $(touch canary).sh"
-    script.write_bytes(b"#!/bin/sh\nprintf '%s' \"$0\" > /name\nprintf '\\377\\0\\1$HOME' > /bytes\n")
+    script.write_bytes(
+        b"#!/bin/sh\nprintf '%s' \"$0\" > /name\nprintf '\\377\\0\\1$HOME' > /bytes\n"
+    )
     project.write(
         f'  provisioner "shell" {{\n    script = {hcl(script.name)}\n'
         f"    remote_path = {hcl('/run/goldsmith/odd name')}\n"
@@ -180,17 +176,16 @@ def owners(top):
 
 @pytest.mark.parametrize(
     ("source", "destination", "arrives"),
-    [("stuff", "/place", "place/stuff"), ("stuff/", "/place", "place"),
-     ("stuff/", "/new/deep", "new/deep")],
+    [
+        ("stuff", "/place", "place/stuff"),
+        ("stuff/", "/place", "place"),
+        ("stuff/", "/new/deep", "new/deep"),
+    ],
 )
 def test_directories_go_up(project, canary, source, destination, arrives):
     make_directory_of_oddities(project.path / "stuff")
     os.chown(project.path / "stuff/mode640", 12345, 12345)
-    block = (
-        f'  provisioner "file" {{\n    source = "{source}"\n'
-        f'    destination = "{destination}"\n  }}\n'
-    )
-    project.write(shell("mkdir /place") + block)
+    project.write(shell("mkdir /place") + file(source=source, destination=destination))
     project.built()
 
     def body(root):
@@ -204,13 +199,11 @@ def test_directories_come_down(project, canary, tmp_path):
     archive = tmp_path / "with-stuff.tar"
     archive.write_bytes(project.tree.read_bytes())
     subprocess.run(["tar", "-rf", archive, "-C", tmp_path, "stuff"], check=True)
-    block = (
-        '  provisioner "file" {\n    direction = "download"\n    source = "/stuff/"\n'
-        '    destination = "down"\n  }\n'
-        '  provisioner "file" {\n    direction = "download"\n    source = "/stuff/mode4755"\n'
-        '    destination = "one/file"\n  }\n'
+    project.write(
+        file(direction="download", source="/stuff/", destination="down")
+        + file(direction="download", source="/stuff/mode4755", destination="one/file"),
+        tree=archive,
     )
-    project.write(block, tree=archive)
     project.built()
     assert shape(project.path / "down") == shape(tmp_path / "stuff")
     assert (project.path / "one/file").read_text() == "x"
@@ -228,9 +221,9 @@ def test_an_upload_through_a_link_stays_in_the_tree(project, up):
     (project.path / "stuff/file").write_text("from a directory")
     project.write(
         shell(f"mkdir -p /{inside}", f"ln -s {up} /evil", "ln -s /evil/etc/passwd /alias")
-        + f'  provisioner "file" {{\n    content = "x"\n    destination = "/evil/{inside}/file"\n  }}\n'
-        + f'  provisioner "file" {{\n    source = "stuff/"\n    destination = "/evil/{inside}/d"\n  }}\n'
-        + '  provisioner "file" {\n    content = "mine"\n    destination = "/alias"\n  }\n'
+        + file(content="x", destination=f"/evil/{inside}/file")
+        + file(source="stuff/", destination=f"/evil/{inside}/d")
+        + file(content="mine", destination="/alias")
         # /tmp, in which all this may be, is emptied at the end.
         + shell(f"cat /{inside}/file /{inside}/d/file /etc/passwd > /seen")
     )
@@ -239,10 +232,6 @@ def test_an_upload_through_a_link_stays_in_the_tree(project, up):
     assert Path("/etc/passwd").read_bytes() == before
     assert list(outside.iterdir()) == []
     assert project.leftovers() == []
-    if up == "/proc/1/root":
-        # A link of the kernel's into a mount namespace: refused or resolved, never followed out.
-        assert result.status in (0, 1)
-        return
     assert result.status == 0, result
     assert project.look(read_all(["seen"]))["seen"].endswith(b"xfrom a directorymine")
 
@@ -253,8 +242,7 @@ def test_a_download_is_confined_to_the_tree(project, way):
     secret.write_text("the host's")
     project.write(
         shell("ln -s / /evil", "ln -s ../../../../.. /relative")
-        + f'  provisioner "file" {{\n    direction = "download"\n    source = "{way.format(secret)}"\n'
-        '    destination = "got"\n  }\n'
+        + file(direction="download", source=way.format(secret), destination="got")
     )
     said = project.failed()
     assert "no such file in the tree" in said
@@ -265,10 +253,8 @@ def test_a_links_own_target_is_downloaded_from_the_tree(project):
     project.write(
         shell("echo of the tree > /etc/issue", "ln -s /etc/issue /link", "mkdir /d",
               "ln -s /etc/issue /d/link")
-        + '  provisioner "file" {\n    direction = "download"\n    source = "/link"\n'
-        '    destination = "got"\n  }\n'
-        '  provisioner "file" {\n    direction = "download"\n    source = "/d/"\n'
-        '    destination = "gotten"\n  }\n'
+        + file(direction="download", source="/link", destination="got")
+        + file(direction="download", source="/d/", destination="gotten")
     )  # fmt: skip
     project.built()
     assert (project.path / "got").read_text() == "of the tree\n"
@@ -279,14 +265,12 @@ def test_a_devices_content_is_not_uploaded(project):
     (project.path / "d").mkdir()
     os.mkfifo(project.path / "d/pipe")
     for source in ("d/", "d/pipe"):
-        block = f'source = "{source}"\n    destination = "/x"\n'
-        project.write(f'  provisioner "file" {{\n    {block}  }}\n')
+        project.write(file(source=source, destination="/x"))
         assert "d/pipe is neither a file, a directory nor a link" in project.failed()
 
 
 def test_a_generated_file_that_was_not_generated(project):
-    block = 'source = "later"\n    destination = "/x"\n    generated = true\n'
-    project.write(f'  provisioner "file" {{\n    {block}  }}\n')
+    project.write(file("    generated = true\n", source="later", destination="/x"))
     said = project.failed()
     assert "cannot upload later" in said
     assert "No such file" in said
@@ -338,6 +322,7 @@ def test_env_wins_and_names_are_packers(project):
 
 
 def test_the_environment_is_clean(project):
+    # Proxies of this host that the test does not set must not be told apart from leaks.
     leaks = {
         "LEAK": "1", "AWS_SECRET_ACCESS_KEY": "1", "PKR_VAR_x": "1", "LC_TIME": "de_DE.UTF-8",
         "LD_PRELOAD": "", "TMPDIR": str(project.path), "GOLDSMITH_LOG": "1",
@@ -346,14 +331,17 @@ def test_the_environment_is_clean(project):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
                  "https_proxy", "ftp_proxy", "all_proxy"):  # fmt: skip
         leaks.setdefault(name, "")
-    project.write(shell("tr '\\0' '\\n' < /proc/self/environ > /environment", more="network = false"))
+    project.write(
+        shell("tr '\\0' '\\n' < /proc/self/environ > /environment", more="network = false")
+    )
     project.built(env={**leaks, "SOURCE_DATE_EPOCH": "1700000000"})
     lines = project.look(read_all(["environment"]))["environment"].decode().splitlines()
     found = dict(line.split("=", 1) for line in lines)
     empty = {name for name, value in found.items() if name in leaks and not value}
+    assert found.pop("PWD", "/") == "/"  # the shell's own doing
     assert {name: value for name, value in found.items() if name not in empty} == {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh", "PWD": "/",
+        "HOME": "/root", "USER": "root", "LOGNAME": "root", "SHELL": "/bin/sh",
         "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TERM": "dumb",
         "DEBIAN_FRONTEND": "noninteractive",
         "PACKER_BUILD_NAME": "small", "PACKER_BUILDER_TYPE": "image",
@@ -363,7 +351,6 @@ def test_the_environment_is_clean(project):
 
 
 def test_retries_start_from_a_clean_tree(project):
-    counter = project.path / "downloads"
     project.write(
         '  provisioner "shell" {\n    max_retries = 2\n    pause_before = "10ms"\n'
         f"    inline = [{hcl('echo try')}, {hcl('[ ! -e /tried ] || exit 99')}, "
@@ -374,7 +361,6 @@ def test_retries_start_from_a_clean_tree(project):
     assert said.count("Pausing 0.01 s") == 3
     assert "exit status: 99" not in said
     assert "exit status: 5" in said
-    assert not counter.exists()
 
 
 def test_a_retry_that_succeeds(project):
@@ -419,15 +405,15 @@ def test_tmp_survives_to_the_next_provisioner_and_not_into_the_image(project):
     project.built()
 
     def body(root):
-        return ((root / "seen").read_text(), sorted(os.listdir(root / "tmp")),
-                sorted(os.listdir(root / "run")), stat.S_IMODE((root / "tmp").stat().st_mode))  # fmt: skip
+        folders = [os.listdir(root / name) for name in ("tmp", "run")]
+        return (root / "seen").read_text(), folders, stat.S_IMODE((root / "tmp").stat().st_mode)
 
-    assert project.look(body) == ("kept\n", [], [], 0o1777)
+    assert project.look(body) == ("kept\n", [[], []], 0o1777)
 
 
 def test_a_daemon_is_gone_in_the_next_provisioner(project):
     daemon = (
-        "setsid sh -c 'trap \"\" INT TERM HUP; echo $$ > /pid; "
+        'setsid sh -c \'trap "" INT TERM HUP; echo $$ > /pid; '
         "while :; do echo tick >> /ticks; sleep 0.01; done' &"
     )
     others = "for p in /proc/[0-9]*; do cat $p/comm 2>/dev/null || true; done > /processes"

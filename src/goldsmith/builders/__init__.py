@@ -2,10 +2,14 @@
 
 from goldsmith.core.registry import Registry
 
-_PLACES = {"image": "goldsmith.builders.image.builder:ImageBuilder"}
+_PLACES = {
+    "file": "goldsmith.builders.file:FileBuilder",
+    "image": "goldsmith.builders.image.builder:ImageBuilder",
+    "null": "goldsmith.builders.null:NullBuilder",
+}
 _LATER = {
     name: 'the "image" source builds images from packages for now'
-    for name in ("chroot", "amazon-chroot", "amazon-ebsdirect", "null", "file", "qemu")
+    for name in ("chroot", "amazon-chroot", "amazon-ebsdirect", "qemu")
 }
 
 

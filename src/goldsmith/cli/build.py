@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import builtin_registry, undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.cli.start_document import StartDocument
-from goldsmith.cli.templates import TEMPLATE_FLAGS, LoadedTemplate, directory_of, read_template
+from goldsmith.cli.templates import (
+    TEMPLATE_FLAGS,
+    LoadedTemplate,
+    directory_of,
+    read_template,
+    warnings_of,
+)
+from goldsmith.core.build_run import BuildRun, WorkerRun
+from goldsmith.core.builder import BuildContext, ProvisionerCall
 from goldsmith.core.engine import Engine
-from goldsmith.core.prepare import PreparedBuild, prepare
-from goldsmith.errors import GoldsmithError, Interrupted, NotRootError
-from goldsmith.events import Asked
+from goldsmith.core.prepare import PreparedBuild, prepare, resolve_provisioners
+from goldsmith.core.registry import Registry
+from goldsmith.core.thread_runner import Ask, thread_run
+from goldsmith.errors import Diagnostic, GoldsmithError, Interrupted, NotRootError
+from goldsmith.events import Asked, Emitter
 from goldsmith.host.journal import RunDirectory, open_run, state_directory
 from goldsmith.host.signals import Interrupts, interruptible
 from goldsmith.host.watcher import start_watcher
-from goldsmith.host.worker import Worker, spawn_worker
+from goldsmith.host.worker import spawn_worker
 from goldsmith.redact import Redactor
 from goldsmith.ui.diagnostics import render_diagnostics
 from goldsmith.ui.human import HumanRenderer
@@ -92,8 +105,12 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     started_s = time.monotonic()
     loaded = read_template(flags, warn_of_undeclared=flags.on("warn-on-undeclared-var"))
     directory = directory_of(loaded.world)
-    _show_warnings(loaded, renderer)
-    prepared = prepare(loaded.template, builtin_registry(), directory, loaded.builds)
+    _show_warnings(loaded.template.warnings, loaded, renderer)
+    for warning in loaded.warnings:
+        renderer.line(f"Warning: {warning}")
+    registry = builtin_registry()
+    prepared = prepare(loaded.template, registry, directory, loaded.builds, loaded.world)
+    _show_warnings(warnings_of(prepared), loaded, renderer)
     if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
         raise NotRootError("building an image")
     force = flags.on("force")
@@ -101,17 +118,18 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
         build.builder.preflight(directory, force=force)
         for chain in build.chains:
             for call in chain:
-                call.post_processor.preflight()
+                if call.post_processor is not None:
+                    call.post_processor.preflight()
     state = state_directory()
     finish_dead_runs(state, renderer.line)
     redactor = Redactor(loaded.template.secrets)
     with start_watcher(), open_run(state, "build", undo_functions()) as run_directory:
-        starter = _WorkerStarter(loaded, flags, run_directory)
+        starter = _Starter(loaded, flags, run_directory, registry, redactor)
         engine = Engine(
             spawn=starter.start, run_directory=run_directory, directory=directory,
             sink=renderer.render, ask=lambda asked: _ask(asked, renderer), redactor=redactor,
             interrupts=interrupts, on_result=renderer.result,
-            parallel=flags.number("parallel-builds"),
+            parallel=flags.number("parallel-builds"), run_uuid=starter.run_uuid, force=force,
         )  # fmt: skip
         renderer.announce([build.build.name for build in prepared])
         try:
@@ -122,11 +140,11 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     return 1 if any(result.errors for result in results) else 0
 
 
-def _show_warnings(loaded: LoadedTemplate, renderer: Renderer) -> None:
-    if loaded.template.warnings:
-        renderer.line(render_diagnostics(loaded.template.warnings, loaded.template.sources) + "\n")
-    for warning in loaded.warnings:
-        renderer.line(f"Warning: {warning}")
+def _show_warnings(
+    warnings: Sequence[Diagnostic], loaded: LoadedTemplate, renderer: Renderer
+) -> None:
+    if warnings:
+        renderer.line(render_diagnostics(warnings, loaded.template.sources) + "\n")
 
 
 def _ask(asked: Asked, renderer: Renderer) -> str | None:
@@ -144,10 +162,21 @@ def _ask(asked: Asked, renderer: Renderer) -> str | None:
             return answer
 
 
-class _WorkerStarter:
-    """Starts a worker for a build with everything that it may know."""
+class _Starter:
+    """Starts a build with everything that it may know, in a worker or for a thread."""
 
-    def __init__(self, loaded: LoadedTemplate, flags: Flags, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        loaded: LoadedTemplate,
+        flags: Flags,
+        run: RunDirectory,
+        registry: Registry,
+        redactor: Redactor,
+    ) -> None:
+        self.run_uuid = str(uuid.uuid4())
+        self._loaded = loaded
+        self._registry = registry
+        self._redactor = redactor
         world = loaded.world
         given = {name: world.env(name) for name in _ENVIRONMENT}
         environment = {name: value for name, value in given.items() if value is not None}
@@ -157,7 +186,7 @@ class _WorkerStarter:
                 f"SOURCE_DATE_EPOCH is {epoch!r}", hint="it is a number of seconds since 1970"
             )
         self._run = run
-        self._count = 0
+        self._numbers = itertools.count(1)
         self._document = StartDocument(
             template=flags.words[0], variables=[list(pair) for pair in loaded.variables],
             variable_files=loaded.variable_files, record={}, build="", cwd=world.cwd(),
@@ -165,17 +194,42 @@ class _WorkerStarter:
             on_error=flags.text("on-error", "cleanup"),
             epoch_s=int(epoch) if epoch else int(world.now().timestamp()),
             environment=environment, secrets=sorted(loaded.template.secrets),
+            run_uuid=self.run_uuid,
         )  # fmt: skip
         self._record = world.record()
 
-    @contextmanager
-    def start(self, prepared: PreparedBuild) -> Iterator[Worker]:
-        """Start the worker of a build; must be called from the main thread."""
-        self._count += 1
-        document = replace(
-            self._document, build=prepared.build.name, record=self._record,
-            work=str(self._run.path / f"build-{self._count}"),
+    def start(self, prepared: PreparedBuild) -> AbstractContextManager[BuildRun]:
+        """Start a build; must be called from the main thread."""
+        if prepared.builder.needs_worker:
+            return self._in_worker(prepared)
+        return thread_run(prepared, self._context, self._redactor)
+
+    def _work(self) -> Path:
+        return self._run.path / f"build-{next(self._numbers)}"
+
+    def _context(self, prepared: PreparedBuild, emitter: Emitter, ask: Ask) -> BuildContext:
+        """What a builder on a thread is given; called on that thread."""
+        document, build = self._document, prepared.build
+        template, directory = self._loaded.template, Path(document.cwd)
+
+        def provisioners(run_values: Mapping[str, str]) -> Sequence[ProvisionerCall]:
+            return resolve_provisioners(
+                build, self._registry, directory, run_values, template.sources,
+                template_path=template.path, world=self._loaded.world,
+            )  # fmt: skip
+
+        return BuildContext(
+            name=build.name, source_name=build.source_name, emitter=emitter, run=self._run,
+            work=self._work(), provisioners=provisioners, directory=directory,
+            force=document.force, epoch_s=document.epoch_s, environment=document.environment,
+            ask=ask, on_error=document.on_error, run_uuid=self.run_uuid,
         )  # fmt: skip
+
+    @contextmanager
+    def _in_worker(self, prepared: PreparedBuild) -> Iterator[WorkerRun]:
+        document = replace(
+            self._document, build=prepared.build.name, record=self._record, work=str(self._work())
+        )
         argv = [sys.executable, "-P", "-m", "goldsmith", "_worker"]
         with spawn_worker(argv, document.to_wire(), lock_fd=self._run.lock_fd) as worker:
-            yield worker
+            yield WorkerRun(worker)

@@ -27,6 +27,7 @@ class StartDocument:
     epoch_s: int
     environment: Mapping[str, str]
     secrets: list[str]
+    run_uuid: str
 
     def to_wire(self) -> dict[str, Any]:
         """The form in which it crosses the pipe."""

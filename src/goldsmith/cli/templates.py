@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from goldsmith.cli.flags import Flag, Flags
 from goldsmith.core.build import Build, Template
+from goldsmith.core.prepare import PreparedBuild
 from goldsmith.core.selection import select_builds
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.template.hcl2.variable_values import UNDECLARED_SUMMARY
 from goldsmith.template.load import load
 from goldsmith.values.world import LiveWorld, RecordingWorld
@@ -64,6 +66,11 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise GoldsmithError(f"-var {text!r} has no value", hint="write -var NAME=VALUE")
     return name.strip(), value
+
+
+def warnings_of(prepared: Sequence[PreparedBuild]) -> list[Diagnostic]:
+    """What builds warn of, each finding once: those that share a source share its warnings."""
+    return list(dict.fromkeys(warning for build in prepared for warning in build.warnings))
 
 
 def directory_of(world: RecordingWorld) -> Path:

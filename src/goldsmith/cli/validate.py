@@ -6,7 +6,7 @@ import sys
 
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, describe, read_flags
-from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template
+from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template, warnings_of
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
@@ -36,12 +36,17 @@ def run(words: list[str], machine_readable: bool) -> int:
         if flags.on("syntax-only"):
             write_line("Syntax-only check passed. Everything looks okay.")
             return 0
-        prepare(loaded.template, builtin_registry(), directory_of(loaded.world), loaded.builds)
+        directory = directory_of(loaded.world)
+        prepared = prepare(
+            loaded.template, builtin_registry(), directory, loaded.builds, loaded.world
+        )
     except FlagError as e:
         write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
         return 1
     except GoldsmithError as e:
         write_line(render_error(e, color=color))
         return 1
+    if warnings := warnings_of(prepared):
+        write_line(render_diagnostics(warnings, loaded.template.sources) + "\n")
     write_line("The configuration is valid.")
     return 0

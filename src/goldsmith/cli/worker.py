@@ -70,17 +70,21 @@ def _build(document: StartDocument, link: Link, emitter: Emitter) -> Artifact:
     os.chdir(document.cwd)
     directory = Path(document.cwd)
     registry = builtin_registry()
+    world = ReplayedWorld(document.record)
     template = load(
         document.template,
         variables=[(name, value) for name, value in document.variables],
         variable_files=document.variable_files,
-        world=ReplayedWorld(document.record),
+        world=world,
     )
     build = next(build for build in template.builds if build.name == document.build)
-    (prepared,) = prepare(template, registry, directory, [build])
+    (prepared,) = prepare(template, registry, directory, [build], world)
 
     def provisioners(run_values: Mapping[str, str]) -> Sequence[ProvisionerCall]:
-        return resolve_provisioners(build, registry, directory, run_values, template.sources)
+        return resolve_provisioners(
+            build, registry, directory, run_values, template.sources,
+            template_path=template.path, world=world,
+        )  # fmt: skip
 
     def ask(question: str, choices: tuple[str, ...]) -> str | None:
         return link.ask(
@@ -94,6 +98,6 @@ def _build(document: StartDocument, link: Link, emitter: Emitter) -> Artifact:
         run=RunDirectory(Path(document.run), -1), work=Path(document.work),
         provisioners=provisioners, directory=directory, force=document.force,
         epoch_s=document.epoch_s, environment=document.environment, ask=ask,
-        on_error=document.on_error,
+        on_error=document.on_error, run_uuid=document.run_uuid,
     )  # fmt: skip
     return prepared.builder.build(context)

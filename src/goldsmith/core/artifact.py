@@ -51,6 +51,15 @@ class Artifact:
         """Make it again from `to_wire`'s form."""
         return cls(**{**wire, "files": tuple(wire["files"])})
 
+    @property
+    def run_values(self) -> Mapping[str, str] | None:
+        """What the builder filled of `build.*`, for post-processors; None where it tells nothing.
+
+        Stands in `state` under Packer's name for it.
+        """
+        values: Mapping[str, str] | None = self.state.get("generated_data")
+        return values
+
     def paths(self) -> list[Path]:
         """Its files as paths."""
         return [Path(name) for name in self.files]

@@ -46,6 +46,8 @@ class BuildContext:
     ask: Callable[[str, tuple[str, ...]], str | None]
     """Asks the user; None when nobody can be asked."""
     on_error: str
+    run_uuid: str
+    """What PACKER_RUN_UUID says: the same in all builds of one command."""
 
 
 class Builder(Protocol):
@@ -57,6 +59,11 @@ class Builder(Protocol):
     """Whether it touches the kernel and so runs as a worker in namespaces of its own, as root."""
     announces: ClassVar[tuple[str, ...]]
     """The names of `build.*` that it fills while it runs, besides the fixed ones."""
+
+    @property
+    def communicates(self) -> bool:
+        """Whether there is a machine or tree in which provisioners can run commands."""
+        ...
 
     def __init__(self, options: Options, name: str) -> None: ...
 

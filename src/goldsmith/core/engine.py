@@ -1,7 +1,8 @@
-"""Runs builds: one worker for each that touches the kernel, several at once, their events merged.
+"""Runs builds: a worker for each that touches the kernel, a thread for each that does not.
 
 The main thread starts workers (the parent-death signal demands it), renders events, answers
-questions and runs post-processors; one thread per worker only moves its events into a queue.
+questions and runs post-processors. Each build has one thread besides: that of a worker only moves
+its events into a queue, the others build there.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from goldsmith.core.artifact import Artifact
+from goldsmith.core.build_run import BuildRun
 from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.prepare import PreparedBuild
 from goldsmith.errors import GoldsmithError, Interrupted, WorkerError
 from goldsmith.events import ArtifactMade, Asked, Event, EventSink, Failed, StepFinished
 from goldsmith.host.journal import RunDirectory
 from goldsmith.host.signals import Interrupts
-from goldsmith.host.worker import Worker
 from goldsmith.redact import Redactor
 
 HURRIED_GRACE_S: Final = 10.0
+MOST_AT_ONCE: Final = 100
+"""How many builds run at once when the user sets no limit: each holds some eight descriptors, and
+1024 is what a process usually may have."""
 _POLL_S: Final = 0.2
 
-Spawn = Callable[[PreparedBuild], AbstractContextManager[Worker]]
+Spawn = Callable[[PreparedBuild], AbstractContextManager[BuildRun]]
 Ask = Callable[[Asked], str | None]
 
 
@@ -46,10 +50,10 @@ class BuildResult:
 
 @dataclass(slots=True)
 class _Running:
-    """A build whose worker has not ended yet."""
+    """A build that has not ended yet."""
 
     prepared: PreparedBuild
-    worker: Worker
+    run: BuildRun
     scope: ExitStack
     result: BuildResult
     started_s: float
@@ -70,7 +74,10 @@ class Engine:
     interrupts: Interrupts
     on_result: Callable[[BuildResult], None]
     parallel: int = 0
-    """How many builds run at once; 0 is all of them."""
+    """How many builds run at once; 0 is as many as can."""
+    run_uuid: str = ""
+    """What PACKER_RUN_UUID says in this command."""
+    force: bool = False
 
     _queue: SimpleQueue[tuple[str, Event | Exception | None]] = field(default_factory=SimpleQueue)
     _running: dict[str, _Running] = field(default_factory=dict)
@@ -103,22 +110,21 @@ class Engine:
         return results
 
     def _has_room(self) -> bool:
-        return self.parallel <= 0 or len(self._running) < self.parallel
+        return len(self._running) < (self.parallel if self.parallel > 0 else MOST_AT_ONCE)
 
     def _start(self, prepared: PreparedBuild, outer: ExitStack) -> None:
         name = prepared.build.name
         scope = outer.enter_context(ExitStack())
-        worker = scope.enter_context(self.spawn(prepared))
-        pump = threading.Thread(target=self._pump, args=(name, worker), name=name, daemon=True)
+        run = scope.enter_context(self.spawn(prepared))
+        pump = threading.Thread(target=self._pump, args=(name, run), name=name, daemon=True)
         self._running[name] = _Running(
-            prepared, worker, scope, BuildResult(name), time.monotonic(), pump
+            prepared, run, scope, BuildResult(name), time.monotonic(), pump
         )
         pump.start()
 
-    def _pump(self, name: str, worker: Worker) -> None:
+    def _pump(self, name: str, run: BuildRun) -> None:
         try:
-            for event in worker.events():
-                self._queue.put((name, event))
+            run.deliver(lambda event: self._queue.put((name, event)))
         except (WorkerError, OSError) as e:
             self._queue.put((name, e))
         self._queue.put((name, None))
@@ -134,7 +140,7 @@ class Engine:
             case None:
                 return self._running.pop(name)
             case Asked():
-                running.worker.answer(event.id, self.ask(event))
+                running.run.answer(event.id, self.ask(event))
             case ArtifactMade():
                 running.artifact = Artifact.from_wire(event.artifact)
             case Failed():
@@ -143,15 +149,13 @@ class Engine:
             case Exception():
                 running.result.errors.append(WorkerError("ProtocolError", str(event)))
             case _:
-                if isinstance(event, StepFinished):
-                    running.result.steps.append(event)
-                self.sink(event)
+                self._recording(running)(event)
         return None
 
     def _finish(self, running: _Running) -> BuildResult:
-        """A worker's events have ended: wait for it, then post-process what it made."""
+        """A build's events have ended: wait for it, then post-process what it made."""
         result, artifact = running.result, running.artifact
-        status = running.worker.running.wait(HURRIED_GRACE_S)
+        status = running.run.wait(HURRIED_GRACE_S)
         running.scope.close()
         running.pump.join()
         result.cancelled = any(getattr(e, "kind", "") == "Interrupted" for e in result.errors)
@@ -160,11 +164,15 @@ class Engine:
         if artifact is not None and not result.errors:
             processing = PostProcessing(
                 running.prepared, self.run_directory, self.directory,
-                self._recording(result), self.redactor,
+                self._recording(running), self.redactor, force=self.force,
+                run_uuid=self.run_uuid,
             )  # fmt: skip
             try:
                 result.artifacts, errors = processing.process(artifact)
                 result.errors += errors
+                if errors and not artifact.native:
+                    # Packer names no artifact of a build with errors; we do where one is at stake.
+                    result.artifacts = []
             except Interrupted:
                 result.artifacts, result.cancelled = [artifact], True
                 raise
@@ -172,26 +180,27 @@ class Engine:
         self.on_result(result)
         return result
 
-    def _recording(self, result: BuildResult) -> EventSink:
+    def _recording(self, running: _Running) -> EventSink:
+        """A sink that notes the times of steps, which are told of builds in workers only."""
+
         def sink(event: Event) -> None:
-            if isinstance(event, StepFinished):
-                result.steps.append(event)
+            if isinstance(event, StepFinished) and running.prepared.builder.needs_worker:
+                running.result.steps.append(event)
             self.sink(event)
 
         return sink
 
     def _cancel(self) -> None:
-        """Pass the user's interrupts on: each worker hears of as many as have come."""
+        """Pass the user's interrupts on: each build hears of as many as have come."""
         while self._cancels_sent < min(self.interrupts.count, 2):
             self._cancels_sent += 1
             for running in self._running.values():
-                running.worker.cancel(self.interrupts.first or "SIGINT")
+                running.run.cancel(self.interrupts.first or "SIGINT")
             if self._cancels_sent == 2:
                 self._hurried_at_s = time.monotonic()
         if self._hurried_at_s and time.monotonic() > self._hurried_at_s + HURRIED_GRACE_S:
-            # With its namespaces the kernel takes everything that the build still holds.
             for running in self._running.values():
-                running.worker.running.end(hurry=True)
+                running.run.kill()
 
 
 def _died(status: int | None) -> WorkerError:

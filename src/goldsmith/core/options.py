@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from goldsmith.core.deferred import RawBody
-from goldsmith.errors import Diagnostic, SourceRange
+from goldsmith.errors import Diagnostic, Severity, SourceRange
 from goldsmith.units import UnitError, parse_duration_s, parse_size_bytes
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.types import ANY, BOOL, NUMBER, STRING, ListType, MapType, Type
@@ -57,13 +57,16 @@ class Options(BaseModel):
     """The base of every component's options and of their nested blocks.
 
     A field whose type is another `Options` is a block, a tuple of them a repeated block; `labels`
-    names the fields that take the block's labels: `partition "esp" {}`.
+    names the fields that take the block's labels: `partition "esp" {}`. With `go_templates` every
+    text is a Go template (see `interpolation`), but those of `verbatim`, rendered later if at all.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, arbitrary_types_allowed=True
     )
     labels: ClassVar[tuple[str, ...]] = ()
+    go_templates: ClassVar[bool] = False
+    verbatim: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class Finding:
     message: str
     path: Path = ()
     hint: str = ""
+    severity: Severity = Severity.ERROR
 
 
 def _nested(annotation: Any) -> tuple[type[Options], bool] | None:
@@ -271,5 +275,5 @@ def locate(findings: Iterable[Finding], body: RawBody, subject: str) -> list[Dia
     found = []
     for finding in findings:
         where = range_at(body, finding.path) or body.range
-        found.append(Diagnostic(finding.message, finding.hint, where, subject=subject))
+        found.append(Diagnostic(finding.message, finding.hint, where, finding.severity, subject))
     return found

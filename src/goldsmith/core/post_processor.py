@@ -25,6 +25,9 @@ class PostProcessContext:
     directory: Path
     scratch_file: Callable[[Path], AbstractContextManager[Path]]
     """Journals a file outside `scratch` (a context manager) until it was renamed or removed."""
+    run_uuid: str = ""
+    """What PACKER_RUN_UUID says: the same in all builds of one command."""
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)

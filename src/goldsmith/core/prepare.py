@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from goldsmith.core.build import Build, Component, Template
 from goldsmith.core.builder import Builder, ProvisionerCall
 from goldsmith.core.deferred import RawBody
-from goldsmith.core.options import Finding, Options, build_options, locate
+from goldsmith.core.interpolation import Interpolation
+from goldsmith.core.options import Options, build_options, locate
 from goldsmith.core.post_processor import PostProcessor
 from goldsmith.core.provisioner import Provisioner
 from goldsmith.core.registry import Registry, UnknownComponent
-from goldsmith.errors import Diagnostic, TemplateError
+from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError
 from goldsmith.values.value import Value, string
+from goldsmith.values.world import LiveWorld, World
 
 
 @dataclass(frozen=True, slots=True)
 class PostProcessorCall:
-    """A post-processor of a chain with the keys that every post-processor has."""
+    """A post-processor of a chain with the keys that every post-processor has.
+
+    `post_processor` is None where it can only be made with what the running build told.
+    """
 
     component: Component
-    post_processor: PostProcessor
+    post_processor: PostProcessor | None
+    make: Callable[[Mapping[str, str]], PostProcessor] | None = None
+
+    def made(self, run_values: Mapping[str, str] | None) -> PostProcessor:
+        """The post-processor, made now if need be; raises GoldsmithError when it cannot be."""
+        if self.post_processor is not None:
+            return self.post_processor
+        if self.make is None or run_values is None:
+            raise GoldsmithError(
+                f'post-processor "{self.component.type}" asks for values of the running build, and '
+                "this builder tells none to post-processors",
+                hint="take build.* other than build.name out of this post-processor",
+            )
+        made = self.make(run_values)
+        made.preflight()
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,53 +55,33 @@ class PreparedBuild:
     build: Build
     builder: Builder
     chains: tuple[tuple[PostProcessorCall, ...], ...]
-
-
-class _Checks(Protocol):
-    def check(self, directory: Path) -> Sequence[Finding]: ...
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def prepare(
-    template: Template, registry: Registry, directory: Path, builds: Sequence[Build]
+    template: Template,
+    registry: Registry,
+    directory: Path,
+    builds: Sequence[Build],
+    world: World | None = None,
 ) -> list[PreparedBuild]:
     """Make the components of these builds and check them; nothing on the host is changed.
 
-    Relative paths refer to `directory`. Raises TemplateError with the findings of all builds.
+    Relative paths refer to `directory`; Go templates in arguments look at `world`, or at the world
+    as it is. Raises TemplateError with the findings of all builds.
     """
     found: list[Diagnostic] = []
-    prepared = [_prepare_build(build, registry, directory, found) for build in builds]
+    prepared = []
+    for build in builds:
+        workshop = Workshop(build, registry, directory, template.path, template.sources,
+                            world or LiveWorld())  # fmt: skip
+        prepared.append(workshop.prepare())
+        found += workshop.found
     # Builds that share a source block share its mistakes.
     unique = list(dict.fromkeys(found))
-    if unique:
+    if any(diagnostic.severity is Severity.ERROR for diagnostic in unique):
         raise TemplateError(unique, template.sources)
     return [build for build in prepared if build is not None]
-
-
-def _prepare_build(
-    build: Build, registry: Registry, directory: Path, found: list[Diagnostic]
-) -> PreparedBuild | None:
-    before = len(found)
-    body, options = _resolve(build.source, registry, None, found)
-    builder: Builder | None = None
-    if options is not None:
-        builder = registry.get("builder", build.source.type)(options, build.source_name)
-        found += locate(builder.check(), body, _subject(build.source))
-    for component in build.provisioners:
-        _make(component, registry, directory, None, found)
-    chains = []
-    for chain in build.post_processors:
-        calls = []
-        for component in chain:
-            known = len(found)
-            made = _make(component, registry, directory, None, found)
-            if made is not None:
-                calls.append(PostProcessorCall(component, made))
-            elif len(found) == known:
-                found.append(_needs_running_build(component))
-        chains.append(tuple(calls))
-    if len(found) > before or builder is None:
-        return None
-    return PreparedBuild(build, builder, tuple(chains))
 
 
 def resolve_provisioners(
@@ -88,29 +90,147 @@ def resolve_provisioners(
     directory: Path,
     run_values: Mapping[str, str],
     sources: dict[str, str],
+    *,
+    template_path: str = "",
+    world: World | None = None,
 ) -> list[ProvisionerCall]:
     """The provisioners of a build that runs, with what its builder announced.
 
     Raises TemplateError for what only now turns out to be wrong.
     """
-    values: dict[str, Value] = {name: string(text) for name, text in run_values.items()}
-    found: list[Diagnostic] = []
-    calls = []
-    name = f"{build.source_type}.{build.source_name}"
-    for component in build.provisioners:
-        if not component.applies_to(name):
-            continue
-        provisioner: Provisioner | None = _make(component, registry, directory, values, found)
-        if provisioner is not None:
-            calls.append(
-                ProvisionerCall(
-                    provisioner, component.pause_before_s, component.max_retries,
-                    component.timeout_s,
-                )
+    workshop = Workshop(build, registry, directory, template_path, sources, world or LiveWorld())
+    return workshop.provisioners(run_values)
+
+
+@dataclass(slots=True)
+class Workshop:
+    """Makes the components of one build; what is wrong with them gathers in `found`."""
+
+    build: Build
+    registry: Registry
+    directory: Path
+    template_path: str
+    sources: dict[str, str]
+    world: World
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def prepare(self) -> PreparedBuild | None:
+        """The build with its builder and post-processors; None when something is wrong."""
+        build = self.build
+        body, options = self._resolve(build.source, None)
+        builder: Builder | None = None
+        if options is not None:
+            builder = self.registry.get("builder", build.source.type)(options, build.source_name)
+            self.found += locate(builder.check(), body, _subject(build.source))
+        for component in build.provisioners:
+            self._check_communicator(component, builder)
+            self._make(component, None)
+        chains = tuple(
+            tuple(self._call(component, builder) for component in chain)
+            for chain in build.post_processors
+        )
+        warnings = tuple(d for d in self.found if d.severity is Severity.WARNING)
+        if builder is None or len(warnings) < len(self.found):
+            return None
+        return PreparedBuild(build, builder, chains, warnings)
+
+    def provisioners(self, run_values: Mapping[str, str]) -> list[ProvisionerCall]:
+        """The provisioners that take part, with the values of the run."""
+        values: dict[str, Value] = {name: string(text) for name, text in run_values.items()}
+        calls = []
+        name = f"{self.build.source_type}.{self.build.source_name}"
+        for component in self.build.provisioners:
+            if not component.applies_to(name):
+                continue
+            provisioner: Provisioner | None = self._make(component, values)
+            if provisioner is not None:
+                calls.append(
+                    ProvisionerCall(
+                        provisioner, component.pause_before_s, component.max_retries,
+                        component.timeout_s,
+                    )
+                )  # fmt: skip
+        self._raise_errors()
+        return calls
+
+    def _raise_errors(self) -> None:
+        if any(diagnostic.severity is Severity.ERROR for diagnostic in self.found):
+            raise TemplateError(self.found, self.sources)
+
+    def _check_communicator(self, component: Component, builder: Builder | None) -> None:
+        """A provisioner that needs a machine is refused where the source offers none."""
+        if builder is None or builder.communicates:
+            return
+        try:
+            needs_it = self.registry.get(component.kind, component.type).changes_tree
+        except UnknownComponent:
+            return
+        name = f"{self.build.source_type}.{self.build.source_name}"
+        if needs_it and component.applies_to(name):
+            detail = (
+                f"{name} has communicator none: there is no machine or tree in which the "
+                "provisioner could do anything. Use shell-local to work on this host."
+            )
+            self.found.append(
+                Diagnostic(f"Provisioner {component.type} without a communicator", detail,
+                           component.range, subject=_subject(component))
             )  # fmt: skip
-    if found:
-        raise TemplateError(found, sources)
-    return calls
+
+    def _call(self, component: Component, builder: Builder | None) -> PostProcessorCall:
+        known = len(self.found)
+        made = self._make(component, None)
+        if made is None and len(self.found) == known and builder is not None:
+            # A build that takes minutes must not fail for that when it is done.
+            if builder.needs_worker:
+                self.found.append(_needs_running_build(component))
+            return PostProcessorCall(component, None, partial(self._make_late, component))
+        return PostProcessorCall(component, made)
+
+    def _make_late(self, component: Component, run_values: Mapping[str, str]) -> PostProcessor:
+        later = replace(self, found=[])
+        values: dict[str, Value] = {name: string(text) for name, text in run_values.items()}
+        made: PostProcessor | None = later._make(component, values)
+        later._raise_errors()
+        assert made is not None, "with all values known there is an object or a finding"
+        return made
+
+    def _resolve(
+        self, component: Component, run_values: Mapping[str, Value] | None
+    ) -> tuple[RawBody, Options | None]:
+        subject = _subject(component)
+        try:
+            model: type[Options] = self.registry.get(component.kind, component.type).options_model
+        except UnknownComponent as e:
+            self.found.append(Diagnostic(f"{e}", e.hint or "", component.range, subject=subject))
+            return RawBody(range=component.range), None
+        try:
+            body = component.config.resolve(run_values)
+        except TemplateError as e:
+            self.found.extend(e.diagnostics)
+            return RawBody(range=component.range), None
+        body, wrong = self._interpolation(run_values).body(body, model, component, subject)
+        options, findings = build_options(model, body, subject)
+        self.found += [*wrong, *findings]
+        return body, None if wrong else options
+
+    def _interpolation(self, run_values: Mapping[str, Value] | None) -> Interpolation:
+        announced: tuple[str, ...] = ()
+        with contextlib.suppress(UnknownComponent):
+            announced = self.registry.get("builder", self.build.source_type).announces
+        return Interpolation(
+            world=self.world, template_path=self.template_path,
+            build_name=self.build.source_name, build_type=self.build.source_type,
+            announced=frozenset(announced), run_values=run_values,
+        )  # fmt: skip
+
+    def _make(self, component: Component, run_values: Mapping[str, Value] | None) -> Any:
+        """The component of its class, checked; None with findings added, or values unknown."""
+        body, options = self._resolve(component, run_values)
+        if options is None:
+            return None
+        made = self.registry.get(component.kind, component.type)(options)
+        self.found += locate(made.check(self.directory), body, _subject(component))
+        return made
 
 
 def _needs_running_build(component: Component) -> Diagnostic:
@@ -124,41 +244,3 @@ def _subject(component: Component) -> str:
     kind = "source" if component.kind == "builder" else component.kind
     name = f' "{component.name}"' if component.kind == "builder" else ""
     return f'{kind} "{component.type}"{name}'
-
-
-def _resolve(
-    component: Component,
-    registry: Registry,
-    run_values: Mapping[str, Value] | None,
-    found: list[Diagnostic],
-) -> tuple[RawBody, Options | None]:
-    subject = _subject(component)
-    try:
-        model: type[Options] = registry.get(component.kind, component.type).options_model
-    except UnknownComponent as e:
-        found.append(Diagnostic(f"{e}", e.hint or "", component.range, subject=subject))
-        return RawBody(range=component.range), None
-    try:
-        body = component.config.resolve(run_values)
-    except TemplateError as e:
-        found.extend(e.diagnostics)
-        return RawBody(range=component.range), None
-    options, findings = build_options(model, body, subject)
-    found.extend(findings)
-    return body, options
-
-
-def _make(
-    component: Component,
-    registry: Registry,
-    directory: Path,
-    run_values: Mapping[str, Value] | None,
-    found: list[Diagnostic],
-) -> Any:
-    """The component of its class, checked; None with findings added, or with values unknown."""
-    body, options = _resolve(component, registry, run_values, found)
-    if options is None:
-        return None
-    made = registry.get(component.kind, component.type)(options)
-    found += locate(made.check(directory), body, _subject(component))
-    return made

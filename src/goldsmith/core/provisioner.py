@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -25,6 +26,10 @@ class ProvisionContext:
     environment: Mapping[str, str]
     directory: Path
     """The directory to which relative paths of the template refer."""
+    run_uuid: str
+    """What PACKER_RUN_UUID says: the same in all builds of one command."""
+    scratch_file: Callable[[Path], AbstractContextManager[Path]]
+    """Journals a file on the host (a context manager) until it was renamed or removed."""
 
 
 class Provisioner(Protocol):
@@ -32,6 +37,9 @@ class Provisioner(Protocol):
 
     type_name: ClassVar[str]
     options_model: ClassVar[type[Options]]
+    changes_tree: ClassVar[bool]
+    """Whether it works through the communicator; else on this host's files alone, outside of any
+    tree and its layers."""
 
     network: bool
     """Whether its programs see the host's network, or an empty one."""

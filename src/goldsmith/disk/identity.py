@@ -28,9 +28,28 @@ class DiskIdentity:
         """The GUID of the partition table."""
         return str(self._uuid("disk"))
 
+    @property
+    def mbr_id(self) -> int:
+        """The 32-bit identifier of an MBR; zero would mean none."""
+        return (self._uuid("mbr").int & 0xFFFFFFFF) or 1
+
+    def table_id(self, label: str) -> str:
+        """The identifier of a partition table as blkid writes it (PTUUID); "" for label "none"."""
+        return {"gpt": self.disk_uuid, "mbr": f"{self.mbr_id:08x}"}.get(label, "")
+
     def partition_uuid(self, partition: str) -> str:
-        """The GUID of a partition (PARTUUID)."""
+        """The GUID of a partition of a gpt disk (PARTUUID)."""
         return str(self._uuid("partition", partition))
+
+    def part_uuid(self, label: str, partition: str, number: int) -> str:
+        """PARTUUID of a partition: its GUID, or the MBR's identifier and its number."""
+        if label == "mbr":
+            return f"{self.mbr_id:08x}-{number:02x}"
+        return self.partition_uuid(partition) if label == "gpt" else ""
+
+    def array_uuid(self, array: str) -> str:
+        """The UUID of a software RAID array."""
+        return str(self._uuid("array", array))
 
     def hash_seed(self, partition: str) -> str:
         """The seed of ext4's directory hashes."""
@@ -41,7 +60,10 @@ class DiskIdentity:
         return self._uuid("vfat", partition).int & 0xFFFFFFFF
 
     def filesystem_uuid(self, partition: str, type: str) -> str:
-        """The file system's UUID as blkid and fstab write it: "1A2B-3C4D" for vfat."""
+        """The file system's UUID as blkid and fstab write it: "1A2B-3C4D" for vfat.
+
+        squashfs has none: what is returned for it stands nowhere on the disk.
+        """
         if type == "vfat":
             serial = f"{self.vfat_serial(partition):08X}"
             return f"{serial[:4]}-{serial[4:]}"

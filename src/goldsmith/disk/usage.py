@@ -21,6 +21,8 @@ _FAST_SYMLINK_BYTES: Final = 59
 # 256 - 128 - 32 (extra fields) - 4 (header) - 4 (end mark) bytes are left for attributes.
 _INODE_XATTR_BYTES: Final = 88
 _EXTENTS_IN_INODE: Final = 4
+DIRECT_BLOCKS: Final = 12
+"""The blocks of a file that an inode of ext2 and ext3 names itself."""
 _EXTENTS_PER_BLOCK: Final = 340
 _LONGEST_EXTENT_BLOCKS: Final = 32768
 # A directory block holds 4096 bytes less its checksum record of 12.
@@ -37,6 +39,10 @@ class TreeUsage:
     directory_blocks: int = 0
     metadata_blocks: int = 0
     """Long symlinks, extended attributes and extent trees that do not fit in inodes."""
+    hole_blocks: int = 0
+    """Holes in files: nothing where the tool keeps them, zeros where it does not."""
+    long_files: int = 0
+    """Files of more than 12 blocks, which take indirect blocks in ext2 and ext3."""
 
     @property
     def blocks(self) -> int:
@@ -49,6 +55,8 @@ class TreeUsage:
             self.data_blocks + other.data_blocks,
             self.directory_blocks + other.directory_blocks,
             self.metadata_blocks + other.metadata_blocks,
+            self.hole_blocks + other.hole_blocks,
+            self.long_files + other.long_files,
         )
 
 
@@ -65,7 +73,9 @@ def file_usage(size_bytes: int) -> TreeUsage:
     """What one plain file without holes takes."""
     blocks = -(-size_bytes // BLOCK_BYTES)
     extents = -(-blocks // _LONGEST_EXTENT_BLOCKS)
-    return TreeUsage(1, blocks, 0, extent_tree_blocks(extents))
+    return TreeUsage(
+        1, blocks, 0, extent_tree_blocks(extents), long_files=int(blocks > DIRECT_BLOCKS)
+    )
 
 
 def measure(tree: Path, mounts: Collection[str] = ("/",)) -> Mapping[str, TreeUsage]:
@@ -105,10 +115,13 @@ class _Counter:
         self._data = 0
         self._directories = 0
         self._metadata = 0
+        self._holes = 0
+        self._long_files = 0
         self._seen: set[tuple[int, int]] = set()
 
     def total(self) -> TreeUsage:
-        return TreeUsage(self._inodes, self._data, self._directories, self._metadata)
+        return TreeUsage(self._inodes, self._data, self._directories, self._metadata,
+                         self._holes, self._long_files)  # fmt: skip
 
     def add_directory(self, names: list[bytes]) -> None:
         self._inodes += 1
@@ -140,11 +153,15 @@ class _Counter:
 
     def _add_contents(self, path: bytes, status: os.stat_result) -> int:
         """Add a file's blocks and return the extents that they take."""
+        whole = -(-status.st_size // BLOCK_BYTES)
         if status.st_blocks * 512 < status.st_size and (sparse := _mapped_blocks(path)):
             blocks, stretches = sparse
         else:
-            blocks, stretches = -(-status.st_size // BLOCK_BYTES), 1
+            blocks, stretches = whole, 1
         self._data += blocks
+        self._holes += max(whole - blocks, 0)
+        # A hole before the data takes indirect blocks as well.
+        self._long_files += whole > DIRECT_BLOCKS
         return stretches + blocks // _LONGEST_EXTENT_BLOCKS
 
     def add_attributes(self, path: bytes) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from goldsmith.errors import CommandFailed, CommandTimedOut, GoldsmithError, MissingToolError
+from goldsmith.host import cancellation
 
 INTERRUPT_GRACE_S: Final = 1.0
 TERMINATE_GRACE_S: Final = 2.0
@@ -42,7 +43,8 @@ TOOL_PACKAGES: Final[Mapping[str, str]] = {
     "apt-config": "apt", "apt-get": "apt", "blkid": "util-linux", "chroot": "coreutils",
     "cp": "coreutils", "debootstrap": "debootstrap", "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg", "dumpe2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "gpgv": "gpgv",
-    "losetup": "util-linux", "mcopy": "mtools", "mdir": "mtools", "mkfs.btrfs": "btrfs-progs",
+    "losetup": "util-linux", "lz4": "lz4", "mcopy": "mtools", "mdir": "mtools",
+    "mkfs.btrfs": "btrfs-progs",
     "mkfs.erofs": "erofs-utils", "mkfs.ext4": "e2fsprogs", "mkfs.vfat": "dosfstools",
     "mkfs.xfs": "xfsprogs", "mksquashfs": "squashfs-tools", "mkswap": "util-linux",
     "mmd": "mtools", "mmdebstrap": "mmdebstrap", "mount": "mount", "nsenter": "util-linux",
@@ -223,7 +225,8 @@ def start(
         yield running
     finally:
         # Also after its own end: children that stayed in the group go with it.
-        running.end()
+        scope = cancellation.current()
+        running.end(hurry=scope is not None and scope.hurried)
         for observer in _observers:
             observer.ended(running.pid)
         running.close()
@@ -279,6 +282,7 @@ def _pump(
     """Move bytes until the direct child has exited, then take what its pipes still hold."""
     popen = running.popen
     deadline_s = None if timeout_s is None else running.started_s + timeout_s
+    scope = cancellation.current()
     readers: dict[int, Callable[[bytes], None]] = {}
     lines: list[_Lines] = []
     for name, pipe in (("stdout", popen.stdout), ("stderr", popen.stderr)):
@@ -295,16 +299,21 @@ def _pump(
         selector.register(running.pidfd, selectors.EVENT_READ)
         for fd in readers:
             selector.register(fd, selectors.EVENT_READ)
+        if scope is not None and scope.armed:
+            selector.register(scope, selectors.EVENT_READ)
         pending = memoryview(input or b"")
         if popen.stdin is not None:
             os.set_blocking(popen.stdin.fileno(), False)
             selector.register(popen.stdin.fileno(), selectors.EVENT_WRITE)
         exited = False
         while not exited:
-            wait_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            for key, _ in selector.select(wait_s):
+            if scope is not None:
+                scope.check()
+            for key, _ in selector.select(_time_left_s(deadline_s, scope)):
                 if key.fd == running.pidfd:
                     exited = True
+                elif key.fileobj is scope:
+                    break  # the check above raises
                 elif key.fd in readers:
                     if not _take(key.fd, readers[key.fd]):
                         selector.unregister(key.fd)
@@ -322,6 +331,13 @@ def _pump(
             pass
     for cutter in lines:
         cutter.feed(b"", final=True)
+
+
+def _time_left_s(deadline_s: float | None, scope: cancellation.Cancellation | None) -> float | None:
+    """How long to wait at most: until the deadline, or the time limit of the thread's work."""
+    limits = (deadline_s, None if scope is None else scope.deadline_s)
+    nearest_s = min((limit_s for limit_s in limits if limit_s is not None), default=None)
+    return None if nearest_s is None else max(0.0, nearest_s - time.monotonic())
 
 
 def _bounded(captured: bytearray, argv: tuple[str, ...]) -> Callable[[bytes], None]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from goldsmith.errors import GoldsmithError, Interrupted
+from goldsmith.host import cancellation
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -56,12 +57,17 @@ def interruptible() -> Iterator[Interrupts]:
 
 @contextmanager
 def time_limit(limit_s: float | None, error: GoldsmithError) -> Iterator[None]:
-    """Raise `error` in the main thread when the block runs longer than it may.
+    """Raise `error` when the block runs longer than it may.
 
-    Programs that the block has started end by the exception, with all their children.
+    Programs that the block has started end by the exception, with all their children. On another
+    thread than the main one a `Cancellation` must be installed.
     """
     if limit_s is None:
         yield
+        return
+    if scope := cancellation.current():
+        with scope.limit(limit_s, error):
+            yield
         return
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("a time limit needs the main thread")

@@ -15,11 +15,11 @@ from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
-from goldsmith.host.digests import new_digest
+from goldsmith.host.digests import ALGORITHMS
 from goldsmith.host.sparse import full_file_system_named, hash_sparse
 
 DEFAULT_OUTPUT = "packer_{{.BuildName}}_{{.BuilderType}}_{{.ChecksumType}}.checksum"
-_TYPES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
+BUILDER_ID = "packer.post-processor.checksum"
 
 
 class ChecksumOptions(Options):
@@ -37,9 +37,9 @@ class ChecksumOptions(Options):
     @classmethod
     def _are_known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
         for name in given:
-            if name not in _TYPES:
-                raise ValueError(f"unrecognized checksum type: {name}; one of {', '.join(_TYPES)}")
-            new_digest(name)
+            if name not in ALGORITHMS:
+                known = ", ".join(ALGORITHMS)
+                raise ValueError(f"unrecognized checksum type: {name}; one of {known}")
         return given
 
     @field_validator("output")
@@ -81,21 +81,25 @@ class Checksum:
         other one lines are appended, as Packer does.
         """
         types = self.options.checksum_types
-        lines: dict[Path, list[str]] = {}
-        for path in artifact.paths():
+        lines: dict[str, list[str]] = {}
+        for given in artifact.paths():
+            path = context.directory / given
             if not path.is_file():
                 raise GoldsmithError(f"cannot hash {path}: there is no such file")
             digests = hash_sparse(path, types)
             for name in types:
-                shown = _render(
-                    self.options.output, context.build_name, context.builder_type, name
-                )
-                target = context.directory / shown
-                lines.setdefault(target, []).append(f"{digests[name]}\t{path.name}\n")
-        for target, content in lines.items():
+                shown = _render(self.options.output, context.build_name, context.builder_type, name)
+                lines.setdefault(shown, []).append(f"{digests[name]}\t{path.name}\n")
+        fresh = tuple(shown for shown in lines if not (context.directory / shown).exists())
+        for shown, content in lines.items():
+            target = context.directory / shown
             self._write(target, "".join(content), context, append=not artifact.native)
-        made = tuple(str(target) for target in lines)
-        return PostProcessed(artifact.with_files(made), keep=True, force_keep=True)
+        made = (
+            artifact.with_files(tuple(str(context.directory / shown) for shown in lines))
+            if artifact.native
+            else _with_sums(artifact, fresh)
+        )
+        return PostProcessed(made, keep=True, force_keep=True)
 
     def _write(self, target: Path, text: str, context: PostProcessContext, *, append: bool) -> None:
         before = target.read_text() if append and target.exists() else ""
@@ -107,3 +111,10 @@ class Checksum:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+
+
+def _with_sums(artifact: Artifact, fresh: tuple[str, ...]) -> Artifact:
+    """Packer's artifact: the files that were given, and those that did not exist before."""
+    files = artifact.with_files(fresh).files
+    return Artifact(builder_id=BUILDER_ID, id="", files=files,
+                    string=f"Created artifact from files: {', '.join(files)}")  # fmt: skip

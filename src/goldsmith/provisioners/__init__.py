@@ -5,11 +5,12 @@ from goldsmith.core.registry import Registry
 _PLACES = {
     "file": "goldsmith.provisioners.file:FileProvisioner",
     "shell": "goldsmith.provisioners.shell:ShellProvisioner",
+    "shell-local": "goldsmith.provisioners.shell_local:ShellLocalProvisioner",
 }
 _LATER = {
     name: "use a shell or file provisioner for now"
     for name in (
-        "shell-local", "breakpoint", "sleep", "powershell", "windows-shell", "windows-restart",
+        "breakpoint", "sleep", "powershell", "windows-shell", "windows-restart",
         "hcp-sbom", "ansible", "ansible-local", "puppet-masterless", "puppet-server", "chef-solo",
         "chef-client", "salt-masterless", "converge", "inspec",
     )

@@ -52,6 +52,7 @@ class FileProvisioner:
 
     type_name: ClassVar[str] = "file"
     options_model: ClassVar[type[Options]] = FileOptions
+    changes_tree: ClassVar[bool] = True
 
     def __init__(self, options: Options) -> None:
         assert isinstance(options, FileOptions)

@@ -98,6 +98,7 @@ class ShellProvisioner:
 
     type_name: ClassVar[str] = "shell"
     options_model: ClassVar[type[Options]] = ShellOptions
+    changes_tree: ClassVar[bool] = True
 
     def __init__(self, options: Options) -> None:
         assert isinstance(options, ShellOptions)

@@ -102,9 +102,11 @@ class HumanRenderer:
             for result in made:
                 for artifact in result.artifacts:
                     self.line(f"--> {result.name}: {artifact.string}")
+                    if not artifact.native:
+                        continue
                     for line in _files(artifact.files, artifact.state.get("digests", {})):
                         self.line(f"      {line}")
-        elif not failed:
+        else:
             self.line("\n==> Builds finished but no artifacts were created.")
         for result in results:
             self._steps(result)

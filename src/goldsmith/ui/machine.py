@@ -5,10 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from goldsmith.core.artifact import Artifact
 from goldsmith.core.engine import BuildResult
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.ui import terminal
+from goldsmith.units import format_duration
+
+_FAILED = "\n==> Some builds didn't complete successfully and had errors:"
+_MADE = "\n==> Builds finished. The artifacts of successful builds are:"
+_NOTHING_MADE = "\n==> Builds finished but no artifacts were created."
 
 
 def _escaped(text: str) -> str:
@@ -39,34 +45,46 @@ class MachineRenderer:
             case StepStarted():
                 self._ui(event.build, "say", event.label)
             case Output() if not event.routine:
-                level = "error" if event.stream == "stderr" else "message"
+                level = "error" if event.stream == "stderr" else "say"
                 self._ui(event.build, level, event.line)
             case _:
                 pass
 
     def result(self, result: BuildResult) -> None:
-        """Print the errors of a build."""
+        """Print how a build ended."""
+        took = format_duration(result.duration_s)
+        if not result.errors:
+            self._ui("", "say", f"Build '{result.name}' finished after {took}.")
         for error in result.errors:
-            self.record(result.name, "error", str(error))
+            self._ui("", "error", f"Build '{result.name}' errored after {took}: {error}")
 
     def summary(self, results: Sequence[BuildResult], duration_s: float) -> None:
-        """Print the artifacts of every build."""
-        errors = sum(1 for result in results if result.errors)
-        if errors:
-            self.record("", "error-count", str(errors))
-        for result in results:
-            if not result.artifacts:
-                continue
+        """Print the errors and the artifacts of every build."""
+        self.line(f"\n==> Wait completed after {format_duration(duration_s)}")
+        failed = [result for result in results if result.errors]
+        if failed:
+            self.record("", "error-count", str(len(failed)))
+            self._ui("", "error", _FAILED)
+            for result in failed:
+                for error in result.errors:
+                    self.record(result.name, "error", str(error))
+                    self._ui("", "error", f"--> {result.name}: {error}")
+        made = [result for result in results if result.artifacts]
+        self.line(_MADE if made else _NOTHING_MADE)
+        for result in made:
             self.record(result.name, "artifact-count", str(len(result.artifacts)))
             for number, artifact in enumerate(result.artifacts):
-                at = str(number)
-                self.record(result.name, "artifact", at, "builder-id", artifact.builder_id)
-                self.record(result.name, "artifact", at, "id", artifact.id)
-                self.record(result.name, "artifact", at, "string", artifact.string)
-                self.record(result.name, "artifact", at, "files-count", str(len(artifact.files)))
-                for index, path in enumerate(artifact.files):
-                    self.record(result.name, "artifact", at, "file", str(index), path)
-                self.record(result.name, "artifact", at, "end")
+                self._artifact(result.name, str(number), artifact)
+
+    def _artifact(self, target: str, at: str, artifact: Artifact) -> None:
+        self.record(target, "artifact", at, "builder-id", artifact.builder_id)
+        self.record(target, "artifact", at, "id", artifact.id)
+        self.record(target, "artifact", at, "string", artifact.string)
+        self.record(target, "artifact", at, "files-count", str(len(artifact.files)))
+        for index, path in enumerate(artifact.files):
+            self.record(target, "artifact", at, "file", str(index), path)
+        self.record(target, "artifact", at, "end")
+        self.line(f"--> {target}: {artifact.string}")
 
     def line(self, text: str) -> None:
         """Print a line for people as a record."""

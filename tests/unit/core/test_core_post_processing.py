@@ -51,7 +51,7 @@ def process(tmp_path):
     run.mkdir()
     work.mkdir()
 
-    def go(*chains, events=None):
+    def go(*chains, events=None, native=True):
         image = work / "image"
         image.touch()
         source = Component(kind="builder", type="image", name="a", config=None, range=NOWHERE)
@@ -65,7 +65,9 @@ def process(tmp_path):
             PreparedBuild(build, None, given), RunDirectory(run, -1), work,
             (events if events is not None else []).append, Redactor(),
         )  # fmt: skip
-        artifact = Artifact(builder_id="image", id="image", string="i", files=(str(image),))
+        artifact = Artifact(
+            builder_id="image", id="image", string="i", files=(str(image),), native=native
+        )
         artifacts, errors = processing.process(artifact)
         left = sorted(path.name for path in work.iterdir())
         return [artifact.id for artifact in artifacts], [str(e) for e in errors], left
@@ -164,6 +166,42 @@ def test_each_runs_as_a_step_of_its_own(process):
     process([Fake("one"), Fake("two", error=GoldsmithError("no"))], events=events)
     ended = [(e.build, e.label, e.outcome) for e in events if isinstance(e, StepFinished)]
     assert ended == [
-        ("image.a (fake)", "Running post-processor: one (type fake)", "ran"),
-        ("image.a (fake)", "Running post-processor: two (type fake)", "failed"),
+        ("image.a", "Running post-processor: one (type fake)", "ran"),
+        ("image.a", "Running post-processor: two (type fake)", "failed"),
     ]
+
+
+def test_of_a_foreign_artifact_every_result_is_listed_as_packer_does(process):
+    added = Fake("sum", keep=True, force=True, adds=True)
+    assert process([added], native=False) == (["image", "image"], [], ["image", "sum"])
+    again = Fake("again", keep=True, force=True, adds=True)
+    artifacts, _, left = process([added, again], native=False)
+    assert (artifacts, left) == (["image", "image", "image"], ["again", "image", "sum"])
+
+
+def test_a_foreign_artifact_goes_when_the_only_post_processor_fails(process):
+    failing = Fake("x", error=GoldsmithError("no"))
+    assert process([failing], native=False) == ([], ["no"], [])
+    keeper = Fake("k", keep=True)
+    artifacts, errors, left = process([failing], [keeper], native=False)
+    assert (artifacts, errors, left) == (["image", "k"], ["no"], ["image", "k"])
+
+
+def late(name, make):
+    component = call(Fake(name)).component
+    return PostProcessorCall(component, None, make)
+
+
+def test_one_that_waits_for_the_run_is_made_with_what_the_builder_told(tmp_path):
+    made = Fake("late")
+    made.preflight = lambda: None
+    seen = []
+    waiting = late("late", lambda values: seen.append(dict(values)) or made)
+    assert waiting.made({"ID": "Null"}) is made
+    assert seen == [{"ID": "Null"}]
+
+
+def test_without_what_the_builder_tells_it_is_an_error(process):
+    _, errors, left = process([late("late", lambda values: None)], native=False)
+    assert left == []
+    assert ["values of the running build" in text for text in errors] == [True]

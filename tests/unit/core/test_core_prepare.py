@@ -30,6 +30,8 @@ class Made:
     """A component of any kind; a text of "bad …" is a finding of its own check."""
 
     options_model = SmallOptions
+    needs_worker = communicates = changes_tree = True
+    announces = ()
 
     def __init__(self, options, name=""):
         self.options, self.name, self.checked_in = options, name, None

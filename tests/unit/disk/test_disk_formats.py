@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goldsmith.disk import filesystems, formats
+from goldsmith.disk import containers, filesystems, formats, parallel
 from goldsmith.disk.filesystems import ext4_geometry
 from goldsmith.disk.filesystems.crc32c import crc32c
 from goldsmith.disk.filesystems.ext4 import Stretch
-from goldsmith.errors import GoldsmithError
-from goldsmith.host import sparse
+from goldsmith.errors import GoldsmithError, NoSpaceError
+from goldsmith.host import cancellation, sparse
 from goldsmith.units import GIB, MIB
 
 
@@ -31,11 +31,106 @@ def test_formats_that_can_be_made():
     assert formats.check_format("raw").tools == ()
 
 
-@pytest.mark.parametrize("name", ["vmdk", "vdi", "vhdx", "vpc", "raw.gz", "raw.zst"])
-def test_formats_that_cannot_be_made_yet(name):
-    with pytest.raises(GoldsmithError, match="not available in goldsmith yet") as caught:
-        formats.check_format(name)
-    assert caught.value.hint == "choose among raw, qcow2"
+@pytest.mark.parametrize(
+    ("name", "extension", "tools"),
+    [
+        ("vmdk", "vmdk", ("qemu-img",)), ("vdi", "vdi", ("qemu-img",)),
+        ("vhdx", "vhdx", ("qemu-img",)), ("vpc", "vhd", ("qemu-img",)),
+        ("raw.gz", "raw.gz", ()), ("raw.zst", "raw.zst", ()),
+    ],
+)  # fmt: skip
+def test_every_format_can_be_made(name, extension, tools):
+    found = formats.check_format(name)
+    assert (found.extension, found.tools) == (extension, tools)
+
+
+def test_two_formats_never_have_one_name():
+    extensions = [found.extension for found in formats.FORMATS.values()]
+    assert len(set(extensions)) == len(extensions)
+
+
+def test_raw_and_containers_are_written_without_any_tool(tmp_path):
+    image = tmp_path / "image"
+    sparse.create_sparse(image, 20 * MIB)
+    with open(image, "r+b") as stream:
+        stream.seek(9 * MIB)
+        stream.write(b"disk" * 5000)
+    wanted = sparse.hash_sparse(image)["sha256"]
+    targets = {name: tmp_path / name for name in ("raw.zst", "raw", "raw.gz")}
+    seen = []
+    written = formats.write_all(
+        image, targets, epoch_s=0, on_percent=lambda name, percent: seen.append((name, percent))
+    )
+    assert written.raw.sha256 == written.files["raw"].sha256 == wanted
+    assert list(written.files) == list(targets)
+    for name, path in targets.items():
+        assert written.files[name].size_bytes == path.stat().st_size
+        assert written.files[name].sha256 == sparse.hash_sparse(path)["sha256"]
+    assert not image.exists()
+    assert {("raw.gz", 100), ("raw.zst", 100)} <= set(seen)
+
+
+def test_the_image_may_be_the_raw_target_already(tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(b"disk")
+    written = formats.write_all(image, {"raw": image}, epoch_s=0)
+    assert image.read_bytes() == b"disk"
+    assert written.files["raw"].size_bytes == 4
+
+
+def test_a_target_in_the_way_stays_and_no_other_is_made(tmp_path):
+    image = tmp_path / "image"
+    image.write_bytes(b"disk")
+    (tmp_path / "mine").write_bytes(b"mine")
+    with pytest.raises(FileExistsError):
+        formats.write_all(image, {"raw.gz": tmp_path / "gz", "raw": tmp_path / "mine"}, epoch_s=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "mine"]
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+
+
+def test_the_first_error_stops_the_others_and_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    image = tmp_path / "image"
+    image.write_bytes(os.urandom(3 * MIB))
+    monkeypatch.setitem(containers.CONTAINERS, "gzip", fail)
+    with pytest.raises(NoSpaceError, match=r"raw\.gz cannot be written"):
+        formats.write_all(
+            image,
+            {name: tmp_path / name for name in ("raw.zst", "raw.gz", "raw")},
+            epoch_s=0,
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+def test_an_unknown_compression_of_qcow2_is_refused(tmp_path):
+    (tmp_path / "image").write_bytes(b"disk")
+    with pytest.raises(GoldsmithError, match='"lzo" is no compression of qcow2'):
+        formats.convert(tmp_path / "image", tmp_path / "target", "qcow2", compression="lzo")
+    assert not (tmp_path / "target").exists()
+
+
+def test_work_that_fails_cancels_the_rest():
+    def waits(_):
+        try:
+            cancellation.pause(60)
+        finally:
+            ended.append("waits")
+
+    def fails(_):
+        raise GoldsmithError("no")
+
+    ended = []
+    with pytest.raises(GoldsmithError, match="no"):
+        parallel.run_all({"waits": waits, "fails": fails} if parallel.cores() > 1
+                         else {"fails": fails, "waits": waits})  # fmt: skip
+    assert ended == (["waits"] if parallel.cores() > 1 else [])
+
+
+def test_results_come_by_name():
+    works = {str(number): lambda _, number=number: number * 2 for number in range(9)}
+    assert parallel.run_all(works) == {str(number): number * 2 for number in range(9)}
 
 
 def test_a_misspelt_format_gets_a_suggestion():

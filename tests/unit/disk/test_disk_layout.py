@@ -1,12 +1,13 @@
 """The layout model and its findings."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
+from goldsmith.disk.filesystems.options import refused_words
 from goldsmith.disk.layout import (
     AUTO,
-    NOT_AVAILABLE,
     REST,
     ExactSize,
     FileSystem,
@@ -100,8 +101,23 @@ def test_every_reason_is_reported_at_once():
         (Partition("p" * 37, "data", AUTO, FileSystem("ext4"), "/p"), "name"),
         (Partition("p", "data", ShareSize(Fraction(0)), FileSystem("ext4"), "/p"), "size"),
         (Partition("p", "data", REST, FileSystem("ext4"), "/p"), "size"),
-        (Partition("p", "swap", ExactSize(MIB), FileSystem("swap")), "type"),
-        (Partition("p", "data", AUTO, FileSystem("xfs"), "/p"), "filesystem"),
+        (Partition("p", "swap"), "size"),
+        (Partition("p", "swap", ExactSize(MIB), FileSystem("ext4")), "filesystem"),
+        (Partition("p", "swap", ExactSize(MIB), None, "/p"), "mount"),
+        (Partition("p", "data", ExactSize(MIB), FileSystem("swap")), "filesystem"),
+        (Partition("p", "data", AUTO, FileSystem("squashfs", "x"), "/p"), "label"),
+        (Partition("p", "data", AUTO, FileSystem("xfs", "x" * 13), "/p"), "label"),
+        (Partition("p", "data", AUTO, FileSystem("xfs"), "/p", ("errors=panic",)), "mount_options"),
+        (Partition("p", "data", AUTO, FileSystem("erofs"), "/p", ("rw",)), "mount_options"),
+        (Partition("p", "data", AUTO, FileSystem("ext4"), "/p", ("a b",)), "mount_options"),
+        (
+            Partition("p", "data", AUTO, FileSystem("ext4", None, ("-b", "1024")), "/p"),
+            "filesystem_options",
+        ),
+        (Partition("p", "data", AUTO, FileSystem("vfat"), "/boot"), "filesystem"),
+        (Partition("p", "data", AUTO, FileSystem("ext4"), "/p", type_id="83"), "type_id"),
+        (Partition("p", "data", AUTO, FileSystem("ext4"), "/p", logical=True), "logical"),
+        (Partition("p", "data", AUTO, FileSystem("zfs"), "/p"), "filesystem"),
         (Partition("p", "data", AUTO, FileSystem("ext4"), "/"), "mount"),
     ],
 )
@@ -140,16 +156,170 @@ def test_a_misspelt_word_gets_a_suggestion():
     assert finding.hint == 'did you mean "gpt"?'
 
 
-def test_what_later_issues_bring_can_be_said_and_is_refused():
-    layout = Layout(
-        label="mbr",
-        partitions=(ROOT, Partition("swap", "swap", ExactSize(GIB), FileSystem("swap"))),
-        raids=(Raid("md0", "1", ("a", "b")),),
-        volume_groups=(VolumeGroup("vg", ("md0",), (LogicalVolume("home"),)),),
+def test_every_label_and_file_system_can_be_said():
+    for type in ("ext2", "ext3", "ext4", "xfs", "btrfs", "squashfs", "erofs"):
+        root = Partition("root", "root", REST, FileSystem(type), "/")
+        swap = Partition("swap", "swap", ExactSize(GIB))
+        assert findings(root, swap) == []
+        assert findings(root, swap, label="mbr") == []
+        assert findings(root, label="none") == []
+    assert swap.filesystem == FileSystem("swap")
+
+
+@pytest.mark.parametrize(
+    ("layout", "place"),
+    [
+        ({"partitions": (ROOT, ESP)}, (None, "partition")),
+        ({"partitions": (replace(ROOT, filesystem=None),)}, ("root", "filesystem")),
+        ({"partitions": (replace(ROOT, size=ShareSize(Fraction(50))),)}, ("root", "size")),
+        ({"partitions": (replace(ROOT, size=ExactSize(MIB)),), "size_bytes": GIB},
+         ("root", "size")),
+        ({"partitions": (ESP,)}, ("esp", "type")),
+    ],
+)  # fmt: skip
+def test_a_bare_file_system_is_alone(layout, place):
+    assert place in places(*layout.pop("partitions"), label="none", **layout)
+
+
+def test_a_bare_file_system_needs_no_root_and_boots_nowhere():
+    data = Partition("d", "data", AUTO, FileSystem("ext4"))
+    assert findings(data, label="none") == []
+    assert places(data, label="none", firmware=["bios"]) == {(None, "firmware")}
+
+
+def test_an_mbr_boots_without_a_partition_for_grub():
+    assert findings(ESP, ROOT, firmware=["bios", "uefi"], label="mbr") == []
+    assert places(BIOS, ROOT, firmware=["bios"], label="mbr") == {("bios", "type")}
+
+
+def test_what_an_mbr_cannot_hold():
+    def data(name, **more):
+        return Partition(name, "data", ExactSize(MIB), **more)
+
+    many = [data(str(n)) for n in range(6)]
+    assert findings(ROOT, *many, label="mbr") == []
+    primary = [data(str(n), logical=False) for n in range(4)]
+    assert places(ROOT, *primary, label="mbr") == {(None, "partition")}
+    apart = [data("a", logical=True), data("b"), data("c", logical=True)]
+    assert places(ROOT, *apart, label="mbr") == {(None, "partition")}
+    assert places(ROOT, label="mbr", size_bytes=3 << 40) == {(None, "size")}
+    two = [data("a", bootable=True), data("b", bootable=True)]
+    assert places(ROOT, *two, label="mbr") == {("b", "bootable")}
+    assert places(ROOT, data("a", type_id="xx"), label="mbr") == {("a", "type_id")}
+    assert findings(ROOT, data("a", type_id="0x0C"), label="mbr") == []
+
+
+@pytest.mark.parametrize("type", ["squashfs", "erofs"])
+def test_grub_needs_a_boot_partition_that_it_can_read(type):
+    root = Partition("root", "root", REST, FileSystem(type), "/")
+    boot = Partition("boot", "boot", AUTO, FileSystem("ext4"), "/boot")
+    assert ("root", "filesystem") in places(BIOS, root, firmware=["bios"])
+    assert places(BIOS, boot, root, firmware=["bios"]) == (
+        {("root", "filesystem")} if type == "squashfs" else set()
     )
-    messages = [f.message for f in check(layout)]
-    assert sum(NOT_AVAILABLE in message for message in messages) == 5
-    assert len(messages) == 5
+
+
+MEMBERS = (Partition("a", "data", REST), Partition("b", "data", ExactSize(GIB)))
+RAID = Raid("md0", "1", ("a", "b"), FileSystem("ext4"), "/")
+
+
+def test_a_root_on_an_array_or_a_logical_volume():
+    assert findings(BIOS, *MEMBERS, raids=(RAID,), firmware=["bios"]) == []
+    volumes = (LogicalVolume("root", AUTO, FileSystem("ext4"), "/"),
+               LogicalVolume("swap", ExactSize(GIB), FileSystem("swap")))  # fmt: skip
+    group = VolumeGroup("vg", ("md0",), volumes)
+    raid = replace(RAID, filesystem=None, mount=None)
+    layout = {"raids": (raid,), "volume_groups": (group,)}
+    assert findings(BIOS, *MEMBERS, **layout, firmware=["bios"]) == []
+    assert set(Layout(partitions=MEMBERS, **layout).by_mount()) == {"/"}
+    assert Layout(partitions=MEMBERS, **layout).by_mount()["/"].name == "vg/root"
+
+
+@pytest.mark.parametrize(
+    ("raid", "field"),
+    [
+        ({"level": "7"}, "level"),
+        ({"level": "5"}, "members"),
+        ({"members": ("a",)}, "members"),
+        ({"members": ("a", "nowhere")}, "members"),
+        ({"members": ("a", "md0")}, "members"),
+        ({"name": "md 0"}, "name"),
+        ({"name": "a"}, "name"),
+        ({"filesystem": None, "mount": None}, "filesystem"),
+        ({"filesystem": FileSystem("vfat")}, "filesystem"),
+        ({"mount": "srv"}, "mount"),
+    ],
+)
+def test_faults_of_an_array(raid, field):
+    raid = replace(RAID, **raid)
+    assert (raid.name, field) in places(*MEMBERS, raids=(raid,))
+    found = [f for f in check(Layout(partitions=MEMBERS, raids=(raid,))) if f.kind == "raid"]
+    assert str(found[0]).startswith(f'raid "{raid.name}": ')
+
+
+@pytest.mark.parametrize(
+    ("group", "place"),
+    [
+        ({"physical_volumes": ()}, ("vg", "physical_volumes")),
+        ({"physical_volumes": ("nowhere",)}, ("vg", "physical_volumes")),
+        ({"name": "-vg"}, ("vg", "name")),
+        ({"name": "a"}, ("a", "name")),
+        ({"logical_volumes": (LogicalVolume("x"), LogicalVolume("x"))}, ("vg/x", "name")),
+        ({"logical_volumes": (LogicalVolume("snapshot1"),)}, ("vg/snapshot1", "name")),
+        ({"logical_volumes": (LogicalVolume("x", AUTO, FileSystem("swap")),)}, ("vg/x", "size")),
+        ({"logical_volumes": (LogicalVolume("x", REST), LogicalVolume("y", REST))},
+         ("vg/y", "size")),
+    ],
+)  # fmt: skip
+def test_faults_of_a_volume_group(group, place):
+    whole = VolumeGroup("vg", ("a", "b"))
+    found = places(
+        ROOT, Partition("a", "data"), MEMBERS[1], volume_groups=(replace(whole, **group),)
+    )
+    if place[0] == "vg" and group.get("name"):
+        place = (group["name"], place[1])
+    assert place in found
+
+
+@pytest.mark.parametrize(
+    ("member", "field"),
+    [
+        ({"type": "boot"}, "type"),
+        ({"filesystem": FileSystem("ext4")}, "filesystem"),
+        ({"mount": "/srv"}, "mount"),
+    ],
+)
+def test_a_member_holds_nothing_of_its_own(member, field):
+    members = (replace(MEMBERS[0], **member), MEMBERS[1])
+    assert ("a", field) in places(*members, raids=(RAID,))
+
+
+def test_a_member_belongs_to_one():
+    group = VolumeGroup("vg", ("a",))
+    assert places(*MEMBERS, raids=(RAID,), volume_groups=(group,)) == {("a", "name")}
+
+
+@pytest.mark.parametrize(
+    ("type", "options", "refused"),
+    [
+        ("ext4", ("-m", "5", "-O", "^metadata_csum,quota", "-E", "stride=4"), []),
+        ("ext4", ("-b1024",), ["-b1024"]),
+        ("ext4", ("-O", "bigalloc"), ["-O bigalloc"]),
+        ("ext3", ("-Eoffset=7,stride=4",), ["-E offset=7"]),
+        ("xfs", ("-m", "reflink=0", "-i", "size=1024"), []),
+        ("xfs", ("-m", "uuid=x", "-dsize=1g"), ["-d size=1g", "-m uuid=x"]),
+        ("squashfs", ("-comp", "xz", "-one-file-system", "-b", "1M"), []),
+        ("squashfs", ("-offset", "7"), ["-offset"]),
+        ("erofs", ("-zlz4", "-C65536"), []),
+        ("erofs", ("-T7",), ["-T7"]),
+        ("btrfs", ("--metadata", "single"), []),
+        ("btrfs", ("--csum=xxhash",), ["--csum=xxhash"]),
+        ("swap", ("-L", "x"), ["-L"]),
+        ("vfat", ("-i", "1234", ""), ["-i", ""]),
+    ],
+)
+def test_words_for_mkfs_that_goldsmith_gives_itself(type, options, refused):
+    assert refused_words(type, options) == refused
 
 
 def test_require_valid_carries_all_findings():

@@ -16,7 +16,8 @@ from goldsmith.disk.layout import (
     Partition,
     ShareSize,
 )
-from goldsmith.disk.planner import GPT_BACKUP_SECTORS, fits, plan
+from goldsmith.disk.needs import fits
+from goldsmith.disk.planner import GPT_BACKUP_SECTORS, plan
 from goldsmith.disk.usage import TreeUsage
 from goldsmith.errors import LayoutError
 from goldsmith.units import GIB, MIB
@@ -72,7 +73,7 @@ def test_a_plan_is_aligned_disjoint_inside_and_honours_sizes(case):
         assert planned.size_bytes % MIB == 0
         assert planned.offset_bytes == end
         end = planned.offset_bytes + planned.size_bytes
-        assert fits(planned.partition, usage[planned.partition.mount], planned.size_bytes) == 0
+        assert fits(planned.filesystem, usage[planned.partition.mount], planned.size_bytes) == 0
         if isinstance(planned.partition.size, ExactSize):
             assert 0 <= planned.size_bytes - planned.partition.size.size_bytes < MIB
     assert end + GPT_BACKUP_SECTORS * 512 <= disk.size_bytes
@@ -96,9 +97,9 @@ def test_an_automatic_disk_holds_the_files_and_the_headroom_and_little_more(usag
     layout = Layout(partitions=(part, Partition("r", "root", AUTO, FileSystem("ext4"), "/")))
     planned = plan(layout, {"/p": usage}).partitions[0]
     headroom = Headroom().of(usage.blocks * 4096)
-    assert fits(part, usage, planned.size_bytes, headroom) == 0
+    assert fits(part.filesystem, usage, planned.size_bytes, headroom) == 0
     # A mebibyte less may fit once more where the journal grows; a third less never does.
-    assert fits(part, usage, planned.size_bytes * 2 // 3, headroom) > 0
+    assert fits(part.filesystem, usage, planned.size_bytes * 2 // 3, headroom) > 0
 
 
 def root(size=REST):

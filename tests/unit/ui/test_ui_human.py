@@ -107,7 +107,7 @@ def test_the_summary_of_success(tmp_path, capsys):
     dense.write_bytes(b"x" * 10)
     artifact = Artifact(
         builder_id="x", id="a", string="Image 'a'", files=tuple(map(str, (image, dense, gone))),
-        state={"digests": {"a.json": "abcd"}},
+        state={"digests": {"a.json": "abcd"}}, native=True,
     )  # fmt: skip
     steps = [finished("Bootstrap", 61.239), finished("Configure", 0.004, "cached")]
     results = [BuildResult(NAME, [artifact], steps=steps)]
@@ -140,6 +140,19 @@ def test_the_summary_of_failure_names_each_error_in_one_line(capsys):
         "==> Some builds didn't complete successfully and had errors:",
         "--> a: first",
         "--> a: ",
+        "",
+        "==> Builds finished but no artifacts were created.",
+    ]
+
+
+def test_files_of_foreign_artifacts_are_not_described(tmp_path, capsys):
+    path = tmp_path / "o.txt"
+    path.touch()
+    artifact = Artifact(builder_id="f", id="a", string="Stored file: o.txt", files=(str(path),))
+    HumanRenderer().summary([BuildResult("file.a", [artifact])], 1)
+    assert capsys.readouterr().out.splitlines()[3:] == [
+        "==> Builds finished. The artifacts of successful builds are:",
+        "--> file.a: Stored file: o.txt",
     ]
 
 

@@ -37,7 +37,7 @@ def records(capsys):
         (StepStarted(build=NAME, step="s", label="Go"), ",ui,say,==> image.debian: Go"),
         (
             Output(build=NAME, step="s", stream="stdout", line="o"),
-            ",ui,message,==> image.debian: o",
+            ",ui,say,==> image.debian: o",
         ),
         (Output(build=NAME, step="s", stream="stderr", line="e"), ",ui,error,==> image.debian: e"),
         (
@@ -66,14 +66,20 @@ def test_what_has_no_record(event, records):
 def test_the_summary(records):
     artifact = Artifact(builder_id="gold.image", id="debian", string="Image 'a', b",
                         files=("/o/a.raw", "/o/a,b.json"))  # fmt: skip
-    failed = BuildResult("b", errors=[GoldsmithError("no\nway")])
+    failed = BuildResult("b", errors=[GoldsmithError("no\nway")], duration_s=1)
     renderer = MachineRenderer()
     renderer.result(failed)
-    renderer.result(BuildResult(NAME))
+    renderer.result(BuildResult(NAME, duration_s=2))
     renderer.summary([BuildResult(NAME, [artifact]), failed, BuildResult("c")], 3)
     assert records() == [
-        r"b,error,no\nway",
+        r",ui,error,Build 'b' errored after 1 second: no\nway",
+        ",ui,say,Build 'image.debian' finished after 2 seconds.",
+        r",ui,say,\n==> Wait completed after 3 seconds",
         ",error-count,1",
+        r",ui,error,\n==> Some builds didn't complete successfully and had errors:",
+        r"b,error,no\nway",
+        r",ui,error,--> b: no\nway",
+        r",ui,say,\n==> Builds finished. The artifacts of successful builds are:",
         "image.debian,artifact-count,1",
         "image.debian,artifact,0,builder-id,gold.image",
         "image.debian,artifact,0,id,debian",
@@ -82,7 +88,13 @@ def test_the_summary(records):
         "image.debian,artifact,0,file,0,/o/a.raw",
         "image.debian,artifact,0,file,1,/o/a%!(PACKER_COMMA)b.json",
         "image.debian,artifact,0,end",
+        ",ui,say,--> image.debian: Image 'a'%!(PACKER_COMMA) b",
     ]
+
+
+def test_a_run_without_artifacts_says_so(records):
+    MachineRenderer().summary([BuildResult("c")], 1)
+    assert records()[-1] == r",ui,say,\n==> Builds finished but no artifacts were created."
 
 
 def test_lines_and_errors_for_people_are_records_too(records):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +19,7 @@ from goldsmith.builders.image.tree_steps import (
     BootstrapStep,
     ConfigureStep,
     FinishStep,
+    LocalProvisionStep,
     ProvisionStep,
 )
 from goldsmith.communicators.chroot import ChrootEntrance
@@ -56,6 +58,7 @@ class ImageBuilder:
     options_model: ClassVar[type[Options]] = ImageOptions
     needs_worker: ClassVar[bool] = True
     announces: ClassVar[tuple[str, ...]] = ()
+    communicates: ClassVar[bool] = True
 
     def __init__(self, options: Options, name: str) -> None:
         assert isinstance(options, ImageOptions)
@@ -118,11 +121,16 @@ class ImageBuilder:
         trees.run(bootstrap)
         trees.run(ConfigureStep(self.options.hostname))
         keys = [bootstrap.key()]
-        for number, call in enumerate(context.provisioners({}), 1):
-            step = ProvisionStep(call, number, context.source_name, self.type_name,
-                                 context.directory)  # fmt: skip
-            keys.append(step.key())
-            self._provision(trees, step, call, context)
+        run_values = {"PackerRunUUID": context.run_uuid}
+        for number, call in enumerate(context.provisioners(run_values), 1):
+            if call.provisioner.changes_tree:
+                step = ProvisionStep(call, number, context, self.type_name)
+                keys.append(step.key())
+                self._provision(functools.partial(trees.run, step), call, context)
+            else:
+                # What it makes of the host's files is in the keys of the steps that use them.
+                local = LocalProvisionStep(call, number, context, self.type_name)
+                self._provision(functools.partial(self._run, local, context), call, context)
         trees.run(finish)
         keys.append(finish.key())
 
@@ -134,16 +142,16 @@ class ImageBuilder:
             )
             with trees.view() as tree:
                 described = _describe_tree(tree)
-            digests = self._run(FormatsStep(raw, partial), context)
-            files = _describe_files(outputs, partial, digests)
+            written = self._run(FormatsStep(raw, partial), context)
             manifest = {
                 "name": context.name, "image_name": self.image_name,
                 "goldsmith_version": goldsmith.__version__,
                 "inputs_sha256": self._inputs_digest(keys, context), "epoch_s": context.epoch_s,
                 "architecture": platform.machine(), "firmware": list(self.options.firmware),
-                "files": files, "disk": _describe_disk(assembled), **described,
+                **outputs.describe(written), "disk": _describe_disk(assembled), **described,
             }  # fmt: skip
             outputs.publish(partial, manifest, context.run)
+        digests = {name: file.sha256 for name, file in written.files.items()}
         return self._artifact(outputs, digests, context)
 
     def _apt_settings(self, context: BuildContext) -> AptSettings:
@@ -179,7 +187,7 @@ class ImageBuilder:
         return FinishPlan(given, bootstrap.keep_build_sources, named)
 
     def _provision(
-        self, trees: TreeBuild, step: ProvisionStep, call: ProvisionerCall, context: BuildContext
+        self, run: Callable[[], None], call: ProvisionerCall, context: BuildContext
     ) -> None:
         """Run a provisioner, pausing before each try; each try starts from the tree before it."""
         for left in range(call.max_retries, -1, -1):
@@ -187,7 +195,7 @@ class ImageBuilder:
                 context.emitter.say(f"Pausing {call.pause_before_s:g} s before the provisioner...")
                 time.sleep(call.pause_before_s)
             try:
-                trees.run(step)
+                run()
                 return
             except StepFailed as e:
                 if not left:
@@ -259,17 +267,6 @@ def _describe_tree(tree: Path) -> dict[str, Any]:
             for package in installed_packages(tree)
         ],
     }
-
-
-def _describe_files(
-    outputs: Outputs, partial: Mapping[str, Path], digests: Mapping[str, str]
-) -> dict[str, Any]:
-    return {
-        path.name: {
-            "format": name, "size_bytes": partial[name].stat().st_size, "sha256": digests[name],
-        }
-        for name, path in outputs.images.items()
-    }  # fmt: skip
 
 
 def _describe_disk(assembled: AssembledImage) -> dict[str, Any]:

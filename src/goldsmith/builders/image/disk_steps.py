@@ -18,7 +18,6 @@ from goldsmith.disk.planner import plan
 from goldsmith.disk.usage import measure
 from goldsmith.host.confined import confined
 from goldsmith.host.mounts import bound
-from goldsmith.host.sparse import hash_sparse
 from goldsmith.host.teardown import Teardown
 from goldsmith.layers.overlay import copy_root_attributes
 
@@ -91,10 +90,14 @@ def _is_below(mount: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FormatsStep:
-    """Makes each format of the raw image and hashes it; `targets` are temporary names."""
+    """Makes every format of the raw image at once and hashes it; `targets` are temporary names.
+
+    `compression` is that of qcow2: zstd, or zlib for old readers.
+    """
 
     image: Path
     targets: Mapping[str, Path]
+    compression: str = "zstd"
     name: str = "formats"
 
     @property
@@ -102,20 +105,16 @@ class FormatsStep:
         """Names the formats."""
         return "Writing " + ", ".join(self.targets)
 
-    def run(self, context: StepContext) -> Mapping[str, str]:
-        """Write and fsync every target; returns each format's SHA-256."""
-        digests = {}
-        # The raw image is the source of all others and moves last.
-        for name in sorted(self.targets, key=lambda name: name == "raw"):
-            target = self.targets[name]
+    def run(self, context: StepContext) -> formats.WrittenFormats:
+        """Write and fsync every target; the first error ends the others and removes their files."""
+        shown: dict[str, int] = {}
 
-            def on_percent(percent: float, name: str = name) -> None:
-                context.emitter.progress(name, round(percent), 100)
+        def on_percent(name: str, percent: float) -> None:
+            if name in self.targets and shown.get(name) != round(percent):
+                shown[name] = round(percent)
+                context.emitter.progress(name, shown[name], 100)
 
-            if name == "raw":
-                if self.image != target:
-                    formats.move_raw(self.image, target, on_percent=on_percent)
-            else:
-                formats.convert(self.image, target, name, on_percent=on_percent)
-            digests[name] = hash_sparse(target)["sha256"]
-        return digests
+        return formats.write_all(
+            self.image, self.targets, epoch_s=context.epoch_s, compression=self.compression,
+            on_percent=on_percent,
+        )  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.disk.formats import check_format
+from goldsmith.disk.formats import WrittenFormats, check_format
 from goldsmith.errors import GoldsmithError, NoSpaceError, OutputInTheWay
 from goldsmith.host.journal import RunDirectory
 from goldsmith.host.sparse import full_file_system_named, hash_sparse
@@ -40,6 +40,24 @@ class Outputs:
             name: self.directory / f"{self.image_name}.{check_format(name).extension}"
             for name in self.formats
         }
+
+    def describe(self, written: WrittenFormats) -> dict[str, Any]:
+        """What the manifest says of the files and of the raw image that is in each of them.
+
+        The block map is that of the raw image, so of "raw" and of what "raw.gz" and "raw.zst" hold.
+        """
+        files = {
+            path.name: {
+                "format": name, "size_bytes": written.files[name].size_bytes,
+                "sha256": written.files[name].sha256, "raw_sha256": written.raw.sha256,
+            }
+            for name, path in self.images.items()
+        }  # fmt: skip
+        raw = {
+            "size_bytes": written.raw.size_bytes, "sha256": written.raw.sha256,
+            "block_map": written.raw.block_map.to_json(),
+        }  # fmt: skip
+        return {"files": files, "raw": raw}
 
     def refuse_foreign_files(self) -> None:
         """Raise OutputInTheWay for files that goldsmith did not make, or that were changed since.

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from goldsmith.builders.image.options import Bootstrap, ImageOptions
-from goldsmith.core.builder import ProvisionerCall
-from goldsmith.core.provisioner import ProvisionContext
-from goldsmith.core.step import TreeContext
+from goldsmith.communicators.none import NoCommunicator
+from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.hook import provision_context, run_provisioner
+from goldsmith.core.step import StepContext, TreeContext
 from goldsmith.disk import fstab
 from goldsmith.disk.bootloader.grub_config import (
     find_kernels,
@@ -17,9 +18,7 @@ from goldsmith.disk.bootloader.grub_config import (
 )
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
-from goldsmith.errors import GoldsmithError
 from goldsmith.host.confined import make_directory, write_confined
-from goldsmith.host.signals import time_limit
 from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages import finish, initramfs, policy
 from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt
@@ -115,9 +114,8 @@ class ProvisionStep:
 
     call: ProvisionerCall
     number: int
-    build_name: str
+    build: BuildContext
     builder_type: str
-    directory: Path
     enters: bool = True
 
     @property
@@ -137,24 +135,42 @@ class ProvisionStep:
 
     def key(self) -> StepKey | None:
         """What the provisioner says identifies it."""
-        return self.call.provisioner.key(self.directory)
+        return self.call.provisioner.key(self.build.directory)
 
     def run(self, context: TreeContext) -> None:
         """Provision; raises GoldsmithError, also when the provisioner's `timeout` is over."""
-        limit_s = self.call.timeout_s
-        expired = GoldsmithError(
-            f"the provisioner did not end within its timeout of {limit_s or 0:g} s; it was killed "
-            "with everything that it had started",
-            hint="raise `timeout` of this provisioner, or find out what it waits for",
+        run_provisioner(
+            self.call,
+            provision_context(
+                self.build, context.communicator, self.builder_type, context.environment
+            ),
         )
-        with time_limit(limit_s, expired):
-            self.call.provisioner.provision(
-                ProvisionContext(
-                    communicator=context.communicator, emitter=context.emitter,
-                    build_name=self.build_name, builder_type=self.builder_type,
-                    environment=context.environment, directory=self.directory,
-                )
-            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LocalProvisionStep:
+    """Runs a provisioner that works on this host's files: outside of the tree, without a layer."""
+
+    call: ProvisionerCall
+    number: int
+    build: BuildContext
+    builder_type: str
+
+    @property
+    def name(self) -> str:
+        """`provisioner-N`, counted from 1."""
+        return f"provisioner-{self.number}"
+
+    @property
+    def label(self) -> str:
+        """What the provisioner says of itself."""
+        return self.call.provisioner.label
+
+    def run(self, context: StepContext) -> None:
+        """Provision; raises GoldsmithError, also when the provisioner's `timeout` is over."""
+        run_provisioner(
+            self.call, provision_context(self.build, NoCommunicator(), self.builder_type)
+        )
 
 
 @dataclass(frozen=True, slots=True)

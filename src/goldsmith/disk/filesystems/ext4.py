@@ -1,6 +1,6 @@
-"""ext4, made and filled in one go inside an image file, with the same bytes on every run.
+"""ext2, ext3 and ext4, made and filled in one go inside an image, the same bytes on every run.
 
-The recipe: `mkfs.ext4 -d` with fixed UUID, hash seed and clock; one debugfs pass that sets the
+The recipe: `mke2fs -d` with fixed UUID, hash seed and clock; one debugfs pass that sets the
 times which mke2fs takes from the host; the write counter cleared in every superblock copy. One
 thing still shows through: attributes of one file that were set in another order (e2fsprogs 1.47
 copies them in the order in which the kernel lists them).
@@ -18,6 +18,8 @@ from typing import Final
 
 from goldsmith.disk.filesystems import ext4_geometry
 from goldsmith.disk.filesystems.ext4_inodes import ROOT_INODE, Ext4File, modified_s
+from goldsmith.disk.filesystems.options import values_of, without
+from goldsmith.disk.filesystems.stretch import Stretch
 from goldsmith.errors import CommandFailed, GoldsmithError, LayoutError
 from goldsmith.host.process import run, tool_environment
 from goldsmith.host.sparse import full_file_system_named, is_full_message, no_space
@@ -34,6 +36,11 @@ _MKE2FS_CONF: Final = """\
 \tinode_size = 256
 \tinode_ratio = 16384
 [fs_types]
+\text2 = {
+\t}
+\text3 = {
+\t\tfeatures = has_journal
+\t}
 \text4 = {
 \t\tfeatures = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
 \t}
@@ -47,6 +54,8 @@ _MKE2FS_CONF: Final = """\
 \t}
 """
 
+__all__ = ["Ext4", "Stretch", "make", "mkfs_words"]
+
 LARGEST_EPOCH_S: Final = 2**31 - 1
 MKFS_TIMEOUT_S: Final = 3600.0
 _TOO_SMALL: Final = ("Could not allocate block", "Could not allocate inode", "No free space")
@@ -54,32 +63,14 @@ _TOO_SMALL: Final = ("Could not allocate block", "Could not allocate inode", "No
 
 @dataclass(frozen=True, slots=True)
 class Ext4:
-    """What tells one ext4 from another."""
+    """What tells one file system from another; `type` is ext2, ext3 or ext4."""
 
     uuid: str
     hash_seed: str
     inodes: int
     label: str | None = None
     options: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A part of an image file, both numbers multiples of 4096."""
-
-    image: Path
-    offset_bytes: int
-    size_bytes: int
-
-    @property
-    def tool_name(self) -> str:
-        """The file as e2fsprogs' tools, run in its directory, are told it.
-
-        Raises GoldsmithError for a name that they would cut at its question mark.
-        """
-        if "?" in self.image.name or self.image.name.startswith("-"):
-            raise GoldsmithError(f"{self.image.name!r} cannot be the name of an image being made")
-        return f"{self.image.name}?offset={self.offset_bytes}"
+    type: str = "ext4"
 
 
 def make(
@@ -90,7 +81,7 @@ def make(
     epoch_s: int,
     clamp_mtimes: bool = True,
 ) -> None:
-    """Make an ext4 in a stretch of an image and fill it with a tree (None: empty).
+    """Make a file system in a stretch of an image and fill it with a tree (None: empty).
 
     Every access and change time becomes `epoch_s`; times of modification after it become it too,
     unless `clamp_mtimes` is off. Raises LayoutError when the tree does not fit, NoSpaceError when
@@ -108,29 +99,40 @@ def make(
             made.zero_kbytes_written()
 
 
-def _run_mkfs(stretch: Stretch, filesystem: Ext4, tree: Path | None, epoch_s: int) -> None:
-    extended = (
-        f"offset={stretch.offset_bytes},hash_seed={filesystem.hash_seed},root_owner=0:0,"
-        # The image is a hole: there is nothing to discard, and nothing to leave to the first mount.
-        "nodiscard,lazy_itable_init=0,lazy_journal_init=0"
-    )
+def mkfs_words(stretch: Stretch, filesystem: Ext4) -> list[str]:
+    """The words of the mkfs program, without the tree: ours and the layout's in one list.
+
+    mke2fs takes the last -E and the last -O only (1.47), so those of a layout join ours.
+    """
     blocks = stretch.size_bytes // ext4_geometry.BLOCK_BYTES
-    journal = ext4_geometry.journal_blocks(blocks)
-    journal_words = (
-        ["-J", f"size={journal * ext4_geometry.BLOCK_BYTES >> 20}"]
-        if journal
-        else ["-O", "^has_journal"]
-    )
-    argv: list[str | os.PathLike[str]] = [
-        "mkfs.ext4", "-q", "-F", "-t", "ext4", "-b", "4096", "-I", "256",
-        "-N", str(filesystem.inodes), "-m", str(ext4_geometry.RESERVED_PERCENT),
-        *journal_words, "-U", filesystem.uuid, "-E", extended,
+    journal = ext4_geometry.journal_blocks(blocks, filesystem.type)
+    extended = [
+        f"offset={stretch.offset_bytes}", f"hash_seed={filesystem.hash_seed}", "root_owner=0:0",
+        # The image is a hole: there is nothing to discard, and nothing to leave to the first mount.
+        "nodiscard", "lazy_itable_init=0", "lazy_journal_init=0",
+        *values_of(filesystem.options, "-E"),
     ]  # fmt: skip
+    features = values_of(filesystem.options, "-O")
+    words = ["-q", "-F", "-t", filesystem.type, "-b", "4096", "-I", "256",
+             "-N", str(filesystem.inodes), "-m", str(ext4_geometry.RESERVED_PERCENT),
+             "-U", filesystem.uuid, "-E", ",".join(extended)]  # fmt: skip
+    if journal and "^has_journal" not in features:
+        words += ["-J", f"size={journal * ext4_geometry.BLOCK_BYTES >> 20}"]
+    elif filesystem.type != "ext2":
+        features = ["^has_journal", *features]
+    if features:
+        words += ["-O", ",".join(dict.fromkeys(features))]
     if filesystem.label is not None:
-        argv += ["-L", filesystem.label]
+        words += ["-L", filesystem.label]
+    return [*words, *without(without(filesystem.options, "-E"), "-O")]
+
+
+def _run_mkfs(stretch: Stretch, filesystem: Ext4, tree: Path | None, epoch_s: int) -> None:
+    # One program under three names; -t says which it is.
+    argv: list[str | os.PathLike[str]] = ["mkfs.ext4", *mkfs_words(stretch, filesystem)]
     if tree is not None:
         argv += ["-d", tree.absolute()]
-    argv += [*filesystem.options, stretch.image.name, f"{stretch.size_bytes // 1024}k"]
+    argv += [stretch.image.name, f"{stretch.size_bytes // 1024}k"]
     with tempfile.TemporaryDirectory(prefix="goldsmith-mkfs-") as directory:
         conf = Path(directory, "mke2fs.conf")
         conf.write_text(_MKE2FS_CONF)
@@ -140,19 +142,19 @@ def _run_mkfs(stretch: Stretch, filesystem: Ext4, tree: Path | None, epoch_s: in
         except CommandFailed as e:
             if any(mark in line for line in e.tail for mark in _TOO_SMALL):
                 raise LayoutError(
-                    [f"the files of {tree} do not fit in an ext4 of "
+                    [f"the files of {tree} do not fit in an {filesystem.type} of "
                      f"{format_size(stretch.size_bytes)} with {filesystem.inodes} inodes"],
                     hint='make the partition larger, or write size = "auto"',
                 ) from e  # fmt: skip
             raise
-    _refuse_left_out(done.tail, tree)
+    _refuse_left_out(done.tail, tree, filesystem.type)
 
 
-def _refuse_left_out(lines: tuple[str, ...], tree: Path | None) -> None:
+def _refuse_left_out(lines: tuple[str, ...], tree: Path | None, type: str) -> None:
     """mke2fs passes over what it cannot copy with a remark and status 0 (e2fsprogs 1.47)."""
     left_out = [line for line in lines if "ignoring" in line or "Operation not permitted" in line]
     if left_out:
-        raise GoldsmithError(f"mkfs.ext4 left files of {tree} out: " + "; ".join(left_out))
+        raise GoldsmithError(f"mkfs.{type} left files of {tree} out: " + "; ".join(left_out))
 
 
 def _run_debugfs(stretch: Stretch, script: str, epoch_s: int) -> None:

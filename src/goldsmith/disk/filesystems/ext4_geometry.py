@@ -1,8 +1,8 @@
-"""How much an ext4 of a given size holds, computed as mke2fs lays it out.
+"""How much an ext2, ext3 or ext4 of a given size holds, computed as mke2fs lays it out.
 
 The options are ours and fixed (`ext4`), so the layout is too: blocks of 4 KiB, inodes of 256
-bytes, 64-byte group descriptors, sparse superblock copies, room for growing 1024-fold. System
-tests compare these numbers with what mkfs.ext4 really leaves free.
+bytes, group descriptors of 64 bytes (ext4) or 32, sparse superblock copies, room for growing
+1024-fold. System tests compare these numbers with what mke2fs really leaves free.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from goldsmith.units import MIB
 BLOCK_BYTES: Final = 4096
 INODE_BYTES: Final = 256
 BLOCKS_PER_GROUP: Final = 32768
-DESCRIPTORS_PER_BLOCK: Final = BLOCK_BYTES // 64
+DESCRIPTOR_BYTES: Final = {"ext2": 32, "ext3": 32, "ext4": 64}
 INODES_PER_BLOCK: Final = BLOCK_BYTES // INODE_BYTES
 FIRST_INODES: Final = 11
 """Ten reserved inodes and lost+found."""
@@ -42,7 +42,7 @@ _ADDRESSES_PER_BLOCK: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Ext4Geometry:
-    """An ext4 as mke2fs would lay it out."""
+    """An ext2, ext3 or ext4 as mke2fs would lay it out."""
 
     blocks: int
     inodes: int
@@ -83,8 +83,10 @@ def _has_superblock(group: int) -> bool:
     return False
 
 
-def journal_blocks(blocks: int) -> int:
+def journal_blocks(blocks: int, type: str = "ext4") -> int:
     """The journal that mke2fs gives to a file system of so many blocks; none below 16 MiB."""
+    if type == "ext2":
+        return 0
     return next((journal for limit, journal in _JOURNAL_BLOCKS if blocks < limit),
                 _LARGEST_JOURNAL_BLOCKS)  # fmt: skip
 
@@ -100,8 +102,16 @@ def inode_count(size_bytes: int, needed: int) -> int:
     return max(size_bytes // BYTES_PER_INODE, spare)
 
 
-def geometry(size_bytes: int, inodes: int) -> Ext4Geometry | None:
-    """What `mkfs.ext4 -N inodes` makes of a stretch of this size; None where it cannot."""
+def indirect_blocks(blocks: int) -> int:
+    """The blocks that ext2 and ext3 need to find those of one file of so many."""
+    single = _ceil(max(blocks - 12, 0), _ADDRESSES_PER_BLOCK)
+    double = _ceil(max(single - 1, 0), _ADDRESSES_PER_BLOCK)
+    return single + double + (double > 1)
+
+
+def geometry(size_bytes: int, inodes: int, type: str = "ext4") -> Ext4Geometry | None:
+    """What `mke2fs -t type -N inodes` makes of a stretch of this size; None where it cannot."""
+    descriptors_per_block = BLOCK_BYTES // DESCRIPTOR_BYTES[type]
     blocks = size_bytes // BLOCK_BYTES
     if size_bytes < MINIMUM_BYTES:
         return None
@@ -111,9 +121,9 @@ def geometry(size_bytes: int, inodes: int) -> Ext4Geometry | None:
         if per_group > BLOCK_BYTES * 8:
             return None
         table_blocks = max(_ceil(per_group, INODES_PER_BLOCK), 1)
-        descriptors = _ceil(groups, DESCRIPTORS_PER_BLOCK)
+        descriptors = _ceil(groups, descriptors_per_block)
         largest = min(blocks * 1024, 0xFFFFFFFF)
-        growth = _ceil(_ceil(largest, BLOCKS_PER_GROUP), DESCRIPTORS_PER_BLOCK) - descriptors
+        growth = _ceil(_ceil(largest, BLOCKS_PER_GROUP), descriptors_per_block) - descriptors
         superblock = 1 + descriptors + min(max(growth, 0), _ADDRESSES_PER_BLOCK)
         own = 2 + table_blocks
         rest = blocks % BLOCKS_PER_GROUP
@@ -124,10 +134,11 @@ def geometry(size_bytes: int, inodes: int) -> Ext4Geometry | None:
             blocks -= rest
             continue
         break
-    journal = journal_blocks(size_bytes // BLOCK_BYTES)
+    journal = journal_blocks(size_bytes // BLOCK_BYTES, type)
     overhead = groups * own + len(superblock_groups(blocks)) * superblock + journal
     # The root directory, lost+found (16 KiB), the resize inode's index, the journal's extents.
-    overhead += 1 + 4 + 1 + (1 if journal > 4 * 32768 else 0)
+    mapping = (1 if journal > 4 * 32768 else 0) if type == "ext4" else indirect_blocks(journal)
+    overhead += 1 + 4 + 1 + mapping
     # mke2fs refuses a journal that takes more than half of what is free.
     if overhead >= blocks or 2 * journal > blocks - overhead + journal:
         return None

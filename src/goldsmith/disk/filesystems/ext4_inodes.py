@@ -1,7 +1,7 @@
-"""Reading and mending the few fields of an ext4 that mke2fs takes from the running host.
+"""Reading and mending the few fields of an ext2, ext3 or ext4 that mke2fs takes from the host.
 
 Layout: https://docs.kernel.org/filesystems/ext4/ (superblock, group descriptors, inodes). Only
-file systems that `ext4.make` has just made are read here: 4 KiB blocks, 64-byte descriptors.
+file systems that `ext4.make` has just made are read here: 4 KiB blocks, 256-byte inodes.
 """
 
 from __future__ import annotations
@@ -31,18 +31,23 @@ _CHECKSUM_AT: Final = 0x3FC
 _KBYTES_WRITTEN_AT: Final = 0x178
 _MAGIC_AT: Final = 0x38
 _MAGIC: Final = b"\x53\xef"
-_DESCRIPTOR_BYTES: Final = 64
 _INODE_UNINIT: Final = 0x1
+_INCOMPAT_AT: Final = 0x60
+_INCOMPAT_64BIT: Final = 0x80
+_RO_COMPAT_AT: Final = 0x64
+_RO_COMPAT_METADATA_CSUM: Final = 0x400
 
 
 @dataclass(frozen=True, slots=True)
 class Ext4File:
-    """An ext4 inside an open image: where it begins and its superblock's numbers."""
+    """A file system inside an open image: where it begins and its superblock's numbers."""
 
     fd: int
     offset_bytes: int
     blocks: int
     inodes_per_group: int
+    descriptor_bytes: int = 64
+    has_checksums: bool = True
 
     @classmethod
     def read(cls, fd: int, offset_bytes: int) -> Ext4File:
@@ -53,7 +58,13 @@ class Ext4File:
         (low,) = struct.unpack_from("<I", superblock, 0x4)
         (high,) = struct.unpack_from("<I", superblock, 0x150)
         (per_group,) = struct.unpack_from("<I", superblock, 0x28)
-        return cls(fd, offset_bytes, low | high << 32, per_group)
+        (incompat,) = struct.unpack_from("<I", superblock, _INCOMPAT_AT)
+        (ro_compat,) = struct.unpack_from("<I", superblock, _RO_COMPAT_AT)
+        is_64bit = bool(incompat & _INCOMPAT_64BIT)
+        return cls(
+            fd, offset_bytes, low | (high << 32 if is_64bit else 0), per_group,
+            64 if is_64bit else 32, bool(ro_compat & _RO_COMPAT_METADATA_CSUM),
+        )  # fmt: skip
 
     def _block(self, number: int, count: int = 1) -> bytes:
         return os.pread(self.fd, BLOCK_BYTES * count, self.offset_bytes + number * BLOCK_BYTES)
@@ -61,12 +72,14 @@ class Ext4File:
     def inodes_in_use(self) -> Iterator[tuple[int, bytes]]:
         """Number and raw inode of the root, lost+found and every file."""
         groups = -(-self.blocks // BLOCKS_PER_GROUP)
-        descriptors = self._block(1, -(-groups * _DESCRIPTOR_BYTES // BLOCK_BYTES))
+        descriptors = self._block(1, -(-groups * self.descriptor_bytes // BLOCK_BYTES))
         for group in range(groups):
-            at = group * _DESCRIPTOR_BYTES
+            at = group * self.descriptor_bytes
             bitmap_low, table_low = struct.unpack_from("<II", descriptors, at + 4)
             (flags,) = struct.unpack_from("<H", descriptors, at + 0x12)
-            bitmap_high, table_high = struct.unpack_from("<II", descriptors, at + 0x24)
+            bitmap_high = table_high = 0
+            if self.descriptor_bytes > 32:
+                bitmap_high, table_high = struct.unpack_from("<II", descriptors, at + 0x24)
             if flags & _INODE_UNINIT:
                 continue
             bitmap = int.from_bytes(self._block(bitmap_low | bitmap_high << 32), "little")
@@ -97,8 +110,9 @@ class Ext4File:
             if superblock[_MAGIC_AT : _MAGIC_AT + 2] != _MAGIC:
                 raise GoldsmithError(f"ext4 has no superblock copy in group {group}")
             superblock[_KBYTES_WRITTEN_AT : _KBYTES_WRITTEN_AT + 8] = bytes(8)
-            checksum = crc32c(bytes(superblock[:_CHECKSUM_AT]))
-            superblock[_CHECKSUM_AT:] = struct.pack("<I", checksum)
+            if self.has_checksums:
+                checksum = crc32c(bytes(superblock[:_CHECKSUM_AT]))
+                superblock[_CHECKSUM_AT:] = struct.pack("<I", checksum)
             os.pwrite(self.fd, superblock, at)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from goldsmith.disk.filesystems import vfat_geometry
-from goldsmith.disk.filesystems.ext4 import Stretch
+from goldsmith.disk.filesystems.stretch import Stretch
 from goldsmith.errors import CommandFailed, GoldsmithError, LayoutError
 from goldsmith.host.process import run, tool_environment
 from goldsmith.host.sparse import full_file_system_named

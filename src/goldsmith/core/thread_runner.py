@@ -1,0 +1,119 @@
+"""Runs builds that own nothing of the kernel on threads of this process: no root, no worker.
+
+Such a build costs a thread and its programs, so many of them run at once. Its programs have process
+groups of their own; an interrupt reaches them all through the thread's `Cancellation`.
+"""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import SimpleQueue
+from typing import Final
+
+from goldsmith.core.builder import BuildContext
+from goldsmith.core.prepare import PreparedBuild
+from goldsmith.errors import GoldsmithError
+from goldsmith.events import ArtifactMade, Asked, Emitter, EventSink, Failed
+from goldsmith.host.cancellation import Cancellation
+from goldsmith.redact import Redactor
+
+END_GRACE_S: Final = 10.0
+
+Ask = Callable[[str, tuple[str, ...]], str | None]
+MakeContext = Callable[[PreparedBuild, Emitter, Ask], BuildContext]
+"""Makes what the builder is given, with the emitter and the way to ask of its thread."""
+
+
+class ThreadRun:
+    """A build on a thread (see `build_run.BuildRun`)."""
+
+    def __init__(
+        self, prepared: PreparedBuild, make_context: MakeContext, redactor: Redactor
+    ) -> None:
+        self._prepared = prepared
+        self._make_context = make_context
+        self._redactor = redactor
+        self._cancellation = Cancellation()
+        self._answers: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
+        self._questions = 0
+        self._sink: EventSink = lambda event: None
+        self._ended = threading.Event()
+        self._started = False
+
+    def deliver(self, sink: EventSink) -> None:
+        """Build; every end is an event."""
+        self._started = True
+        self._sink = sink
+        name = self._prepared.build.name
+        try:
+            with self._cancellation.installed():
+                emitter = Emitter(name, sink, self._redactor)
+                context = self._make_context(self._prepared, emitter, self._ask)
+                artifact = self._prepared.builder.build(context)
+            sink(ArtifactMade(build=name, artifact=artifact.to_wire()))
+        except GoldsmithError as e:
+            notes = "".join(f"\n{note}" for note in getattr(e, "__notes__", []))
+            self._fail(type(e).__name__, f"{e}{notes}", e.hint or "", e.exit_code)
+        except Exception:
+            hint = "this is a defect of goldsmith: please report it with the text above"
+            self._fail("Defect", traceback.format_exc(), hint, 1)
+        finally:
+            self._ended.set()
+
+    def _fail(self, kind: str, message: str, hint: str, exit_code: int) -> None:
+        redact = self._redactor.redact
+        self._sink(
+            Failed(build=self._prepared.build.name, error=kind, message=redact(message),
+                   hint=redact(hint), exit_code=exit_code)
+        )  # fmt: skip
+
+    def _ask(self, question: str, choices: tuple[str, ...]) -> str | None:
+        """Ask the user through an event and wait for the answer, or for an interrupt."""
+        self._questions += 1
+        number = self._questions
+        self._sink(Asked(build=self._prepared.build.name, id=number,
+                         question=self._redactor.redact(question), choices=choices))  # fmt: skip
+        while True:
+            question_id, text = self._answers.get()
+            self._cancellation.check()
+            if question_id == number:
+                return text
+
+    def answer(self, question_id: int, text: str | None) -> None:
+        """Hand an answer to the thread."""
+        self._answers.put((question_id, text))
+
+    def cancel(self, signal_name: str) -> None:
+        """Raise Interrupted in the thread as soon as it waits for something or looks."""
+        self._cancellation.cancel(signal_name)
+        self.answer(0, None)  # it may be waiting for an answer
+
+    def kill(self) -> None:
+        """A thread cannot be killed; its programs are, by the hurry of its cleanup."""
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the end of the build."""
+        return 0 if self._ended.wait(timeout_s) else None
+
+    def close(self) -> None:
+        """Stop the build if it still runs, and give back what it holds here."""
+        if self._started and not self._ended.is_set():
+            self.cancel("SIGTERM")
+            self._ended.wait(END_GRACE_S)
+        if self._ended.is_set() or not self._started:
+            self._cancellation.close()
+
+
+@contextmanager
+def thread_run(
+    prepared: PreparedBuild, make_context: MakeContext, redactor: Redactor
+) -> Iterator[ThreadRun]:
+    """A build for a thread that calls `deliver`; leaving the block ends it."""
+    run = ThreadRun(prepared, make_context, redactor)
+    try:
+        yield run
+    finally:
+        run.close()
