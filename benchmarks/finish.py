@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,20 +43,15 @@ def make_image(path: Path, tree: Path, size_bytes: int) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as name:
         staged = Path(name)
         left = size_bytes // 2
-        for directory, _, files in sorted(os.walk(tree)):
-            for file in sorted(files):
-                source = Path(directory, file)
-                if source.is_symlink() or not source.is_file():
-                    continue
-                left -= source.stat().st_size
-                if left < 0:
-                    break
-                target = staged / source.relative_to(tree)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # The copy takes the place of a file that cp --reflink could not share.
-                subprocess.run(["cp", "--reflink=auto", source, target], check=True)
+        for source in sorted(tree.rglob("*")):
+            if source.is_symlink() or not source.is_file():
+                continue
+            left -= source.stat().st_size
             if left < 0:
                 break
+            target = staged / source.relative_to(tree)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
         path.touch()
         os.truncate(path, size_bytes)
         subprocess.run(["mkfs.ext4", "-q", "-F", "-d", staged, path], check=True)
@@ -130,8 +126,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="goldsmith-finish-") as directory:
         image = Path(directory, "image.raw")
         make_image(image, given.tree, parse_size_bytes(given.size))
-        print(f"ext4 of {format_size(image.stat().st_size)}, "
-              f"{format_size(mapped_bytes(image))} of it data, medians of {given.runs} runs")  # fmt: skip
+        size, data = format_size(image.stat().st_size), format_size(mapped_bytes(image))
+        print(f"ext4 of {size}, {data} of it data, medians of {given.runs} runs")
         for kind in given.only.split(","):
             good = compare(image, kind, given.runs) and good
     return 0 if good else 1

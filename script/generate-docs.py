@@ -115,8 +115,10 @@ def row(*cells: str) -> str:
 
 
 def option_rows(model: type[Options]) -> Iterator[str]:
-    """A row for each argument of a block."""
+    """A row for each argument of a block; those of any type are only known to be refused."""
     for name, field in model.model_fields.items():
+        if inner_type(field.annotation) is Any:
+            continue
         if name not in model.labels and not block_model(field.annotation):
             described = (field.description or "").replace("|", "\\|")
             yield row(f"`{field.alias or name}`", type_text(field.annotation, field.metadata),
@@ -159,11 +161,13 @@ def summary(component: type[Any]) -> str:
     return (component.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
 
 
-def components_text(kind: str) -> str:
+def components_text(kind: str, without: tuple[str, ...] = ()) -> str:
     """A section for each component of a kind that a template can name."""
     registry = builtin_registry()
     text = ""
     for name in registry.names(kind):
+        if name in without:
+            continue
         component = registry.get(kind, name)
         text += f"## `{name}`\n\n{summary(component)}\n\n"
         text += options_text(component.options_model, f"{name} > ", 3)
@@ -184,6 +188,14 @@ def image_source_page() -> str:
         f'# `source "image"`\n\n{HEAD}Builds a bootable disk image from packages, an archive or a '
         f"directory. Needs root.\n\n{VALUES}"
     ) + options_text(builder.options_model, "", 2)
+
+
+def other_sources_page() -> str:
+    """The page of the sources that need no page of their own."""
+    return (
+        f"# Other sources\n\n{HEAD}The main one, which builds images, has "
+        f"[a page of its own](image-source.md).\n\n{VALUES}"
+    ) + components_text("builder", without=("image",))
 
 
 def provisioners_page() -> str:
@@ -270,6 +282,7 @@ def command_line_page() -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "image-source.md": image_source_page,
+    "other-sources.md": other_sources_page,
     "provisioners.md": provisioners_page,
     "post-processors.md": post_processors_page,
     "command-line.md": command_line_page,

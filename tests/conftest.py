@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,7 @@ SETTLES_WITHIN_S = 2.0
 
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "http_proxy", "https_proxy", "no_proxy",
               "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")  # fmt: skip
+_SESSION_PLACES = re.compile(r"/pytest-of-[^/]+/pytest-\d+(?=/)|/[^ ]*/goldsmith-tests\.[^/]+(?=/)")
 _NO_OVERLAY_UPPER = frozenset({"overlay", "nfs", "nfs4", "9p", "vfat", "ecryptfs", "virtiofs"})
 
 
@@ -87,7 +89,8 @@ class Host:
     @classmethod
     def now(cls, places: list[Path]) -> Host:
         """Look; `places` are the session's directories: what names them is ours."""
-        return cls(_mounts(), _loops(), _processes(places), _files(places))
+        found = (_mounts(), _loops(), _processes(places), _files(places))
+        return cls(*(_without_others(counted, places) for counted in found))
 
     def differences(self, before: Host) -> list[str]:
         """What is there now and was not, and what is gone."""
@@ -99,6 +102,16 @@ class Host:
             if kind in ("mounts", "loops"):
                 found += [f"gone from the host ({kind}): {item}" for item in sorted(then - now)]
         return found
+
+
+def _without_others(found: Counter[str], places: list[Path]) -> Counter[str]:
+    """Leave out what names only places of another session of tests on this machine."""
+
+    def is_others(text: str) -> bool:
+        named = [match.group() for match in _SESSION_PLACES.finditer(text)]
+        return bool(named) and not any(str(ours).endswith(n) for ours in places for n in named)
+
+    return Counter({text: count for text, count in found.items() if not is_others(text)})
 
 
 def _mounts() -> Counter[str]:

@@ -8,6 +8,7 @@ Positions in the files of users live here too: every error that concerns a templ
 from __future__ import annotations
 
 import enum
+import errno
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -172,6 +173,24 @@ class CommandTimedOut(GoldsmithError):
 
 class NoSpaceError(GoldsmithError):
     """A file system is full, or would be."""
+
+
+def explain_os_error(error: OSError) -> GoldsmithError:
+    """An error of the operating system as one of ours: the file, and what the kernel says."""
+    where = f"{error.filename}: " if error.filename else ""
+    text = f"{where}{error.strerror or error}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpaceError(text, hint="free some space there, or use another file system")
+    return GoldsmithError(text)
+
+
+class FileOperationFailed(GoldsmithError):
+    """The system refused an operation on a file of this host, for a reason that is not ours."""
+
+    def __init__(self, error: OSError) -> None:
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        reason = error.strerror or str(error)
+        super().__init__(": ".join([" -> ".join(names), reason]) if names else reason)
 
 
 class ResourceBusy(GoldsmithError):

@@ -8,6 +8,11 @@ from decimal import Decimal
 from goldsmith.errors import GoldsmithError
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+LONGEST_WAIT_S = 10 * 365 * 86_400
+"""Ten years: what clocks and timers of the kernel and of Python take without overflow."""
+
+_LARGEST_SIZE_BYTES = (1 << 63) - 1
+_LONGEST_DURATION_S = Decimal((1 << 63) - 1) / 10**9
 
 _SIZE_UNITS_BYTES = {
     "": 1, "b": 1,
@@ -32,13 +37,17 @@ class UnitError(GoldsmithError):
 def parse_size_bytes(text: str) -> int:
     """Read "4GiB", "512M" (binary), "2GB" (decimal) or plain bytes.
 
-    Raises UnitError for anything else, and where a fraction does not come out as whole bytes.
+    Raises UnitError for anything else, where a fraction does not come out as whole bytes, and
+    above what a file's size can be (off_t).
     """
     match = _SIZE.fullmatch(text.strip())
     unit = _SIZE_UNITS_BYTES.get(match.group(2).lower()) if match else None
     if match is None or unit is None:
         raise UnitError(f"{text!r} is not a size", hint='write for example "512MiB" or "4GiB"')
     size_bytes = Decimal(match.group(1)) * unit
+    if size_bytes > _LARGEST_SIZE_BYTES:
+        # The text is not shown: it may have thousands of digits.
+        raise UnitError("a size must be less than 8 EiB")
     if size_bytes != size_bytes.to_integral_value():
         raise UnitError(f"{text!r} is not a whole number of bytes")
     return int(size_bytes)
@@ -56,7 +65,7 @@ def format_size(size_bytes: int) -> str:
 def parse_duration_s(text: str) -> float:
     """Read a duration as Go writes it: "300ms", "1.5h", "2h45m", "0".
 
-    Raises UnitError for anything else; a sign is allowed as in Go.
+    Raises UnitError for anything else; a sign is allowed as in Go, 292 years are the limit.
     """
     body = text.strip()
     sign = -1 if body.startswith("-") else 1
@@ -72,7 +81,22 @@ def parse_duration_s(text: str) -> float:
         position = match.end()
     if not body or position != len(body):
         raise UnitError(f"{text!r} is not a duration", hint='write for example "90s" or "1h30m"')
+    if total > _LONGEST_DURATION_S:
+        raise UnitError("a duration must be less than 292 years")
     return float(sign * total)
+
+
+def parse_wait_s(text: str) -> float:
+    """Read a duration that something waits for: not negative, and not above LONGEST_WAIT_S.
+
+    Raises UnitError.
+    """
+    duration_s = parse_duration_s(text)
+    if duration_s < 0:
+        raise UnitError(f"{text!r} is negative: nothing can wait so long")
+    if duration_s > LONGEST_WAIT_S:
+        raise UnitError("waiting is limited to ten years", hint='write for example "1h30m"')
+    return duration_s
 
 
 def format_duration(duration_s: float) -> str:

@@ -6,6 +6,7 @@ Why they are as they are: docs/decisions/0001-rooms-and-imports.md.
 import ast
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -307,6 +308,12 @@ def test_scripts_are_executable(path: Path):
         assert os.access(path, os.X_OK)
     else:
         assert path.suffix == ".py" or path.is_dir(), "a script begins with #!"
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by their bare names: of two with one name it refuses the second."""
+    counted = Counter(path.name for path in python_files("tests"))
+    assert not [name for name, count in counted.items() if count > 1]
 
 
 def test_every_room_that_exists_is_in_the_plan():

@@ -25,6 +25,7 @@ from goldsmith.cli.templates import (
 )
 from goldsmith.core.build_run import BuildRun, WorkerRun
 from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.engine import Engine
 from goldsmith.core.prepare import PreparedBuild, prepare, resolve_provisioners
 from goldsmith.core.registry import Registry
@@ -110,6 +111,7 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
         renderer.line(f"Warning: {warning}")
     registry = builtin_registry()
     prepared = prepare(loaded.template, registry, directory, loaded.builds, loaded.world)
+    refuse_conflicts(prepared, directory, loaded.template.sources)
     _show_warnings(warnings_of(prepared), loaded, renderer)
     if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
         raise NotRootError("building an image")

@@ -7,7 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from goldsmith.cli.components import undo_functions
-from goldsmith.host.journal import find_dead_runs, finish_run, state_directory
+from goldsmith.host.journal import (
+    find_dead_runs,
+    finish_run,
+    remove_doomed_runs,
+    state_directory,
+)
 from goldsmith.ui.terminal import write_line
 
 
@@ -24,6 +29,8 @@ def run(words: list[str], machine_readable: bool) -> int:
         return int(e.code or 0)
     state = state_directory()
     dead = find_dead_runs(state)
+    if not options.dry_run:
+        remove_doomed_runs(state)
     if not dead:
         write_line("Nothing is left to clean.")
         return 0
@@ -33,11 +40,14 @@ def run(words: list[str], machine_readable: bool) -> int:
             write_line(f"    {entry}")
     if options.dry_run:
         return 0
-    failures = [text for found in dead for text in finish_run(found, undo_functions())]
-    for text in failures:
-        write_line(f"could not undo {text}")
-    write_line(f"Removed {len(dead) - bool(failures)} of {len(dead)}.")
-    return 1 if failures else 0
+    removed = 0
+    for found in dead:
+        failures = finish_run(found, undo_functions())
+        removed += not failures
+        for text in failures:
+            write_line(f"could not undo {text}")
+    write_line(f"Removed {removed} of {len(dead)}.")
+    return 0 if removed == len(dead) else 1
 
 
 def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
@@ -45,6 +55,7 @@ def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
 
     What cannot be undone now stays for `goldsmith clean`, and does not stop the command.
     """
+    remove_doomed_runs(state)
     for found in find_dead_runs(state):
         failures = finish_run(found, undo_functions())
         tell(f"Cleaned up after a build that was killed: {found.path.name}")

@@ -7,6 +7,7 @@ import sys
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, describe, read_flags
 from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template, warnings_of
+from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
@@ -40,6 +41,7 @@ def run(words: list[str], machine_readable: bool) -> int:
         prepared = prepare(
             loaded.template, builtin_registry(), directory, loaded.builds, loaded.world
         )
+        refuse_conflicts(prepared, directory, loaded.template.sources)
     except FlagError as e:
         write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
         return 1

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from goldsmith.host.worker import Link, become_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from goldsmith.cli.start_document import StartDocument
     from goldsmith.core.artifact import Artifact
     from goldsmith.events import Emitter
@@ -22,39 +24,44 @@ def _work(link: Link) -> int:
     """Build what the start document says; every end is told up the event pipe."""
     # Late: the outer process and init, forked before this, stay small.
     from goldsmith.cli.start_document import StartDocument
-    from goldsmith.errors import GoldsmithError
+    from goldsmith.errors import FileOperationFailed, GoldsmithError
     from goldsmith.events import ArtifactMade, Emitter, Failed
     from goldsmith.host.signals import interruptible
     from goldsmith.redact import Redactor
 
-    document = StartDocument.from_wire(link.read_start_document())
-    redactor = Redactor(document.secrets)
-    emitter = Emitter(document.build, link.emit, redactor)
-
-    def fail(kind: str, message: str, hint: str, exit_code: int) -> int:
-        emitter.send(
-            Failed(build=document.build, error=kind, message=redactor.redact(message),
-                   hint=redactor.redact(hint), exit_code=exit_code)
-        )  # fmt: skip
-        return 1
-
     with interruptible() as interrupts:
+        document = StartDocument.from_wire(link.read_start_document())
+        redactor = Redactor(document.secrets)
+        emitter = Emitter(document.build, link.emit, redactor)
+
+        def fail(kind: str, message: str, hint: str, exit_code: int) -> int:
+            interrupts.settle()
+            emitter.send(
+                Failed(build=document.build, error=kind, message=redactor.redact(message),
+                       hint=redactor.redact(hint), exit_code=exit_code)
+            )  # fmt: skip
+            return 1
+
         try:
-            artifact = _build(document, link, emitter)
+            artifact = _build(document, link, emitter, interrupts.settle)
             interrupts.settle()
         except GoldsmithError as e:
             notes = "".join(f"\n{note}" for note in getattr(e, "__notes__", []))
             return fail(type(e).__name__, f"{e}{notes}", e.hint or "", e.exit_code)
+        except OSError as e:
+            return fail("FileOperationFailed", str(FileOperationFailed(e)), "", 1)
         except Exception:
             import traceback
 
             hint = "this is a defect of goldsmith: please report it with the text above"
             return fail("Defect", traceback.format_exc(), hint, 1)
-    emitter.send(ArtifactMade(build=document.build, artifact=artifact.to_wire()))
-    return 0
+        emitter.send(ArtifactMade(build=document.build, artifact=artifact.to_wire()))
+        return 0
 
 
-def _build(document: StartDocument, link: Link, emitter: Emitter) -> Artifact:
+def _build(
+    document: StartDocument, link: Link, emitter: Emitter, commit: Callable[[], None]
+) -> Artifact:
     import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -98,6 +105,6 @@ def _build(document: StartDocument, link: Link, emitter: Emitter) -> Artifact:
         run=RunDirectory(Path(document.run), -1), work=Path(document.work),
         provisioners=provisioners, directory=directory, force=document.force,
         epoch_s=document.epoch_s, environment=document.environment, ask=ask,
-        on_error=document.on_error, run_uuid=document.run_uuid,
+        on_error=document.on_error, commit=commit, run_uuid=document.run_uuid,
     )  # fmt: skip
     return prepared.builder.build(context)

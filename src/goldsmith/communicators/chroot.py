@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from goldsmith.host import chroot, mounts, process
 from goldsmith.host.confined import confined
 from goldsmith.host.namespaces import StepNamespace
 
-COMMAND_FILE: Final = f"{chroot.RUN_FILES}/command"
+COMMAND_FILE: Final = f"{chroot.RUN_FILES}/.command"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +89,12 @@ class ChrootCommunicator:
 
     def upload_directory(self, source: Path, destination: str) -> None:
         """Copy the content of a directory into the tree: modes and links stay, root owns it."""
-        top = self._place(destination)
-        top.mkdir(parents=True, exist_ok=True)
-        for directory, names, files in os.walk(source):
-            below = os.path.relpath(directory, source)
-            for name in sorted(names + files):
-                origin = Path(directory, name)
-                place = os.path.normpath(os.path.join(destination, below, name))
-                _copy_entry(origin, self._place(os.path.dirname(place)) / name)
+
+        def place(path: str) -> Path:
+            # A link of the tree where the source has a directory leads elsewhere in the tree.
+            return self._place(os.path.join(destination, path))
+
+        _copy_content(source, place, destination)
 
     def download(self, source: str, destination: Path) -> None:
         """Copy a file out of the tree."""
@@ -106,15 +104,27 @@ class ChrootCommunicator:
         _write(origin, destination, None)
 
     def download_directory(self, source: str, destination: Path) -> None:
-        """Copy the content of a directory out of the tree; links stay links."""
+        """Copy the content of a directory out of the tree; links stay links, and are not followed.
+
+        A link that an earlier download has left where this one has a directory is replaced.
+        """
         top = self._place(source)
         if not top.is_dir():
             raise GoldsmithError(f"cannot download {source}: no such directory in the tree")
         destination.mkdir(parents=True, exist_ok=True)
-        for directory, names, files in os.walk(top):
-            below = os.path.relpath(directory, top)
-            for name in sorted(names + files):
-                _copy_entry(Path(directory, name), destination / below / name)
+
+        def place(path: str) -> Path:
+            target = destination
+            for part in Path(path).parts:
+                if target != destination and target.is_symlink():
+                    target.unlink()
+                    target.mkdir()
+                target = target / part
+            if target != destination and target.is_symlink():
+                target.unlink()
+            return target
+
+        _copy_content(top, place, str(destination))
 
     def remove(self, path: str) -> None:
         """Remove a file of the tree; the last link of the path is not followed."""
@@ -122,16 +132,36 @@ class ChrootCommunicator:
         (parent / os.path.basename(path)).unlink(missing_ok=True)
 
 
-def _copy_entry(origin: Path, target: Path) -> None:
+def _copy_content(source: Path, place: Callable[[str], Path], shown: str) -> None:
+    """Copy what is in a directory to where `place` says for each path below it.
+
+    Raises GoldsmithError that names what could not be copied.
+    """
+    try:
+        place(".").mkdir(parents=True, exist_ok=True)
+        for directory, names, files in os.walk(source):
+            below = os.path.relpath(directory, source)
+            for name in sorted(names + files):
+                relative = os.path.normpath(os.path.join(below, name))
+                _copy_entry(Path(directory, name), place, relative)
+    except OSError as e:
+        what = f" ({e.filename})" if e.filename else ""
+        raise GoldsmithError(f"cannot copy {source} to {shown}: {e.strerror}{what}") from e
+
+
+def _copy_entry(origin: Path, place: Callable[[str], Path], relative: str) -> None:
     status = os.lstat(origin)
+    mode = stat.S_IMODE(status.st_mode)
     if stat.S_ISLNK(status.st_mode):
+        target = place(os.path.dirname(relative)) / os.path.basename(relative)
         target.unlink(missing_ok=True)
         os.symlink(os.readlink(origin), target)
     elif stat.S_ISDIR(status.st_mode):
+        target = place(relative)
         target.mkdir(exist_ok=True)
-        target.chmod(stat.S_IMODE(status.st_mode))
+        target.chmod(mode)
     elif stat.S_ISREG(status.st_mode):
-        _write(origin, target, stat.S_IMODE(status.st_mode))
+        _write(origin, place(relative), mode)
     else:
         raise GoldsmithError(f"{origin} is neither a file, a directory nor a link")
 

@@ -240,9 +240,7 @@ def _explain(status: int) -> str | None:
     if status == 127:
         return "127 usually means that a command was not found"
     if status == 126:
-        return (
-            "126 usually means that the script is not executable, or lacks its interpreter"
-        )
+        return "126 usually means that the script is not executable, or lacks its interpreter"
     if status > 128:
         return f"a status above 128 usually means death by signal {status - 128}"
     return None

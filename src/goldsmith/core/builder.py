@@ -48,6 +48,8 @@ class BuildContext:
     on_error: str
     run_uuid: str
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
+    commit: Callable[[], None] = lambda: None
+    """To be called before results are put in place: an interrupt comes too late from then on."""
 
 
 class Builder(Protocol):
@@ -73,6 +75,14 @@ class Builder(Protocol):
 
     def preflight(self, directory: Path, *, force: bool) -> None:
         """Raise an error when the host cannot build this, or a foreign file is in the way."""
+        ...
+
+    def claims(self, directory: Path) -> Sequence[Path]:
+        """Files that no other build of the same command may write."""
+        ...
+
+    def outputs(self, directory: Path) -> Sequence[Path]:
+        """The files that it makes, of which no two builds of a command may share one."""
         ...
 
     def build(self, context: BuildContext) -> Artifact:

@@ -92,21 +92,19 @@ class Engine:
         """
         waiting = list(builds)
         results: list[BuildResult] = []
-        interrupted: Interrupted | None = None
-        with ExitStack() as scope:
+        # A signal may raise between taking an event and noting it, which would lose the event; so
+        # they are only noted, but where the main thread works or waits for long.
+        with self.interrupts.held(), ExitStack() as scope:
             while waiting or self._running:
-                try:
-                    while waiting and interrupted is None and self._has_room():
-                        self._start(waiting.pop(0), scope)
-                    if ended := self._next():
-                        results.append(self._finish(ended))
-                except Interrupted as e:
-                    interrupted = e
-                if interrupted is not None:
+                while waiting and self.interrupts.first is None and self._has_room():
+                    self._start(waiting.pop(0), scope)
+                if ended := self._next():
+                    results.append(self._finish(ended))
+                if self.interrupts.first is not None:
                     waiting.clear()
                     self._cancel()
-        if interrupted is not None:
-            raise interrupted
+        if self.interrupts.first is not None:
+            raise Interrupted(self.interrupts.first)
         return results
 
     def _has_room(self) -> bool:
@@ -125,9 +123,10 @@ class Engine:
     def _pump(self, name: str, run: BuildRun) -> None:
         try:
             run.deliver(lambda event: self._queue.put((name, event)))
-        except (WorkerError, OSError) as e:
+        except Exception as e:  # a thread's border: the main one must hear of every end
             self._queue.put((name, e))
-        self._queue.put((name, None))
+        finally:
+            self._queue.put((name, None))
 
     def _next(self) -> _Running | None:
         """Take one event; returns the build that has ended with it, if any."""
@@ -140,7 +139,7 @@ class Engine:
             case None:
                 return self._running.pop(name)
             case Asked():
-                running.run.answer(event.id, self.ask(event))
+                running.run.answer(event.id, self._answer(event))
             case ArtifactMade():
                 running.artifact = Artifact.from_wire(event.artifact)
             case Failed():
@@ -151,6 +150,14 @@ class Engine:
             case _:
                 self._recording(running)(event)
         return None
+
+    def _answer(self, question: Asked) -> str | None:
+        """Ask the user; an interrupt at the prompt is no answer."""
+        try:
+            with self.interrupts.heeded():
+                return self.ask(question)
+        except Interrupted:
+            return None
 
     def _finish(self, running: _Running) -> BuildResult:
         """A build's events have ended: wait for it, then post-process what it made."""
@@ -168,14 +175,15 @@ class Engine:
                 run_uuid=self.run_uuid,
             )  # fmt: skip
             try:
-                result.artifacts, errors = processing.process(artifact)
+                with self.interrupts.heeded():
+                    result.artifacts, errors = processing.process(artifact)
                 result.errors += errors
                 if errors and not artifact.native:
                     # Packer names no artifact of a build with errors; we do where one is at stake.
                     result.artifacts = []
             except Interrupted:
                 result.artifacts, result.cancelled = [artifact], True
-                raise
+                return result
         result.duration_s = time.monotonic() - running.started_s
         self.on_result(result)
         return result

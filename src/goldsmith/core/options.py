@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from goldsmith.core.deferred import RawBody
 from goldsmith.errors import Diagnostic, Severity, SourceRange
-from goldsmith.units import UnitError, parse_duration_s, parse_size_bytes
+from goldsmith.units import UnitError, parse_size_bytes, parse_wait_s
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.types import ANY, BOOL, NUMBER, STRING, ListType, MapType, Type
 from goldsmith.values.value import Value, to_python
@@ -49,8 +49,8 @@ def _unit(parse: typing.Callable[[str], Any]) -> typing.Callable[[object], objec
 
 SizeBytes = Annotated[int, BeforeValidator(_unit(parse_size_bytes)), WrittenAs(STRING)]
 """A size such as "4GiB"; the model holds bytes."""
-DurationSeconds = Annotated[float, BeforeValidator(_unit(parse_duration_s)), WrittenAs(STRING)]
-"""A duration such as "1m30s"; the model holds seconds."""
+DurationSeconds = Annotated[float, BeforeValidator(_unit(parse_wait_s)), WrittenAs(STRING)]
+"""A time to wait such as "1m30s", never negative; the model holds seconds."""
 
 
 class Options(BaseModel):
@@ -59,6 +59,7 @@ class Options(BaseModel):
     A field whose type is another `Options` is a block, a tuple of them a repeated block; `labels`
     names the fields that take the block's labels: `partition "esp" {}`. With `go_templates` every
     text is a Go template (see `interpolation`), but those of `verbatim`, rendered later if at all.
+    Only the options of `binary` may hold the character NUL.
     """
 
     model_config = ConfigDict(
@@ -67,6 +68,7 @@ class Options(BaseModel):
     labels: ClassVar[tuple[str, ...]] = ()
     go_templates: ClassVar[bool] = False
     verbatim: ClassVar[frozenset[str]] = frozenset()
+    binary: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +114,26 @@ def _language_type(annotation: Any, metadata: Sequence[object] = ()) -> Type:
     return {str: STRING, bool: BOOL, int: NUMBER, float: NUMBER}.get(annotation, ANY)
 
 
+def _has_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, Mapping):
+        return any(_has_nul(item) for pair in value.items() for item in pair)
+    return isinstance(value, (list, tuple)) and any(map(_has_nul, value))
+
+
 def _fields(model: type[Options]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message that names the nearest known word, or "" when none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f' Did you mean "{near[0]}"?' if near else ""
+    near = _nearest(word, known)
+    return "" if near is None else f' Did you mean "{near}"?'
+
+
+def _nearest(word: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
 def build_options(
@@ -164,24 +178,39 @@ class _Reader:
             elif field is None:
                 detail = f'An argument named "{name}" is not expected here.'
                 self.add("Unsupported argument", detail + did_you_mean(name, fields), where)
+                self._meant(name, fields, body, path)
             elif _nested(field.annotation):
                 detail = f'"{name}" is a block: write {name} {{ … }} without the equals sign.'
                 self.add("Unsupported argument", detail, where)
             elif not value.is_null:
-                self._attribute(data, name, field, value, (*path, name))
+                self._attribute(model, data, name, value, (*path, name))
         for block in body.blocks:
             self._block(data, fields, block.type, block.labels, block.body, path, block.range)
+            if block.type not in fields:
+                self._meant(block.type, fields, body, path)
         return data
 
+    def _meant(self, word: str, fields: Mapping[str, FieldInfo], body: RawBody, path: Path) -> None:
+        """Pass over the option that a misspelled one stands for: it is not missing besides."""
+        near = _nearest(word, fields)
+        given = {*body.attributes, *(block.type for block in body.blocks)}
+        if near is not None and near not in given:
+            self.passed_over.add((*path, near))
+
     def _attribute(
-        self, data: dict[str, Any], name: str, field: FieldInfo, value: Value, path: Path
+        self, model: type[Options], data: dict[str, Any], name: str, value: Value, path: Path
     ) -> None:
+        field = _fields(model)[name]
         if not value.is_wholly_known:
             self.passed_over.add(path)
             return
         try:
             wanted = _language_type(field.annotation, field.metadata)
             data[name] = to_python(convert(value, wanted))
+            if name not in model.binary and _has_nul(data[name]):
+                self.passed_over.add(path)
+                detail = "No path, argument or variable can hold the character NUL."
+                self.add(f'Invalid value for "{name}"', detail, value.range)
         except ConversionError as e:
             self.passed_over.add(path)
             detail = f'Inappropriate value for attribute "{name}": {e.message}.'

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from goldsmith.core.communicator import Communicator
 from goldsmith.core.step import TreeContext, TreeStep
-from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
+from goldsmith.errors import FileOperationFailed, GoldsmithError, Interrupted, StepFailed
 from goldsmith.events import Emitter
 from goldsmith.host import mounts
 from goldsmith.host.namespaces import StepNamespace, step_namespace
@@ -97,9 +97,10 @@ class TreeBuild:
                 return
             except Interrupted:
                 raise
-            except GoldsmithError as e:
-                if self.on_error != "ask" or not self._wants_retry(step, e):
-                    raise StepFailed(step.label, e) from e
+            except (GoldsmithError, OSError) as e:
+                cause = FileOperationFailed(e) if isinstance(e, OSError) else e
+                if self.on_error != "ask" or not self._wants_retry(step, cause):
+                    raise StepFailed(step.label, cause) from e
 
     def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
         self.emitter.error(f"{step.label}: {error}")

@@ -65,9 +65,19 @@ def fits(
     return space.missing_bytes(filesystem.type, usage, size_bytes, spare_bytes)
 
 
-def _smallest(filesystem: FileSystem, usage: TreeUsage, spare_bytes: int, step: int) -> int:
-    """The smallest aligned size (within a step of the journal) that holds files and spare."""
-    size_bytes = up(max(usage.blocks * space.BLOCK_BYTES + spare_bytes, 1), step)
+def smallest(
+    filesystem: FileSystem,
+    usage: TreeUsage,
+    step: int,
+    *,
+    spare_bytes: int = 0,
+    from_bytes: int = 1,
+) -> int:
+    """An aligned size that holds files and spare, the first one found from `from_bytes` on.
+
+    A larger one may not hold them: mke2fs makes a larger journal at some sizes.
+    """
+    size_bytes = up(max(usage.blocks * space.BLOCK_BYTES + spare_bytes, from_bytes), step)
     while missing := fits(filesystem, usage, size_bytes, spare_bytes):
         size_bytes += up(missing, step)
     return size_bytes
@@ -85,12 +95,12 @@ def need_of(
             return Need(up(packed_bytes, step), up(packed_bytes, step))
         # It may well fit in less than is measured; whether it does is known when it is made.
         return Need(up(MIB, step), up(space.largest_packed_bytes(usage), step))
-    least = _smallest(filesystem, usage, 0, step)
     spare = headroom.of(usage.blocks * space.BLOCK_BYTES)
-    automatic = _smallest(filesystem, usage, spare, step)
-    if volume.type == "esp":
-        automatic = max(automatic, up(SMALLEST_AUTO_ESP_BYTES, step))
-    return Need(least, automatic)
+    from_bytes = SMALLEST_AUTO_ESP_BYTES if volume.type == "esp" else 1
+    return Need(
+        smallest(filesystem, usage, step),
+        smallest(filesystem, usage, step, spare_bytes=spare, from_bytes=from_bytes),
+    )
 
 
 def fixed_bytes(claim: Claim, step: int) -> int | None:

@@ -23,7 +23,17 @@ from goldsmith.disk.disk_plan import (
 from goldsmith.disk.filesystems import space
 from goldsmith.disk.layout import require_valid
 from goldsmith.disk.model import REST, AutoSize, ExactSize, Layout, Volume
-from goldsmith.disk.needs import Claim, Need, divide, down, need_of, space_needed, up
+from goldsmith.disk.needs import (
+    Claim,
+    Need,
+    divide,
+    down,
+    fits,
+    need_of,
+    smallest,
+    space_needed,
+    up,
+)
 from goldsmith.disk.usage import TreeUsage
 from goldsmith.errors import LayoutError
 from goldsmith.units import MIB, format_size
@@ -231,15 +241,18 @@ def _too_small(
     by_name = {volume.name: volume for volume in volumes}
     reasons = []
     for claim, size_bytes in zip(claims, sizes, strict=True):
-        if size_bytes >= claim.need.least_bytes:
-            continue
         volume = by_name[claim.name]
-        files = _usage_of(volume, usage).blocks * space.BLOCK_BYTES
+        files, least = _usage_of(volume, usage), claim.need.least_bytes
+        filesystem = volume.filesystem
+        if size_bytes >= least:
+            if filesystem is None or not fits(filesystem, files, size_bytes):
+                continue
+            least = smallest(filesystem, files, MIB, from_bytes=size_bytes)
         reasons.append(
             f'{volume.kind.replace("_", " ")} "{claim.name}" gets '
-            f"{format_size(max(size_bytes, 0))} and needs {format_size(claim.need.least_bytes)} "
-            f"(files {format_size(files)}, the rest is the file system's own); "
-            f"{format_size(claim.need.automatic_bytes)} with headroom"
+            f"{format_size(max(size_bytes, 0))} and needs {format_size(least)} (files "
+            f"{format_size(files.blocks * space.BLOCK_BYTES)}, the rest is the file system's own); "
+            f"{format_size(max(claim.need.automatic_bytes, least))} with headroom"
         )
     return reasons
 

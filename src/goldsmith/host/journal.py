@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.errors import CleanupFailed, GoldsmithError
+from goldsmith.errors import CleanupFailed, CommandFailed, GoldsmithError, NoSpaceError
 from goldsmith.host import process
 from goldsmith.host.locks import try_lock
 from goldsmith.host.teardown import Teardown
 
 _JOURNAL: Final = "journal.jsonl"
 _LOCK: Final = "lock"
+_DOOMED: Final = ".removing-"
 
 Undo = Callable[[Mapping[str, Any]], None]
 """Takes back one journalled effect; must do nothing when it never happened or is gone."""
@@ -71,7 +72,10 @@ class RunDirectory:
         fd = os.open(self.path / _JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
                      0o600)  # fmt: skip
         try:
-            os.write(fd, (json.dumps(line) + "\n").encode())
+            # The newline before it ends a line that a full disk or a crash has torn.
+            data = ("\n" + json.dumps(line) + "\n").encode()
+            if os.write(fd, data) != len(data):
+                raise NoSpaceError(f"the journal of the run does not fit on {self.path}")
             os.fsync(fd)
         finally:
             os.close(fd)
@@ -128,12 +132,13 @@ def _registry(state: Path) -> Iterator[Path]:
 
 def undo_file(fields: Mapping[str, Any]) -> None:
     """Remove a half-written output; its name holds the run's id, so it is no one else's."""
-    Path(fields["path"]).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(fields["path"])
 
 
 def undo_directory(fields: Mapping[str, Any]) -> None:
     """Remove a directory that was made for outputs, if nothing is in it."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
             os.rmdir(fields["path"])
         except OSError as e:
@@ -141,7 +146,16 @@ def undo_directory(fields: Mapping[str, Any]) -> None:
                 raise
 
 
-UNDO: Final[Mapping[str, Undo]] = {"file": undo_file, "directory": undo_directory}
+def finish_renames(fields: Mapping[str, Any]) -> None:
+    """Complete renames that had begun: every file was whole before the first of them."""
+    for temporary, final in fields["pairs"]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.replace(temporary, final)
+
+
+UNDO: Final[Mapping[str, Undo]] = {
+    "file": undo_file, "directory": undo_directory, "renames": finish_renames,
+}  # fmt: skip
 """How the effects that this room journals are taken back."""
 
 
@@ -162,15 +176,34 @@ def open_run(state: Path, command: str, undo: Mapping[str, Undo] = UNDO) -> Iter
         (path / "command").write_text(command + "\n")
     with Teardown() as teardown:
         teardown.defer("close the lock", lambda: os.close(lock_fd))
-        teardown.defer("finish the run", lambda: _finish(path, _read_journal(path), undo))
+        teardown.defer("finish the run", lambda: _finish(path, undo))
         yield RunDirectory(path, lock_fd)
 
 
-def _finish(path: Path, entries: Sequence[Entry], undo: Mapping[str, Undo]) -> None:
-    failures = _undo_all(entries, undo)
+def _finish(path: Path, undo: Mapping[str, Undo]) -> None:
+    failures = _undo_all(_read_journal(path), undo)
     if failures:
         raise CleanupFailed(failures)
-    remove_tree(path)
+    _remove_run(path)
+
+
+def _remove_run(path: Path) -> None:
+    """Take a run that needs nothing more out of the list, then remove it.
+
+    What is renamed is looked at by nobody but those who remove it; two may do so at once.
+    """
+    with _registry(path.parent.parent):
+        doomed = path.with_name(f"{_DOOMED}{path.name}")
+        path.rename(doomed)
+    _remove_doomed(doomed)
+
+
+def _remove_doomed(path: Path) -> None:
+    with contextlib.suppress(CommandFailed):
+        remove_tree(path)
+        return
+    if path.exists():  # another one had it removed between two looks of ours
+        remove_tree(path)
 
 
 def _undo_all(entries: Sequence[Entry], undo: Mapping[str, Undo]) -> list[str]:
@@ -183,7 +216,7 @@ def _undo_all(entries: Sequence[Entry], undo: Mapping[str, Undo]) -> list[str]:
             continue
         try:
             action(entry.fields)
-        except (OSError, GoldsmithError) as e:
+        except (OSError, GoldsmithError, KeyError, TypeError, ValueError) as e:
             failures.append(f"{entry}: {e}")
     return failures
 
@@ -211,6 +244,8 @@ def _read_journal(path: Path) -> tuple[Entry, ...]:
                 fields = json.loads(line)
             except ValueError:
                 continue
+            if not isinstance(fields, dict):
+                continue
             if "done" in fields:
                 pending.pop(fields["done"], None)
             elif "id" in fields and "kind" in fields:
@@ -224,14 +259,16 @@ def find_dead_runs(state: Path) -> list[DeadRun]:
     if not (state / "runs").is_dir():
         return []
     dead = []
+    # A run is made and given its lock while the registry is held: one without a lock is dead too.
     with _registry(state) as runs:
         for path in sorted(runs.iterdir()):
             if path.name.startswith(".") or not path.is_dir():
                 continue
-            lock_fd = try_lock(path / _LOCK)
-            if lock_fd is None:
-                continue
-            os.close(lock_fd)
+            with contextlib.suppress(FileNotFoundError):
+                lock_fd = try_lock(path / _LOCK, make=False)
+                if lock_fd is None:
+                    continue
+                os.close(lock_fd)
             command = path / "command"
             name = command.read_text().strip() if command.exists() else "unknown"
             dead.append(DeadRun(path, name, _read_journal(path)))
@@ -252,6 +289,18 @@ def finish_run(dead: DeadRun, undo: Mapping[str, Undo]) -> list[str]:
             return [f"{dead.path} is in use again"]
         stack.callback(os.close, lock_fd)
         failures = _undo_all(dead.entries, undo)
-        if not failures:
-            remove_tree(dead.path)
-        return failures
+        if failures:
+            return failures
+        try:
+            _remove_run(dead.path)
+        except FileNotFoundError:
+            return []
+        except (OSError, GoldsmithError) as e:
+            return [f"{dead.path}: {e}"]
+    return []
+
+
+def remove_doomed_runs(state: Path) -> None:
+    """Remove what a goldsmith that was killed had begun to remove."""
+    for path in (state / "runs").glob(f"{_DOOMED}*"):
+        _remove_doomed(path)

@@ -21,6 +21,35 @@ class Interrupts:
         self.first: str | None = None
         self.count = 0
         self.settled = False
+        self._held = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Only note signals within the block: for code that must not be cut anywhere.
+
+        Whoever holds them looks at `first`, and opens `heeded` blocks where it can be cut.
+        """
+        before, self._held = self._held, True
+        try:
+            yield
+        finally:
+            self._held = before
+
+    @contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Raise Interrupted within the block again, at once if a first signal was noted."""
+        before, self._held = self._held, False
+        try:
+            if self.first is not None and self.count == 1 and not self.settled:
+                raise Interrupted(self.first)
+            yield
+        finally:
+            self._held = before
+
+    @property
+    def raises(self) -> bool:
+        """Whether a first signal raises now."""
+        return not self.settled and not self._held
 
     def settle(self) -> None:
         """From now on signals are only counted: what is left to do is cleanup."""
@@ -44,7 +73,7 @@ def interruptible() -> Iterator[Interrupts]:
         seen.count += 1
         if seen.first is None:
             seen.first = signal.Signals(signum).name
-            if not seen.settled:
+            if seen.raises:
                 raise Interrupted(seen.first)
 
     before = {signum: signal.signal(signum, handler) for signum in _SIGNALS}

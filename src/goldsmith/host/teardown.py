@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
-from goldsmith.errors import CleanupFailed
+from goldsmith.errors import CleanupFailed, Interrupted
 
 T = TypeVar("T")
 
@@ -48,6 +48,9 @@ class Teardown(AbstractContextManager["Teardown"]):
 
     def __init__(self) -> None:
         self._handles: list[Handle] = []
+        self._in_flight: tuple[
+            type[BaseException] | None, BaseException | None, TracebackType | None
+        ] = (None, None, None)
 
     def defer(self, label: str, action: Callable[[], object]) -> Handle:
         """Run `action` at the end; the label names it in messages ("unmount /x")."""
@@ -58,7 +61,7 @@ class Teardown(AbstractContextManager["Teardown"]):
     def enter(self, label: str, context: AbstractContextManager[T]) -> T:
         """Enter a context manager now and leave it at the end."""
         value = context.__enter__()
-        self.defer(label, lambda: context.__exit__(None, None, None))
+        self.defer(label, lambda: context.__exit__(*self._in_flight))
         return value
 
     def pending(self) -> list[str]:
@@ -79,6 +82,8 @@ class Teardown(AbstractContextManager["Teardown"]):
             try:
                 handle.release()
             except BaseException as e:  # a second Ctrl-C must not skip the others
+                if e is self._in_flight[1]:
+                    continue  # a generator's way to say that it does not swallow the error
                 failures.append((handle.label, e))
         return failures
 
@@ -91,6 +96,7 @@ class Teardown(AbstractContextManager["Teardown"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._in_flight = (kind, error, trace)
         failures = self.close()
         if not failures:
             return
@@ -100,6 +106,6 @@ class Teardown(AbstractContextManager["Teardown"]):
                 error.add_note(f"cleanup failed: {text}")
             return
         for _, e in failures:
-            if not isinstance(e, Exception):
+            if isinstance(e, Interrupted) or not isinstance(e, Exception):
                 raise e
         raise CleanupFailed(texts) from failures[0][1]

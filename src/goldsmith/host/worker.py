@@ -85,7 +85,7 @@ def spawn_worker(
         try:
             running = stack.enter_context(
                 process.start(
-                    words, env=dict(os.environ), stdout=2, stderr=2,
+                    words, env=_environment(), stdout=2, stderr=2,
                     pass_fds=(control_reader, events_writer, lock_fd),
                 )
             )  # fmt: skip
@@ -95,6 +95,13 @@ def spawn_worker(
         worker = Worker(running, control_writer, events_reader)
         worker.send(start_document)
         yield worker
+
+
+def _environment() -> dict[str, str]:
+    """What a worker needs of our environment: secrets cross the control pipe and nothing else."""
+    families = ("GOLDSMITH_", "PYTHON", "LC_", "XDG_")
+    kept = {k: v for k, v in os.environ.items() if k == "LANG" or k.startswith(families)}
+    return {**kept, **process.tool_environment()}
 
 
 class Link:

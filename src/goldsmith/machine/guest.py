@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import signal
 import socket
 import stat
 import tempfile
@@ -104,7 +105,7 @@ def run_guest(
             _follow(qemu, ours, watch)
             if watch.finished:
                 # It closes its disks properly; an image format may hold back what it has to write.
-                qemu.signal_group(process.signal.SIGTERM)
+                qemu.signal_group(signal.SIGTERM)
                 status = qemu.wait(_EXIT_S)
             else:
                 status = qemu.wait(0)

@@ -146,7 +146,7 @@ leave_disks_clean() {{
         *) mounts=yes ;;
         esac
     done </proc/mounts
-    swapoff -a
+    "$busybox" swapoff -a
     if [ "$mounts" ]; then
         umount --all --types noproc,nosysfs,nodevtmpfs,norootfs
     fi

@@ -45,9 +45,9 @@ devices {
     obtain_device_list_from_udev = 0
     use_devicesfile = 0
 }
-# A guest forgets all this at its end.
+# Without it every change warns; what is kept lies in memory.
 backup {
-    backup = 0
+    backup = 1
     archive = 0
 }
 global {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -12,12 +13,13 @@ from pydantic import Field, field_validator
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, OutputInTheWay
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
 from goldsmith.host.digests import ALGORITHMS
 from goldsmith.host.sparse import full_file_system_named, hash_sparse
 
+_LINE = re.compile(rb"[0-9a-f]{8,128}\t[^\t]+")
 DEFAULT_OUTPUT = "packer_{{.BuildName}}_{{.BuilderType}}_{{.ChecksumType}}.checksum"
 BUILDER_ID = "packer.post-processor.checksum"
 
@@ -90,6 +92,8 @@ class Checksum:
             for name in types:
                 shown = _render(self.options.output, context.build_name, context.builder_type, name)
                 lines.setdefault(shown, []).append(f"{digests[name]}\t{path.name}\n")
+        for shown in lines:
+            _refuse(context.directory / shown, artifact, context)
         fresh = tuple(shown for shown in lines if not (context.directory / shown).exists())
         for shown, content in lines.items():
             target = context.directory / shown
@@ -111,6 +115,22 @@ class Checksum:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+
+
+def _refuse(target: Path, artifact: Artifact, context: PostProcessContext) -> None:
+    """Raise an error rather than write digests over a file that is something else.
+
+    For foreign artifacts whatever is there gets further lines, as with Packer.
+    """
+    if target.absolute() in {(context.directory / path).absolute() for path in artifact.paths()}:
+        raise GoldsmithError(
+            f"checksum would write over {target}, which it is to hash",
+            hint="name another output",
+        )
+    if not artifact.native or context.force or not os.path.lexists(target):
+        return
+    if not target.is_file() or not all(map(_LINE.fullmatch, target.read_bytes().splitlines())):
+        raise OutputInTheWay([str(target)])
 
 
 def _with_sums(artifact: Artifact, fresh: tuple[str, ...]) -> Artifact:

@@ -33,7 +33,13 @@ from goldsmith.disk.bootloader import grub
 from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.identity import DiskIdentity
-from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
+from goldsmith.errors import (
+    FileOperationFailed,
+    GoldsmithError,
+    Interrupted,
+    StepFailed,
+    explain_os_error,
+)
 from goldsmith.host.journal import doorway, state_directory
 from goldsmith.host.process import find_tool, get_tool
 from goldsmith.layers.keys import StepKey, canonical
@@ -88,8 +94,17 @@ class ImageBuilder:
         source = self.options.bootstrap.source
         if source is not None and not (directory / source).exists():
             raise GoldsmithError(f"bootstrap: there is no {source}")
-        if not force:
-            self._outputs(directory).refuse_foreign_files()
+        self._outputs(directory).refuse_foreign_files(force=force)
+
+    def claims(self, directory: Path) -> Sequence[Path]:
+        """The images and their manifest."""
+        outputs = self._outputs(directory)
+        return [*outputs.images.values(), outputs.manifest]
+
+    def outputs(self, directory: Path) -> Sequence[Path]:
+        """The images and their manifest."""
+        outputs = self._outputs(directory)
+        return (*outputs.images.values(), outputs.manifest)
 
     def _tools(self) -> list[str]:
         bootstrap = {"apt": ["mmdebstrap", "apt-config"], "tar": ["tar"], "directory": ["cp"]}
@@ -150,7 +165,8 @@ class ImageBuilder:
                 "architecture": platform.machine(), "firmware": list(self.options.firmware),
                 **outputs.describe(written), "disk": _describe_disk(assembled), **described,
             }  # fmt: skip
-            outputs.publish(partial, manifest, context.run)
+            context.commit()
+            outputs.publish(partial, manifest, context.run, force=context.force)
         digests = {name: file.sha256 for name, file in written.files.items()}
         return self._artifact(outputs, digests, context)
 
@@ -214,8 +230,11 @@ class ImageBuilder:
                 )
             except Interrupted:
                 raise
-            except GoldsmithError as e:
-                raise StepFailed(step.label, e) from e
+            except (GoldsmithError, OSError) as e:
+                cause = FileOperationFailed(e) if isinstance(e, OSError) else e
+                raise StepFailed(step.label, cause) from e
+            except OSError as e:
+                raise StepFailed(step.label, explain_os_error(e)) from e
 
     def _inputs_digest(self, keys: Sequence[StepKey | None], context: BuildContext) -> str | None:
         """One digest of all that the build was made from; None when a step has no key."""

@@ -17,7 +17,8 @@ from goldsmith.disk.layout import Layout
 from goldsmith.disk.planner import plan
 from goldsmith.disk.usage import measure
 from goldsmith.host.confined import confined
-from goldsmith.host.mounts import bound
+from goldsmith.errors import GoldsmithError
+from goldsmith.host.mounts import bound, is_directory
 from goldsmith.host.teardown import Teardown
 from goldsmith.layers.overlay import copy_root_attributes
 
@@ -73,6 +74,9 @@ def _split(tree: Path, mount_points: list[str], scratch: Path) -> Iterator[Mappi
         for number, mount in enumerate(mount for mount in mount_points if mount != "/"):
             above = max((m for m in contents if _is_below(mount, m)), key=len)
             place = confined(contents[above], mount[len(above.rstrip("/")) :])
+            if not is_directory(str(place)):
+                # A mount follows links as this host sees them, out of the tree.
+                raise GoldsmithError(f"{mount} of the tree is not a directory: it cannot be split")
             own, cover = scratch / f"contents-{number}", scratch / f"cover-{number}"
             for directory in (own, cover):
                 directory.mkdir(parents=True)

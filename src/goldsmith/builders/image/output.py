@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,11 +60,24 @@ class Outputs:
         }  # fmt: skip
         return {"files": files, "raw": raw}
 
-    def refuse_foreign_files(self) -> None:
+    def refuse_foreign_files(self, *, force: bool) -> None:
         """Raise OutputInTheWay for files that goldsmith did not make, or that were changed since.
 
-        An image is ours when the manifest beside it names its size and digest.
+        An image is ours when the manifest beside it names its size and digest. With `force` only
+        what is no file is refused.
         """
+        if os.path.lexists(self.directory) and not self.directory.is_dir():
+            raise GoldsmithError(
+                f"{self.directory} is not a directory", hint="choose another output_directory"
+            )
+        for path in (self.manifest, *self.images.values()):
+            if path.is_dir() and not path.is_symlink():
+                raise GoldsmithError(
+                    f"{path} is a directory, and an output goes there",
+                    hint="remove it, or choose another image_name",
+                )
+        if force:
+            return
         known = self._known()
         foreign = []
         for path in self.images.values():
@@ -73,6 +87,12 @@ class Outputs:
             foreign.append(str(self.manifest))
         if foreign:
             raise OutputInTheWay(foreign)
+
+    def _outdated(self) -> list[Path]:
+        """The images of an earlier build of ours that this one does not replace."""
+        current = set(self.images.values())
+        places = {self.directory / Path(name).name: entry for name, entry in self._known().items()}
+        return [p for p, entry in places.items() if p not in current and _is_ours(p, entry)]
 
     def _known(self) -> Mapping[str, Any]:
         try:
@@ -94,30 +114,51 @@ class Outputs:
                 teardown.enter(f"remove {directory}", _directory(directory, run))
             partial = {}
             for name, path in self.images.items():
-                temporary = path.with_name(f".{path.name}.{run.id}.partial")
+                temporary = _partial_name(path, run)
                 teardown.enter(f"remove {temporary}", run.scratch_file(temporary))
                 partial[name] = temporary
             yield partial
 
     def publish(
-        self, partial: Mapping[str, Path], manifest: Mapping[str, Any], run: RunDirectory
+        self,
+        partial: Mapping[str, Path],
+        manifest: Mapping[str, Any],
+        run: RunDirectory,
+        *,
+        force: bool,
     ) -> None:
-        """Rename the finished images into place and write the manifest, last of all."""
-        for name, path in self.images.items():
-            os.replace(partial[name], path)
+        """Rename the finished images into place, and the manifest last of all.
+
+        The renames are journalled as one: if we are killed between two of them, `clean` or the
+        next command completes them. Our own files of formats that are no longer made are removed.
+        """
+        self.refuse_foreign_files(force=force)
+        outdated = self._outdated()
         text = json.dumps({"goldsmith_manifest": MANIFEST_SCHEMA, **manifest}, indent=2) + "\n"
-        temporary = self.manifest.with_name(f".{self.manifest.name}.{run.id}.partial")
+        temporary = _partial_name(self.manifest, run)
         with run.scratch_file(temporary), full_file_system_named(self.directory):
             with open(temporary, "w") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, self.manifest)
+            pairs = [(partial[name], path) for name, path in self.images.items()]
+            pairs.append((temporary, self.manifest))
+            entry = run.record("renames", pairs=[[str(a), str(b)] for a, b in pairs])
+            for source, target in pairs:
+                os.replace(source, target)
+            run.forget(entry)
+        for path in outdated:
+            path.unlink(missing_ok=True)
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _partial_name(path: Path, run: RunDirectory) -> Path:
+    """A name beside the final one that no other build has, of this command or another one."""
+    return path.with_name(f".{path.name}.{run.id}-{secrets.token_hex(3)}.partial")
 
 
 def _is_ours(path: Path, entry: Mapping[str, Any] | None) -> bool:
@@ -131,7 +172,7 @@ def _is_ours(path: Path, entry: Mapping[str, Any] | None) -> bool:
 def _missing(directory: Path) -> Sequence[Path]:
     """The directories to make, topmost first."""
     missing = []
-    while not directory.exists():
+    while not os.path.lexists(directory):
         missing.append(directory)
         directory = directory.parent
     return missing[::-1]

@@ -200,7 +200,13 @@ class FinishStep:
         """Finish the tree; raises GoldsmithError when it cannot boot as asked."""
         tree = context.tree
         for mount in sorted(self.layout.by_mount()):
-            make_directory(tree, mount)
+            place = make_directory(tree, mount)
+            if place != tree / mount.lstrip("/") or not place.is_dir():
+                raise GoldsmithError(
+                    f"{mount} cannot be a mount point: in the tree it is /{place.relative_to(tree)}"
+                    + ("" if place.is_dir() else ", which is not a directory"),
+                    hint="name the directory itself, without links, or change it in a provisioner",
+                )
         write_confined(tree, "/etc/fstab", self._fstab().encode())
         if self.options.firmware:
             text = render_default_grub(self.options.kernel_cmdline)

@@ -13,7 +13,7 @@ from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY
 from goldsmith.template.hcl2.config import HclConfig, with_subject
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.scope import Scope
-from goldsmith.units import UnitError, parse_duration_s
+from goldsmith.units import UnitError, parse_wait_s
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.types import BOOL, NUMBER, STRING, ListType, Type
 from goldsmith.values.value import Value, object_of, string
@@ -91,7 +91,7 @@ def post_processor(block: Block, context: BuildContext, found: Diagnostics) -> C
 
 
 def _duration_s(value: Value) -> float:
-    return parse_duration_s(value.text)
+    return parse_wait_s(value.text)
 
 
 def _count(value: Value) -> int:
