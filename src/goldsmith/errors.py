@@ -184,15 +184,6 @@ def explain_os_error(error: OSError) -> GoldsmithError:
     return GoldsmithError(text)
 
 
-class FileOperationFailed(GoldsmithError):
-    """The system refused an operation on a file of this host, for a reason that is not ours."""
-
-    def __init__(self, error: OSError) -> None:
-        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        reason = error.strerror or str(error)
-        super().__init__(": ".join([" -> ".join(names), reason]) if names else reason)
-
-
 class ResourceBusy(GoldsmithError):
     """A lock, mount or device is held by somebody else."""
 

@@ -108,6 +108,8 @@ class Failed(Event):
     exit_code: int = 1
 
 
+LONGEST_LABEL = 100
+
 EventSink = Callable[[Event], None]
 
 _KINDS: dict[str, type[Event]] = {
@@ -182,9 +184,11 @@ class Emitter:
 
     @contextmanager
     def running(self, step: str, label: str, *, takes_long: bool = False) -> Iterator[None]:
-        """Bracket a step with its two events and its time."""
+        """Bracket a step with its two events and its time; a long label is cut."""
         outer, self.step = self.step, step
+        # Cut before it is redacted, a secret that crosses the cut would be shown in part.
         label = self._text(label)
+        label = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 3] + "..."
         self._sink(StepStarted(build=self.build, step=step, label=label, takes_long=takes_long))
         started_s, outcome = time.monotonic(), "failed"
         try:

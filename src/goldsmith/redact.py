@@ -7,7 +7,10 @@ import json
 import re
 import shlex
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from goldsmith.errors import Diagnostic, GoldsmithError, TemplateError
 
 MASK = "<sensitive>"
 
@@ -58,8 +61,40 @@ class Redactor:
         """The text with every known secret masked."""
         parts: list[str] = []
         end = 0
-        for match in self._pattern.finditer(text) if self._pattern else ():
+        for match in self._matches(text):
             if match.start() >= end:
                 parts += [text[end : match.start()], MASK]
             end = max(end, match.end(1))
         return "".join([*parts, text[end:]])
+
+    def blot(self, text: str) -> str:
+        """The text with a star for each letter of a secret: lines and columns are where they were.
+
+        For the texts of templates, whose lines errors show.
+        """
+        characters = list(text)
+        for match in self._matches(text):
+            for at in range(*match.span(1)):
+                characters[at] = "*" if text[at].isprintable() else text[at]
+        return "".join(characters)
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
+        return self._pattern.finditer(text) if self._pattern else iter(())
+
+    def findings(self, found: Iterable[Diagnostic]) -> list[Diagnostic]:
+        """The findings with their words redacted."""
+        return [
+            replace(one, summary=self.redact(one.summary), detail=self.redact(one.detail))
+            for one in found
+        ]
+
+    def error(self, error: GoldsmithError) -> None:
+        """Redact an error in place: message, remedy, notes, findings and their excerpts."""
+        error.message = self.redact(error.message)
+        error.args = (error.message,)
+        error.hint = self.redact(error.hint) if error.hint else error.hint
+        if notes := getattr(error, "__notes__", None):
+            error.__notes__ = [self.redact(note) for note in notes]
+        if isinstance(error, TemplateError):
+            error.diagnostics = tuple(self.findings(error.diagnostics))
+            error.sources = {name: self.blot(text) for name, text in error.sources.items()}

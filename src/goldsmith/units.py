@@ -8,10 +8,13 @@ from decimal import Decimal
 from goldsmith.errors import GoldsmithError
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
-LONGEST_WAIT_S = 10 * 365 * 86_400
-"""Ten years: what clocks and timers of the kernel and of Python take without overflow."""
+LONGEST_WAIT_S = ((1 << 31) - 1) // 1000
+"""24 days: poll(2) and epoll_wait(2) take an int of milliseconds."""
+LARGEST_FILE_BYTES = (1 << 63) - 1
+"""off_t ends here."""
 
-_LARGEST_SIZE_BYTES = (1 << 63) - 1
+# Numbers of thousands of digits are slow, and Python refuses to print them.
+_LARGEST_SIZE_BYTES = 1 << 80
 _LONGEST_DURATION_S = Decimal((1 << 63) - 1) / 10**9
 
 _SIZE_UNITS_BYTES = {
@@ -38,7 +41,7 @@ def parse_size_bytes(text: str) -> int:
     """Read "4GiB", "512M" (binary), "2GB" (decimal) or plain bytes.
 
     Raises UnitError for anything else, where a fraction does not come out as whole bytes, and
-    above what a file's size can be (off_t).
+    above any size that computers have.
     """
     match = _SIZE.fullmatch(text.strip())
     unit = _SIZE_UNITS_BYTES.get(match.group(2).lower()) if match else None
@@ -46,11 +49,18 @@ def parse_size_bytes(text: str) -> int:
         raise UnitError(f"{text!r} is not a size", hint='write for example "512MiB" or "4GiB"')
     size_bytes = Decimal(match.group(1)) * unit
     if size_bytes > _LARGEST_SIZE_BYTES:
-        # The text is not shown: it may have thousands of digits.
-        raise UnitError("a size must be less than 8 EiB")
+        raise UnitError("this is more than any disk holds")
     if size_bytes != size_bytes.to_integral_value():
         raise UnitError(f"{text!r} is not a whole number of bytes")
     return int(size_bytes)
+
+
+def parse_file_size_bytes(text: str) -> int:
+    """Read a size that a file can have: at most LARGEST_FILE_BYTES; raises UnitError."""
+    size_bytes = parse_size_bytes(text)
+    if size_bytes > LARGEST_FILE_BYTES:
+        raise UnitError("files are smaller than 8 EiB", hint='write for example "4GiB"')
+    return size_bytes
 
 
 def format_size(size_bytes: int) -> str:
@@ -95,7 +105,7 @@ def parse_wait_s(text: str) -> float:
     if duration_s < 0:
         raise UnitError(f"{text!r} is negative: nothing can wait so long")
     if duration_s > LONGEST_WAIT_S:
-        raise UnitError("waiting is limited to ten years", hint='write for example "1h30m"')
+        raise UnitError("nothing waits longer than 24 days", hint='write for example "1h30m"')
     return duration_s
 
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, ClassVar, Final
 from pydantic import Field, model_validator
 
 from goldsmith.communicators.none import NoCommunicator
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import ProvisionHook
 from goldsmith.core.options import Finding, Options
@@ -29,7 +29,7 @@ class FileSourceOptions(Options):
     """Options of `source "file"`."""
 
     go_templates: ClassVar[bool] = True
-    binary: ClassVar[frozenset[str]] = frozenset({"content"})
+    nul_allowed: ClassVar[frozenset[str]] = frozenset({"content"})
 
     target: str = Field(min_length=1, description="The file to make; one that exists is replaced.")
     content: str = Field("", description="The text of the file; it gets mode 0600.")
@@ -55,6 +55,11 @@ class FileBuilder:
         assert isinstance(options, FileSourceOptions)
         self.options = options
         self.name = name
+
+    @property
+    def expected(self) -> ExpectedArtifact:
+        """No disk image."""
+        return ExpectedArtifact()
 
     def check(self) -> Sequence[Finding]:
         """A warning about a file that will be empty."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from goldsmith.communicators.none import NoCommunicator
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import ProvisionHook
 from goldsmith.core.options import Finding, Options
@@ -58,6 +58,11 @@ class NullBuilder:
     def communicates(self) -> bool:
         """Whether there is a machine."""
         return self.options.communicator != NONE
+
+    @property
+    def expected(self) -> ExpectedArtifact:
+        """No disk image."""
+        return ExpectedArtifact()
 
     def check(self) -> Sequence[Finding]:
         """A machine cannot be reached yet."""

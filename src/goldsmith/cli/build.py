@@ -27,6 +27,7 @@ from goldsmith.core.build_run import BuildRun, WorkerRun
 from goldsmith.core.builder import BuildContext, ProvisionerCall
 from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.engine import Engine
+from goldsmith.core.preflight import preflight
 from goldsmith.core.prepare import PreparedBuild, prepare, resolve_provisioners
 from goldsmith.core.registry import Registry
 from goldsmith.core.thread_runner import Ask, thread_run
@@ -117,11 +118,7 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
         raise NotRootError("building an image")
     force = flags.on("force")
     for build in prepared:
-        build.builder.preflight(directory, force=force)
-        for chain in build.chains:
-            for call in chain:
-                if call.post_processor is not None:
-                    call.post_processor.preflight()
+        preflight(build, directory, force=force)
     state = state_directory()
     finish_dead_runs(state, renderer.line)
     redactor = Redactor(loaded.template.secrets)

@@ -24,7 +24,7 @@ def _work(link: Link) -> int:
     """Build what the start document says; every end is told up the event pipe."""
     # Late: the outer process and init, forked before this, stay small.
     from goldsmith.cli.start_document import StartDocument
-    from goldsmith.errors import FileOperationFailed, GoldsmithError
+    from goldsmith.errors import GoldsmithError, explain_os_error
     from goldsmith.events import ArtifactMade, Emitter, Failed
     from goldsmith.host.signals import interruptible
     from goldsmith.redact import Redactor
@@ -49,7 +49,8 @@ def _work(link: Link) -> int:
             notes = "".join(f"\n{note}" for note in getattr(e, "__notes__", []))
             return fail(type(e).__name__, f"{e}{notes}", e.hint or "", e.exit_code)
         except OSError as e:
-            return fail("FileOperationFailed", str(FileOperationFailed(e)), "", 1)
+            told = explain_os_error(e)
+            return fail(type(told).__name__, str(told), told.hint or "", told.exit_code)
         except Exception:
             import traceback
 

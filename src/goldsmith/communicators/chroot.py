@@ -208,6 +208,6 @@ class ChrootEntrance:
     def access(
         self, namespace: StepNamespace, tree: Path, environment: Mapping[str, str]
     ) -> TreeAccess:
-        """A communicator, and the way to run programs of the tree."""
+        """A communicator, and the ways to run programs of the tree, and of the host on it."""
         communicator = ChrootCommunicator(namespace, tree, environment)
-        return TreeAccess(communicator, communicator.run)
+        return TreeAccess(communicator, communicator.run, namespace.run)

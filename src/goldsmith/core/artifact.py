@@ -10,6 +10,18 @@ from pathlib import Path
 from typing import Any
 
 
+@dataclass(frozen=True, slots=True)
+class ExpectedArtifact:
+    """What is known of an artifact before it is made: so much that those who use it can refuse.
+
+    `formats` are those of its disk images, none where it has no images; `firmware` is what the
+    images are made to boot on.
+    """
+
+    formats: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """A result that consists of files on this host; holds JSON values only.
@@ -59,6 +71,17 @@ class Artifact:
         """
         values: Mapping[str, str] | None = self.state.get("generated_data")
         return values
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """Its disk images: the file of each format."""
+        images: Mapping[str, str] = self.state.get("images", {})
+        return images
+
+    @property
+    def expected(self) -> ExpectedArtifact:
+        """What would have been known of it before it was made."""
+        return ExpectedArtifact(tuple(self.images), tuple(self.state.get("firmware", ())))
 
     def paths(self) -> list[Path]:
         """Its files as paths."""

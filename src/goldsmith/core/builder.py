@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.provisioner import Provisioner
 from goldsmith.events import Emitter
@@ -65,6 +65,11 @@ class Builder(Protocol):
     @property
     def communicates(self) -> bool:
         """Whether there is a machine or tree in which provisioners can run commands."""
+        ...
+
+    @property
+    def expected(self) -> ExpectedArtifact:
+        """What is known of its artifact before it is made."""
         ...
 
     def __init__(self, options: Options, name: str) -> None: ...

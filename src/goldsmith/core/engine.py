@@ -177,6 +177,8 @@ class Engine:
             try:
                 with self.interrupts.heeded():
                     result.artifacts, errors = processing.process(artifact)
+                for error in errors:
+                    self.redactor.error(error)
                 result.errors += errors
                 if errors and not artifact.native:
                     # Packer names no artifact of a build with errors; we do where one is at stake.

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from goldsmith.core.deferred import RawBody
 from goldsmith.errors import Diagnostic, Severity, SourceRange
-from goldsmith.units import UnitError, parse_size_bytes, parse_wait_s
+from goldsmith.units import UnitError, parse_file_size_bytes, parse_wait_s
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.types import ANY, BOOL, NUMBER, STRING, ListType, MapType, Type
 from goldsmith.values.value import Value, to_python
@@ -47,7 +47,7 @@ def _unit(parse: typing.Callable[[str], Any]) -> typing.Callable[[object], objec
     return read
 
 
-SizeBytes = Annotated[int, BeforeValidator(_unit(parse_size_bytes)), WrittenAs(STRING)]
+SizeBytes = Annotated[int, BeforeValidator(_unit(parse_file_size_bytes)), WrittenAs(STRING)]
 """A size such as "4GiB"; the model holds bytes."""
 DurationSeconds = Annotated[float, BeforeValidator(_unit(parse_wait_s)), WrittenAs(STRING)]
 """A time to wait such as "1m30s", never negative; the model holds seconds."""
@@ -59,7 +59,7 @@ class Options(BaseModel):
     A field whose type is another `Options` is a block, a tuple of them a repeated block; `labels`
     names the fields that take the block's labels: `partition "esp" {}`. With `go_templates` every
     text is a Go template (see `interpolation`), but those of `verbatim`, rendered later if at all.
-    Only the options of `binary` may hold the character NUL.
+    Only the options of `nul_allowed` may hold the character NUL.
     """
 
     model_config = ConfigDict(
@@ -68,7 +68,7 @@ class Options(BaseModel):
     labels: ClassVar[tuple[str, ...]] = ()
     go_templates: ClassVar[bool] = False
     verbatim: ClassVar[frozenset[str]] = frozenset()
-    binary: ClassVar[frozenset[str]] = frozenset()
+    nul_allowed: ClassVar[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class _Reader:
         try:
             wanted = _language_type(field.annotation, field.metadata)
             data[name] = to_python(convert(value, wanted))
-            if name not in model.binary and _has_nul(data[name]):
+            if name not in model.nul_allowed and _has_nul(data[name]):
                 self.passed_over.add(path)
                 detail = "No path, argument or variable can hold the character NUL."
                 self.add(f'Invalid value for "{name}"', detail, value.range)

@@ -10,7 +10,7 @@ from pathlib import Path
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.core.prepare import PostProcessorCall, PreparedBuild
-from goldsmith.errors import FileOperationFailed, GoldsmithError, Interrupted, explain_os_error
+from goldsmith.errors import GoldsmithError, Interrupted, explain_os_error
 from goldsmith.events import Emitter, EventSink
 from goldsmith.host.journal import RunDirectory
 from goldsmith.redact import Redactor
@@ -52,9 +52,9 @@ class PostProcessing:
                     results.append(last)
             except Interrupted:
                 raise
-            except (GoldsmithError, OSError) as e:
+            except GoldsmithError as e:
                 keep_original = keep_original or artifact.native
-                errors.append(FileOperationFailed(e) if isinstance(e, OSError) else e)
+                errors.append(e)
         if not keep_original:
             _destroy_all_but(artifact, results)
         elif not (artifact.native and _held_by_one_of(results, artifact)):
@@ -100,7 +100,7 @@ class PostProcessing:
         with announcer.running(call.component.type, label, takes_long=artifact.native):
             emitter.step = announcer.step
             try:
-                return call.made(run_values).post_process(artifact, context)
+                return call.made(run_values, artifact.expected).post_process(artifact, context)
             except OSError as e:
                 raise explain_os_error(e) from e
 

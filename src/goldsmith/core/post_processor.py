@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.events import Emitter
 
@@ -54,8 +54,11 @@ class PostProcessor(Protocol):
         """Findings that need the host; nothing is changed."""
         ...
 
-    def preflight(self) -> None:
-        """Raise HostError when a tool that it needs is missing."""
+    def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
+        """Raise an error when it cannot work on this host, or on such an artifact.
+
+        Returns what is known of the artifact that it will hand on.
+        """
         ...
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:

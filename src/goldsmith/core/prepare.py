@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from goldsmith.core.artifact import ExpectedArtifact
 from goldsmith.core.build import Build, Component, Template
 from goldsmith.core.builder import Builder, ProvisionerCall
 from goldsmith.core.deferred import RawBody
@@ -19,6 +20,7 @@ from goldsmith.core.post_processor import PostProcessor
 from goldsmith.core.provisioner import Provisioner
 from goldsmith.core.registry import Registry, UnknownComponent
 from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError
+from goldsmith.redact import Redactor
 from goldsmith.values.value import Value, string
 from goldsmith.values.world import LiveWorld, World
 
@@ -34,8 +36,13 @@ class PostProcessorCall:
     post_processor: PostProcessor | None
     make: Callable[[Mapping[str, str]], PostProcessor] | None = None
 
-    def made(self, run_values: Mapping[str, str] | None) -> PostProcessor:
-        """The post-processor, made now if need be; raises GoldsmithError when it cannot be."""
+    def made(
+        self, run_values: Mapping[str, str] | None, given: ExpectedArtifact
+    ) -> PostProcessor:
+        """The post-processor, made now if need be; raises GoldsmithError when it cannot be.
+
+        One that is made only now has its preflight now, with `given` of the artifact before it.
+        """
         if self.post_processor is not None:
             return self.post_processor
         if self.make is None or run_values is None:
@@ -45,7 +52,7 @@ class PostProcessorCall:
                 hint="take build.* other than build.name out of this post-processor",
             )
         made = self.make(run_values)
-        made.preflight()
+        made.preflight(given)
         return made
 
 
@@ -80,10 +87,15 @@ def prepare(
         found += workshop.found
     found += _shared_outputs([build for build in prepared if build is not None], directory)
     # Builds that share a source block share its mistakes.
-    unique = list(dict.fromkeys(found))
+    redactor = Redactor(template.secrets)
+    unique = redactor.findings(dict.fromkeys(found))
     if any(diagnostic.severity is Severity.ERROR for diagnostic in unique):
         raise TemplateError(unique, template.sources)
-    return [build for build in prepared if build is not None]
+    return [
+        replace(build, warnings=tuple(redactor.findings(build.warnings)))
+        for build in prepared
+        if build is not None
+    ]
 
 
 def _shared_outputs(prepared: Sequence[PreparedBuild], directory: Path) -> Iterator[Diagnostic]:

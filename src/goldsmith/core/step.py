@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 
 from goldsmith.core.communicator import Communicator
 from goldsmith.events import Emitter
+from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import Completed
 from goldsmith.layers.keys import StepKey
 
@@ -47,6 +48,8 @@ class TreeContext(StepContext):
     tree: Path
     communicator: Communicator
     run_in_tree: RunInTree
+    run_tool: RunTool
+    """Runs a program of this host in the step's namespaces, so that it ends with the step."""
     environment: Mapping[str, str]
     """What programs in the tree get, before a step adds its own."""
     ask: Callable[[str, tuple[str, ...]], str | None]

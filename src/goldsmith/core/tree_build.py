@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from goldsmith.core.communicator import Communicator
 from goldsmith.core.step import TreeContext, TreeStep
-from goldsmith.errors import FileOperationFailed, GoldsmithError, Interrupted, StepFailed
+from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os_error
 from goldsmith.events import Emitter
 from goldsmith.host import mounts
-from goldsmith.host.namespaces import StepNamespace, step_namespace
+from goldsmith.host.namespaces import RunTool, StepNamespace, step_namespace
 from goldsmith.host.process import Completed, LineSink
 from goldsmith.layers.overlay import stacked, step_overlay
 
@@ -41,10 +41,11 @@ class RunListened(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TreeAccess:
-    """Ways into a tree while its namespaces are open."""
+    """Ways into a tree while its namespaces are open; `run_tool` leads into these alone."""
 
     communicator: Communicator
     run_in_tree: RunListened
+    run_tool: RunTool
 
 
 class TreeEntrance(Protocol):
@@ -98,7 +99,7 @@ class TreeBuild:
             except Interrupted:
                 raise
             except (GoldsmithError, OSError) as e:
-                cause = FileOperationFailed(e) if isinstance(e, OSError) else e
+                cause = explain_os_error(e) if isinstance(e, OSError) else e
                 if self.on_error != "ask" or not self._wants_retry(step, cause):
                     raise StepFailed(step.label, cause) from e
 
@@ -143,7 +144,7 @@ class TreeBuild:
 
         return TreeContext(
             emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
-            communicator=access.communicator, run_in_tree=run_in_tree,
+            communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
             environment=self.environment, ask=self.ask,
         )  # fmt: skip
 

@@ -211,7 +211,7 @@ class _Filler:
         contents = {} if tree is None else vfat.read_tree(tree)
         is_esp = planned.partition.type == "esp"
         efi = self.boot_loader.efi if self.boot_loader is not None and is_esp else None
-        with tempfile.TemporaryDirectory(prefix="goldsmith-efi-") as directory:
+        with tempfile.TemporaryDirectory(prefix="goldsmith-efi-", dir=self.scratch) as directory:
             if efi is not None:
                 loader = Path(directory, grub.EFI_PATH.name)
                 loader.write_bytes(efi)

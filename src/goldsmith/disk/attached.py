@@ -25,7 +25,8 @@ from goldsmith.units import format_size
 
 TOOL_TIMEOUT_S: Final = 7200.0
 # Another image with the same UUID may be mounted on this host: the same template built twice.
-_MOUNT_OPTIONS: Final = {"xfs": "nouuid,noatime"}
+_MOUNT_OPTIONS: Final = {"xfs": "nouuid"}
+_MS_NOATIME: Final = 0x400
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ def _mkfs_words(
 @contextmanager
 def _mounted(device: Path, type: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="goldsmith-mount-") as directory:
-        options = _MOUNT_OPTIONS.get(type, "noatime")
-        flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+        options = _MOUNT_OPTIONS.get(type, "")
+        flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC | _MS_NOATIME
         with mounts.mounted(os.fspath(device), Path(directory), type, flags=flags, options=options):
             yield Path(directory)
 

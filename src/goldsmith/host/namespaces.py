@@ -10,19 +10,37 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from goldsmith.errors import GoldsmithError, WorkerError
-from goldsmith.host import kernel, mounts
+from goldsmith.errors import CommandFailed, GoldsmithError, WorkerError
+from goldsmith.host import kernel, mounts, process
 from goldsmith.host.init import run_init
-from goldsmith.host.process import get_tool
+from goldsmith.host.process import Completed, LineSink, get_tool
 
 Setup = Callable[[], dict[str, Any]]
 """Runs as the init of the new namespaces; what it returns (JSON values) reaches the caller."""
+
+
+class RunTool(Protocol):
+    """Runs a program of this host to its end, by its full path or its name, as `process.run` does.
+
+    Where it runs is another matter: the directory in which it starts is not to be relied on.
+    """
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        on_line: LineSink | None = None,
+    ) -> Completed:
+        """Raises CommandFailed for a status other than 0 unless `check` is off."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,25 @@ class StepNamespace:
         if not self.network:
             words.append("--net")
         return [*words, "--", *argv]
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        on_line: LineSink | None = None,
+    ) -> Completed:
+        """Run a program of this host inside: what it mounts and leaves running ends with the step.
+
+        It starts in `/`, as entering a mount namespace changes the directory (setns(2)). Errors
+        and the result name the program without the way in.
+        """
+        words = self.entering([get_tool(argv[0]), *argv[1:]])
+        done = process.run(words, env=env, check=False, on_line=on_line)
+        if check and done.status != 0:
+            raise CommandFailed(argv, done.status, tail=done.tail, duration_s=done.duration_s)
+        return replace(done, argv=tuple(argv))
 
     def host_path(self, path: Path) -> Path:
         """Where a path of the step's mount namespace can be reached from outside; proc(5)."""

@@ -173,12 +173,18 @@ def prepare_machine(
     )  # fmt: skip
 
 
-def _uefi_flash(scratch: Path) -> list[dict[str, object]]:
-    """The flash of a UEFI machine: shared code, and variables of its own to write to."""
+def require_uefi_firmware() -> tuple[Path, Path]:
+    """The files of the firmware's code and variables; raises MissingToolError without them."""
     code, variables = UEFI_DIRECTORY / UEFI_CODE, UEFI_DIRECTORY / UEFI_VARIABLES
     for file in (code, variables):
         if not file.is_file():
             raise MissingToolError(f"the UEFI firmware ({file})", "ovmf")
+    return code, variables
+
+
+def _uefi_flash(scratch: Path) -> list[dict[str, object]]:
+    """The flash of a UEFI machine: shared code, and variables of its own to write to."""
+    code, variables = require_uefi_firmware()
     own_variables = scratch / "variables.fd"
     shutil.copyfile(variables, own_variables)
     return [

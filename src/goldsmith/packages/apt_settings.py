@@ -11,7 +11,6 @@ import itertools
 import os
 import re
 import shlex
-import tempfile
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,12 +84,14 @@ def read_apt_settings(host_root: Path = Path("/")) -> AptSettings:
     With another root than `/`, the configuration under it is read (for tests); the environment's
     proxies, which APT follows too, add their passwords to the secrets.
     """
-    with tempfile.NamedTemporaryFile("w", prefix="goldsmith-apt.") as root_setting:
-        # The file in APT_CONFIG is read first, so its Dir decides which other files are.
+    # The file in APT_CONFIG is read first, so its Dir decides which other files are. It is in memory
+    # only: nothing of it is left wherever we are killed.
+    with os.fdopen(os.memfd_create("apt.conf"), "w") as root_setting:
         root_setting.write(f'Dir "{host_root}";\n')
         root_setting.flush()
-        environment = tool_environment(APT_CONFIG=root_setting.name)
-        dump = run(["apt-config", "dump"], capture=True, env=environment).text
+        fd = root_setting.fileno()
+        environment = tool_environment(APT_CONFIG=f"/proc/self/fd/{fd}")
+        dump = run(["apt-config", "dump"], capture=True, env=environment, pass_fds=[fd]).text
     options = select_options(dump)
     netrc = _netrc_files(host_root)
     texts = [Path(path).read_text(errors="replace") for path in netrc]

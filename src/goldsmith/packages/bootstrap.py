@@ -1,8 +1,8 @@
 """The first step of most images: a Debian tree made by mmdebstrap from APT sources.
 
 Written for mmdebstrap 1.3.5 (Debian 12). It mounts /proc, /sys and parts of /dev in the tree while
-it works and takes them away again; when it is killed they stay, so callers run it in a mount
-namespace of their own.
+it works and takes them away again; when it is killed they stay, and so may a daemon of a package.
+So callers hand in a `run_tool` that runs it in namespaces which end with the step.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 
 from goldsmith.errors import NotRootError
 from goldsmith.host.confined import confined, read_confined, remove_confined
+from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import get_tool, run, tool_environment
 from goldsmith.packages.apt_errors import package_error
 from goldsmith.packages.apt_settings import AptSettings
@@ -79,13 +80,21 @@ def implied_packages(packages: Sequence[str]) -> tuple[str, ...]:
 
 
 def bootstrap_apt(
-    target: Path, request: AptRequest, *, emit: Report, host_root: Path = Path("/")
+    target: Path,
+    request: AptRequest,
+    *,
+    emit: Report,
+    scratch: Path,
+    run_tool: RunTool = run,
+    host_root: Path = Path("/"),
 ) -> None:
     """Make a tree in `target`, an empty directory or one that does not exist yet.
 
     Leaves in it the lists of packages and our build files (`build_files`) for the steps that
     follow; `update-initramfs` is diverted until `initramfs.generate`. No SSH host key is made, no
-    service started. Raises PackageError with APT's own message, NotRootError, MissingToolError.
+    service started. APT's sources and settings, which may hold passwords, stand in `scratch` while
+    mmdebstrap runs; whoever is killed meanwhile leaves them there. Raises PackageError with APT's
+    own message, NotRootError, MissingToolError.
     """
     _check(target, request)
     recent: deque[str] = deque(maxlen=KEPT_LINES)
@@ -95,13 +104,12 @@ def bootstrap_apt(
         level, text = _progress(line)
         emit(level, text)
 
-    with tempfile.TemporaryDirectory(prefix="goldsmith-bootstrap.") as name:
-        work = Path(name)
-        argv = _mmdebstrap(target, request, work)
+    with tempfile.TemporaryDirectory(prefix="bootstrap.", dir=scratch) as name:
+        argv = _mmdebstrap(target, request, Path(name).absolute())
+        environment = tool_environment(HOME="/root", TMPDIR=os.path.abspath(name))
         # Python's byte code would be written with hashes instead of times under this variable.
-        environment = {k: v for k, v in tool_environment().items() if k != "SOURCE_DATE_EPOCH"}
-        done = run(argv, cwd=work, env={**environment, "HOME": "/root"},
-                   check=False, on_line=on_line)  # fmt: skip
+        environment.pop("SOURCE_DATE_EPOCH", None)
+        done = run_tool(argv, env=environment, check=False, on_line=on_line)
     if done.status != 0:
         raise package_error(list(recent))
     _settle(target, host_root)

@@ -1,7 +1,7 @@
 """What mmdebstrap calls back: scripts of ours with no text of the user in them.
 
 They stand in a private directory together with the files that hold the request, and find both by
-their own `$0`. Each is run by `sh FILE TREE`, so a TMPDIR that is mounted noexec does no harm.
+their own `$0`. Each is run by `sh FILE TREE`, so a place that is mounted noexec does no harm.
 
 Two of them start APT in the background, on the processor that mmdebstrap leaves idle: one resolves
 the whole installation, so that a package that does not exist is told of at once and not after the

@@ -161,6 +161,25 @@ def clean_apt(tree: Path) -> None:
                 _remove(tree, child)
 
 
+def clamp_password_dates(tree: Path, epoch_s: int) -> None:
+    """Let no account's password be changed after the build's time: shadow(5), field 3, in days.
+
+    Programs of the bootstrap write today there, whatever SOURCE_DATE_EPOCH says.
+    """
+    path, latest_days = "/etc/shadow", epoch_s // 86400
+    present = read_confined(tree, path)
+    if present is None:
+        return
+    lines = []
+    for line in present.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) > 2 and fields[2].isdigit() and int(fields[2]) > latest_days:
+            fields[2] = str(latest_days).encode()
+        lines.append(b":".join(fields))
+    if b"\n".join(lines) != present:
+        confined(tree, path, follow_last=True).write_bytes(b"\n".join(lines))
+
+
 def remove_leftovers(tree: Path) -> None:
     """Remove the logs of package tools, caches that are made anew, and backups of databases."""
     for path in (*_LOGS, *_CACHES, *_BACKUPS):

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from goldsmith.errors import CommandFailed, NotRootError
+from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import run, tool_environment
 from goldsmith.packages.bootstrap import Report
 from goldsmith.packages.errors import PackageError
@@ -18,7 +19,36 @@ _NOT_A_TREE = "it has no /usr and no /etc"
 _KERNEL_MOUNTS = ("/proc", "/sys", "/dev", "/run")
 
 
-def bootstrap_tar(target: Path, archive: Path, *, emit: Report) -> None:
+def require_archive(archive: Path) -> None:
+    """Raise PackageError unless there is a file that `bootstrap_tar` could unpack."""
+    if archive.is_dir():
+        raise PackageError(
+            f"{archive} is a directory, not an archive", hint='method = "directory" copies it'
+        )
+    if not archive.is_file():
+        raise PackageError(f"there is no archive {archive}")
+
+
+def require_tree(source: Path) -> None:
+    """Raise PackageError unless there is a directory that `bootstrap_directory` could copy."""
+    origin = Path(os.path.realpath(source))
+    if origin.is_file():
+        raise PackageError(
+            f"{source} is a file, not a directory", hint='method = "tar" unpacks an archive'
+        )
+    if not origin.is_dir():
+        raise PackageError(f"there is no directory {source}")
+    if origin == Path("/"):
+        raise PackageError(
+            "the tree of this running host cannot be copied: its files change meanwhile",
+            hint='copy a snapshot of it, or start from method = "apt"',
+        )
+    _require_root_file_system(origin, str(source))
+
+
+def bootstrap_tar(
+    target: Path, archive: Path, *, emit: Report, run_tool: RunTool = run
+) -> None:
     """Unpack the archive of a root file system into `target`, an empty directory or a new one.
 
     Owners, modes, ACLs, capabilities and device nodes are kept as the archive has them. The
@@ -26,8 +56,7 @@ def bootstrap_tar(target: Path, archive: Path, *, emit: Report) -> None:
     lead elsewhere only after all files are written. Raises PackageError for an archive that is
     damaged, has such members, or holds no tree.
     """
-    if not archive.is_file():
-        raise PackageError(f"there is no archive {archive}")
+    require_archive(archive)
     _prepare(target)
     emit("message", f"Unpacking {archive.name}")
     argv = [
@@ -49,37 +78,32 @@ def bootstrap_tar(target: Path, archive: Path, *, emit: Report) -> None:
         "--warning=no-timestamp",
     ]
     try:
-        run(argv, env=tool_environment(), on_line=lambda _, line: emit("output", line))
+        run_tool(argv, env=tool_environment(), on_line=lambda _, line: emit("output", line))
     except CommandFailed as e:
         raise _tar_error(archive, e) from e
-    _require_tree(target, str(archive))
+    _require_root_file_system(target, str(archive))
 
 
-def bootstrap_directory(target: Path, source: Path, *, emit: Report) -> None:
+def bootstrap_directory(
+    target: Path, source: Path, *, emit: Report, run_tool: RunTool = run
+) -> None:
     """Copy the tree in `source` into `target`, an empty directory or a new one.
 
     Everything of a file is kept, holes are made where there are zeros, and blocks are shared where
     the file system can. What is mounted below `source` is not copied; a warning says so. Raises
     PackageError.
     """
+    require_tree(source)
     origin = Path(os.path.realpath(source))
-    if not origin.is_dir():
-        raise PackageError(f"there is no directory {source}")
-    if origin == Path("/"):
-        raise PackageError(
-            "the tree of this running host cannot be copied: its files change meanwhile",
-            hint='copy a snapshot of it, or start from method = "apt"',
-        )
     if Path(os.path.realpath(target)).is_relative_to(origin):
         raise PackageError(f"the tree would be copied into itself: {target} is in {source}")
-    _require_tree(origin, str(source))
     _prepare(target)
     for mounted in mounts_below(origin, Path("/proc/self/mountinfo").read_text()):
         emit("warning", f"{mounted} is another file system and is not copied")
     emit("message", f"Copying {source}")
     argv = ["cp", "--archive", "--reflink=auto", "--sparse=always", "--one-file-system",
             "--no-target-directory", str(origin), os.path.abspath(target)]  # fmt: skip
-    run(argv, on_line=lambda _, line: emit("output", line))
+    run_tool(argv, on_line=lambda _, line: emit("output", line))
 
 
 def mounts_below(directory: Path, mountinfo: str) -> list[str]:
@@ -107,7 +131,7 @@ def _prepare(target: Path) -> None:
         raise PackageError(f"{target} is not empty")
 
 
-def _require_tree(tree: Path, name: str) -> None:
+def _require_root_file_system(tree: Path, name: str) -> None:
     if (tree / "usr").is_dir() or (tree / "etc").is_dir():
         return
     children = [child.name for child in tree.iterdir() if child.is_dir()]

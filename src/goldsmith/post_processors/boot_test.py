@@ -9,12 +9,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import DurationSeconds, Finding, Options, SizeBytes
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.process import get_tool
-from goldsmith.machine.qemu import BootOptions, boot
+from goldsmith.machine.qemu import BootOptions, boot, require_uefi_firmware
 from goldsmith.units import GIB, format_duration
 
 _BOOTABLE = ("qcow2", "raw")
@@ -49,28 +49,36 @@ class BootTest:
         """Nothing depends on the host's files."""
         return []
 
-    def preflight(self) -> None:
-        """Raise MissingToolError without QEMU."""
+    def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
+        """Raise MissingToolError without QEMU or UEFI firmware, and for what cannot be booted."""
+        _, firmwares = self._choose(given)
         for tool in ("qemu-system-x86_64", "qemu-img"):
             get_tool(tool)
+        if "uefi" in firmwares:
+            require_uefi_firmware()
+        return given
 
-    def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
-        """Boot once per firmware; raises BootTestFailed. The artifact stays as it is."""
-        images = dict(artifact.state.get("images", {}))
-        kind = next((name for name in _BOOTABLE if name in images), None)
+    def _choose(self, given: ExpectedArtifact) -> tuple[str, tuple[str, ...]]:
+        """The format of the image that is booted, and on what; raises GoldsmithError for none."""
+        kind = next((name for name in _BOOTABLE if name in given.formats), None)
         if kind is None:
             raise GoldsmithError(
                 "boot-test found no image that it can boot",
                 hint='add "qcow2" or "raw" to `formats`',
             )
-        firmwares = self.options.firmware or tuple(artifact.state.get("firmware", ()))
+        firmwares = self.options.firmware or given.firmware
         if not firmwares:
             raise GoldsmithError(
                 "boot-test has no firmware to boot on: the image is made for none",
                 hint="set `firmware` of the source, or of boot-test",
             )
+        return kind, firmwares
+
+    def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
+        """Boot once per firmware; raises BootTestFailed. The artifact stays as it is."""
+        kind, firmwares = self._choose(artifact.expected)
         for firmware in firmwares:
-            self._boot(Path(images[kind]), kind, firmware, context)
+            self._boot(Path(artifact.images[kind]), kind, firmware, context)
         return PostProcessed(artifact, keep=True, force_keep=True)
 
     def _boot(self, image: Path, kind: str, firmware: str, context: PostProcessContext) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError, OutputInTheWay
@@ -73,8 +73,9 @@ class Checksum:
         """Nothing depends on the host."""
         return []
 
-    def preflight(self) -> None:
-        """No tool is needed."""
+    def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
+        """No tool is needed; images keep what they are."""
+        return given
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Write the files and add them to the artifact, which always stays.

@@ -10,7 +10,7 @@ from typing import BinaryIO, ClassVar, Final
 
 from pydantic import Field, field_validator
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError
@@ -107,10 +107,11 @@ class Compress:
         """Nothing depends on the host's files."""
         return []
 
-    def preflight(self) -> None:
-        """Raise MissingToolError for a kind that a program makes."""
+    def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
+        """Raise MissingToolError for a kind that a program makes; an archive is no image."""
         if self._shape(self.options.output).compression == "lz4":
             get_tool("lz4")
+        return ExpectedArtifact()
 
     def _shape(self, output: str) -> Shape:
         return Shape.of(f"{output}.{self.options.format}" if self.options.format else output)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 
 from pydantic import Field
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError, ResourceBusy
@@ -54,8 +54,9 @@ class Manifest:
         """Nothing depends on the host."""
         return []
 
-    def preflight(self) -> None:
-        """No tool is needed."""
+    def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
+        """No tool is needed; the artifact is handed on."""
+        return given
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Add the entry, under a lock: builds of other commands may write here too."""

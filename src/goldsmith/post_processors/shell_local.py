@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from goldsmith.communicators.local import LocalScripts, ShellLocalOptions
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 
@@ -26,8 +26,9 @@ class ShellLocal:
         """Every script must be there."""
         return self.options.missing_scripts(directory)
 
-    def preflight(self) -> None:
-        """No tool is needed."""
+    def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
+        """No tool is needed; the artifact is handed on."""
+        return given
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Run the scripts; raises GoldsmithError for a status that is not allowed."""

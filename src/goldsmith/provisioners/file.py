@@ -20,7 +20,7 @@ from goldsmith.layers.keys import StepKey, canonical
 class FileOptions(Options):
     """Options of the `file` provisioner."""
 
-    binary: ClassVar[frozenset[str]] = frozenset({"content"})
+    nul_allowed: ClassVar[frozenset[str]] = frozenset({"content"})
 
     source: str | None = Field(
         None, description="A file or directory; a directory that ends in / gives its content only."

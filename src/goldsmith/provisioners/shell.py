@@ -115,8 +115,7 @@ class ShellProvisioner:
         if self._paths:
             return "Provisioning with shell script: " + ", ".join(self._paths)
         first = self.options.inline[0].strip().splitlines() or [""]
-        shown = first[0] if len(first[0]) <= 60 else first[0][:57] + "..."
-        return f"Provisioning with shell: {shown}"
+        return f"Provisioning with shell: {first[0]}"
 
     def check(self, directory: Path) -> Sequence[Finding]:
         """Every script must be there and readable."""

@@ -14,6 +14,7 @@ from goldsmith.packages.errors import PackageError
 from goldsmith.packages.finish import (
     SOURCES_FILE,
     FinishPlan,
+    clamp_password_dates,
     clean_apt,
     empty_volatile,
     finish_sources,
@@ -221,3 +222,18 @@ def test_a_finished_tree_has_nothing_of_the_build(tree: Path) -> None:
     assert not (tree / POLICY_FILE[1:]).exists()
     left = {str(p.relative_to(tree)) for p in tree.rglob("*") if not p.is_dir()}
     assert left == {"etc/machine-id"}
+
+
+def test_no_password_is_younger_than_the_build(tree: Path) -> None:
+    text = "root:*:20000:0:99999:7:::\nold:!:100:0:99999:7:::\nempty:*::0:::::\n\nodd\n"
+    shadow = put(tree, "etc/shadow", text)
+    shadow.chmod(0o640)
+    clamp_password_dates(tree, 19_000 * 86_400 + 5)
+    assert shadow.read_text() == text.replace("20000", "19000")
+    assert shadow.stat().st_mode & 0o777 == 0o640
+    before = shadow.stat().st_mtime_ns
+    clamp_password_dates(tree, 19_000 * 86_400 + 5)
+    assert shadow.stat().st_mtime_ns == before
+    shadow.unlink()
+    clamp_password_dates(tree, 0)
+    assert not shadow.exists()

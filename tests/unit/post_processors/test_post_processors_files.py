@@ -20,7 +20,7 @@ from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processor import PostProcessContext
 from goldsmith.errors import GoldsmithError, ResourceBusy
 from goldsmith.events import Emitter, Said
-from goldsmith.host.locks import locked
+from goldsmith.host.locks import try_lock
 from goldsmith.post_processors import compressors, manifest
 from goldsmith.post_processors.checksum import Checksum, ChecksumOptions
 from goldsmith.post_processors.compress import Compress, CompressOptions, Shape
@@ -134,10 +134,11 @@ def test_a_file_that_is_gone_is_an_error(place):
 def test_two_commands_write_one_after_the_other(place, monkeypatch):
     monkeypatch.setattr(manifest, "LOCK_TIMEOUT_S", 0.0)
     path = place.path / "m.json"
-    with locked(path.with_name("m.json.lock"), "it"):
-        with pytest.raises(ResourceBusy):
-            with locked_manifest(path):
-                pass
+    held = try_lock(path.with_name("m.json.lock"))
+    with pytest.raises(ResourceBusy):
+        with locked_manifest(path):
+            pass
+    os.close(held)
     with locked_manifest(path):
         pass
     assert not path.with_name("m.json.lock").exists()
@@ -208,11 +209,12 @@ UNPACK = {
 DATA = bytes(range(256)) * 9000 + os.urandom(300_000) + bytes(2_000_000)
 
 
-@pytest.mark.parametrize("level", [-1, 0, 1, 5, 9, 99])
-@pytest.mark.parametrize("ending", UNPACK)
+LEVELS = [(ending, level) for ending in UNPACK for level in (-1, 0, 1, 5, 9, 99)
+          if ending != "xz" or level in (-1, 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ending", "level"), LEVELS)
 def test_a_compressed_file_holds_what_went_in(place, ending, level):
-    if level not in (-1, 1) and ending == "xz":
-        pytest.skip("slow, and the level is the library's")
     made = Compress(CompressOptions(output=f"c.{ending}", compression_level=level))
     processed = place.run(made, place.artifact(o=DATA))
     packed = (place.path / f"c.{ending}").read_bytes()

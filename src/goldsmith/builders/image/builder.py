@@ -15,6 +15,7 @@ import goldsmith
 from goldsmith.builders.image.disk_steps import AssembleStep, FormatsStep
 from goldsmith.builders.image.options import ImageOptions
 from goldsmith.builders.image.output import Outputs
+from goldsmith.builders.image.preflight import require_source, require_writable
 from goldsmith.builders.image.tree_steps import (
     BootstrapStep,
     ConfigureStep,
@@ -23,7 +24,7 @@ from goldsmith.builders.image.tree_steps import (
     ProvisionStep,
 )
 from goldsmith.communicators.chroot import ChrootEntrance
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.builder import BuildContext, ProvisionerCall
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.step import Step, StepContext
@@ -34,7 +35,6 @@ from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.errors import (
-    FileOperationFailed,
     GoldsmithError,
     Interrupted,
     StepFailed,
@@ -72,6 +72,11 @@ class ImageBuilder:
         self.name = name
         self.image_name = options.image_name or name
 
+    @property
+    def expected(self) -> ExpectedArtifact:
+        """The formats, and the firmware that it is to boot on."""
+        return ExpectedArtifact(self.options.formats, self.options.firmware)
+
     def check(self) -> Sequence[Finding]:
         """The layout's findings; the sources of the finished image."""
         findings = list(self.options.findings())
@@ -88,12 +93,14 @@ class ImageBuilder:
         return Outputs(folder, self.image_name, self.options.formats)
 
     def preflight(self, directory: Path, *, force: bool) -> None:
-        """Every tool that a later step runs is there, and no foreign file is in the way."""
+        """What a later step needs is there, and the outputs can be written.
+
+        That is: every tool, the tree's source, a place to write to, and no foreign file in the way.
+        """
         for tool in self._tools():
             get_tool(tool)
-        source = self.options.bootstrap.source
-        if source is not None and not (directory / source).exists():
-            raise GoldsmithError(f"bootstrap: there is no {source}")
+        require_source(self.options.bootstrap, directory)
+        require_writable(directory / self.options.output_directory)
         self._outputs(directory).refuse_foreign_files(force=force)
 
     def claims(self, directory: Path) -> Sequence[Path]:
@@ -230,9 +237,8 @@ class ImageBuilder:
                 )
             except Interrupted:
                 raise
-            except (GoldsmithError, OSError) as e:
-                cause = FileOperationFailed(e) if isinstance(e, OSError) else e
-                raise StepFailed(step.label, cause) from e
+            except GoldsmithError as e:
+                raise StepFailed(step.label, e) from e
             except OSError as e:
                 raise StepFailed(step.label, explain_os_error(e)) from e
 

@@ -16,8 +16,8 @@ from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
 from goldsmith.disk.planner import plan
 from goldsmith.disk.usage import measure
-from goldsmith.host.confined import confined
 from goldsmith.errors import GoldsmithError
+from goldsmith.host.confined import confined
 from goldsmith.host.mounts import bound, is_directory
 from goldsmith.host.teardown import Teardown
 from goldsmith.layers.overlay import copy_root_attributes
@@ -44,7 +44,7 @@ class AssembleStep:
             with _split(tree, sorted(self.layout.by_mount()), context.scratch) as contents:
                 return assemble(
                     disk_plan, contents, self.image, identity=self.identity,
-                    epoch_s=context.epoch_s, boot_loader=boot_loader,
+                    epoch_s=context.epoch_s, boot_loader=boot_loader, scratch=context.scratch,
                     on_stage=context.emitter.progress,
                 )  # fmt: skip
 

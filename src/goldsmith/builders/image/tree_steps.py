@@ -18,6 +18,7 @@ from goldsmith.disk.bootloader.grub_config import (
 )
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
+from goldsmith.errors import GoldsmithError
 from goldsmith.host.confined import make_directory, write_confined
 from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages import finish, initramfs, policy
@@ -58,15 +59,18 @@ class BootstrapStep:
                         "packages": canonical(self.request.all_packages())})  # fmt: skip
 
     def run(self, context: TreeContext) -> None:
-        """Fill the empty tree."""
+        """Fill the empty tree; every program for that ends with the step."""
+        emit, run_tool = _Reporter(context), context.run_tool
         if self.request is not None:
-            bootstrap_apt(context.tree, self.request, emit=_Reporter(context))
+            bootstrap_apt(
+                context.tree, self.request, emit=emit, scratch=context.scratch, run_tool=run_tool
+            )
             return
         source = self.directory / (self.bootstrap.source or "")
         if self.bootstrap.method == "tar":
-            bootstrap_tar(context.tree, source, emit=_Reporter(context))
+            bootstrap_tar(context.tree, source, emit=emit, run_tool=run_tool)
         else:
-            bootstrap_directory(context.tree, source, emit=_Reporter(context))
+            bootstrap_directory(context.tree, source, emit=emit, run_tool=run_tool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,7 @@ class FinishStep:
         )  # fmt: skip
         if self.options.firmware:
             self._write_grub_cfg(tree)
+        finish.clamp_password_dates(tree, context.epoch_s)
         for warning in finish.finish_tree(tree, self.sources):
             context.emitter.warn(warning)
 

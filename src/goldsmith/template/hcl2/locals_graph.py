@@ -72,7 +72,11 @@ def evaluate_locals(
     values: dict[str, Value] = {name: unknown() for name in declared}
     for name in _order(needs, declared, found):
         local = declared[name]
-        inner = scope.child({"local": object_of(values)})
+        # An object of all locals for each of them would make the work quadratic.
+        seen = values
+        if _undeclared(local, declared) is None:
+            seen = {needed: values[needed] for needed in needs[name]}
+        inner = scope.child({"local": object_of(seen)})
         try:
             value = evaluate(local.expression, inner)
         except TemplateError as error:
@@ -80,6 +84,12 @@ def evaluate_locals(
             continue
         values[name] = value.with_marks([SENSITIVE]) if local.sensitive else value
     return values
+
+
+def _undeclared(local: LocalValue, declared: Mapping[str, LocalValue]) -> str | None:
+    """A local that is referred to and does not exist: the error names the nearest of all."""
+    named = (one.name for one in references(local.expression) if one.root == "local")
+    return next((name for name in named if name is not None and name not in declared), None)
 
 
 def _needs(local: LocalValue, declared: Mapping[str, LocalValue]) -> set[str]:
