@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from goldsmith.disk.formats import write_all
@@ -74,14 +75,24 @@ def run_plain(image: Path, target: Path, argv: list[str]) -> None:
         os.fsync(written.fileno())
 
 
-def measure(work: Callable[[Path], None], target: Path) -> tuple[float, int]:
-    """How long it takes, and how large the file becomes; the file is removed."""
-    started_s = time.perf_counter()
+@dataclass(frozen=True)
+class Measured:
+    """One run: by the clock, by the processors, and how large the file became."""
+
+    duration_s: float
+    cpu_s: float
+    size_bytes: int
+
+
+def measure(work: Callable[[Path], None], target: Path) -> Measured:
+    """Run once; the file is removed."""
+    cpu_before_s, started_s = sum(os.times()[:4]), time.perf_counter()
     work(target)
     duration_s = time.perf_counter() - started_s
+    cpu_s = sum(os.times()[:4]) - cpu_before_s
     size_bytes = target.stat().st_size
     target.unlink()
-    return duration_s, size_bytes
+    return Measured(duration_s, cpu_s, size_bytes)
 
 
 def compare(image: Path, kind: str, runs: int) -> bool:
@@ -94,18 +105,16 @@ def compare(image: Path, kind: str, runs: int) -> bool:
             for name, argv in PLAIN[kind].items()
         },
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    sizes: dict[str, int] = {}
+    made: dict[str, list[Measured]] = {name: [] for name in ways}
     for _ in range(runs):
         for name, work in ways.items():
-            duration_s, sizes[name] = measure(work, image.with_name("target"))
-            times[name].append(duration_s)
-    medians = {name: statistics.median(given) for name, given in times.items()}
-    for name in ways:
-        ratio = medians[ours] / medians[name]
-        print(
-            f"{name:22} {medians[name]:8.2f} s  {format_size(sizes[name]):>12}  ratio {ratio:.2f}"
-        )
+            made[name].append(measure(work, image.with_name("target")))
+    medians = {name: statistics.median(run.duration_s for run in made[name]) for name in ways}
+    for name, median_s in medians.items():
+        cpu_s = statistics.median(run.cpu_s for run in made[name])
+        size = format_size(made[name][0].size_bytes)
+        ratio = medians[ours] / median_s
+        print(f"{name:22} {median_s:8.2f} s  cpu {cpu_s:7.2f} s  {size:>10}  ratio {ratio:.2f}")
     if kind not in WANTED:
         return True
     plain, largest = WANTED[kind]

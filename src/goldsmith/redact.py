@@ -8,6 +8,7 @@ import re
 import shlex
 import urllib.parse
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from goldsmith.errors import Diagnostic, GoldsmithError, TemplateError
@@ -87,6 +88,15 @@ class Redactor:
             replace(one, summary=self.redact(one.summary), detail=self.redact(one.detail))
             for one in found
         ]
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Redact the error that is raised within, if any."""
+        try:
+            yield
+        except GoldsmithError as error:
+            self.error(error)
+            raise
 
     def error(self, error: GoldsmithError) -> None:
         """Redact an error in place: message, remedy, notes, findings and their excerpts."""

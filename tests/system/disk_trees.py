@@ -67,6 +67,7 @@ def describe(top: Path, *, latest_s: int, ids: bool = True) -> dict[bytes, tuple
     found: dict[bytes, tuple[object, ...]] = {}
     links: dict[tuple[int, int], bytes] = {}
     for directory, directories, files in os.walk(os.fsencode(top)):
+        directories.sort()
         for name in sorted((b"", *directories, *files)):
             path = os.path.join(directory, name) if name else directory
             status = os.lstat(path)

@@ -98,6 +98,40 @@ def test_arguments_that_exclude_each_other(project):
     assert 'value for ""' not in said
 
 
+NUL = "x\\u0000"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        f'  provisioner "file" {{\n    source = "{NUL}"\n    destination = "/x"\n  }}\n',
+        f'  provisioner "file" {{\n    content = ""\n    destination = "{NUL}"\n  }}\n',
+        f'  provisioner "shell" {{\n    inline = ["true", "{NUL}"]\n  }}\n',
+        f'  provisioner "shell" {{\n    inline = ["true"]\n    env = {{ A = "{NUL}" }}\n  }}\n',
+        f'  post-processor "checksum" {{\n    output = "{NUL}"\n  }}\n',
+    ],
+)
+def test_a_nul_where_none_can_be(project, block):
+    project.write(block)
+    said = project.failed()
+    assert "t.pkr.hcl:" in said
+    assert "can hold the character NUL" in said
+
+
+def test_two_builds_that_make_the_same_file(project):
+    text = project.write(options='formats = ["raw"]\n  image_name = "same"')
+    source, builds = text[: text.index("build {")], text[text.index("build {") :]
+    text = (
+        source
+        + source.replace('"small"', '"other"')
+        + builds.replace('["source.image.small"]', '["source.image.small", "source.image.other"]')
+    )
+    (project.path / "t.pkr.hcl").write_text(text)
+    said = project.failed()
+    assert "image.other and image.small both make output/same.raw" in said
+    assert place_of(text, 'source "image" "other"') in said
+
+
 def test_an_unset_variable(project):
     before = 'variable "nom" {\n  type = string\n}\n'
     text = project.write(options="hostname = var.nom", before=before)
@@ -197,6 +231,20 @@ def test_firmware_without_its_partition(project):
     said = project.failed()
     assert "esp" in said
     assert "t.pkr.hcl:" in said
+
+
+@pytest.mark.parametrize("target", ["/etc", "../../etc/passwd", "/proc/1/root/etc", "/absent"])
+def test_a_mount_point_that_is_a_link(project, target):
+    # Followed outside of the tree it would fill the partition with files of this host.
+    disk = DATA % ("auto", EXT4.replace("/srv", "/data")) + ROOT_PARTITION
+    project.write(shell(f"ln -s {target} /data"), disk=disk)
+    assert "/data cannot be a mount point" in project.failed()
+
+
+def test_a_mount_point_below_a_link(project):
+    disk = DATA % ("auto", EXT4.replace("/srv", "/alias/passwd")) + ROOT_PARTITION
+    project.write(shell("ln -s /etc /alias"), disk=disk)
+    assert "/alias/passwd cannot be a mount point" in project.failed()
 
 
 # ---- packages
@@ -393,6 +441,43 @@ def test_an_output_of_ours_that_was_changed_is_foreign(project):
     with project.image().open("r+b") as image:
         image.write(b"mine now")
     assert "-force" in project.failed()
+
+
+@pytest.mark.parametrize("place", ["t.pkr.hcl", "t.pkr.hcl/below", "/proc/below"])
+def test_the_output_directory_cannot_be_made(project, place):
+    project.write(options=f'formats = ["raw"]\n  output_directory = "{place}"')
+    said = project.failed()
+    assert place in said
+    assert "choose another output_directory" in said
+
+
+def test_a_directory_is_where_the_output_goes(project):
+    project.write()
+    project.image().mkdir(parents=True)
+    for flags in ((), ("-force",)):
+        said = project.failed(*flags)
+        assert f"{project.image()} is a directory" in said
+
+
+@pytest.mark.parametrize("place", ["t.pkr.hcl/below", "/proc/below", "folder"])
+def test_a_post_processor_cannot_write(project, place):
+    (project.path / "folder").mkdir()
+    project.write(more=f'  post-processor "checksum" {{\n    output = "{place}"\n  }}\n')
+    result = project.build()
+    assert result.status == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    assert place.removesuffix("/below") in result.stdout
+    assert project.leftovers() == []
+    # The image itself is good, and stays.
+    assert project.manifest()["files"].keys() == {"small.raw"}
+
+
+@pytest.mark.parametrize("place", ["t.pkr.hcl/below", "/proc/below"])
+@pytest.mark.parametrize("source", ["/etc/passwd", "/etc/", "/etc"])
+def test_a_download_cannot_be_written(project, place, source):
+    project.write(file(direction="download", source=source, destination=place))
+    said = project.failed()
+    assert place.removesuffix("/below") in said
 
 
 # ---- provisioners that misbehave

@@ -93,6 +93,36 @@ def test_content_of_a_file(project, canary):
     assert found == {f"t{i}": text.encode() for i, text in enumerate(given)}
 
 
+def test_a_secret_is_shown_nowhere(project):
+    before = 'variable "secret" {\n  type = string\n  sensitive = true\n}\n'
+    commands = [
+        "echo $SECRET ${var.secret} > /secret", "cat /secret", "echo ${var.secret} >&2",
+        "for p in /proc/[0-9]*; do cat $p/cmdline; done > /lines",
+    ]  # fmt: skip
+    # Here the template is to put the value in.
+    block = shell(*commands, more="    env = { SECRET = var.secret }").replace("$${", "${")
+    project.write(block, before=before)
+    result = project.built("-var", "secret=hunter2-and-more")
+    assert "hunter2" not in result.stdout + result.stderr
+    assert result.stdout.count("<sensitive>") >= 3
+    assert "hunter2" not in (project.output / "small.manifest.json").read_text()
+    found = project.look(read_all(["secret", "lines"]))
+    assert found["secret"] == b"hunter2-and-more hunter2-and-more\n"
+    assert b"script_0.sh" in found["lines"]
+    assert b"hunter2" not in found["lines"]
+
+
+def test_output_that_is_no_text(project):
+    project.write(
+        shell("printf '\\377\\000\\033[31mred\\r\\nnext\\n'", "head -c 100000 /dev/urandom; echo",
+              "head -c 1000000 /dev/zero | tr '\\000' x; printf 'no newline at the end'")
+    )  # fmt: skip
+    result = project.built()
+    assert "==> image.small: next\n" in result.stdout
+    assert "no newline at the end\n" in result.stdout
+    assert result.stdout.count("x") > 1_000_000
+
+
 NAMES = [
     "plain", "with blank", "-dash", "--help", "$HOME", "$(touch CANARY)", "`touch CANARY`",
     "it's", 'a "quote"', "back\\slash", "new\nline", "tab\there", "Grüße 世界", "semi;colon&",
@@ -142,6 +172,7 @@ def make_directory_of_oddities(top):
     (top / "sub/deep").mkdir(parents=True)
     for i, name in enumerate(map(named, [*NAMES, DECOMPOSED])):
         (top / "sub" / name).write_bytes(bytes([i]) * 3 + DECOMPOSED.encode())
+    (top / "sub" / os.fsdecode(b"\xff\xfe is no UTF-8")).write_bytes(b"\xff")
     (top / "sub/deep").chmod(0o2751)
     (top / "empty").mkdir(mode=0o700)
     for mode in (0o400, 0o755, 0o4755, 0o640, 0o1666):
@@ -247,6 +278,18 @@ def test_a_download_is_confined_to_the_tree(project, way):
     said = project.failed()
     assert "no such file in the tree" in said
     assert not (project.path / "got").exists()
+
+
+def test_a_moved_etc_is_written_where_it_is(project):
+    before = Path("/etc/fstab").read_bytes() if Path("/etc/fstab").exists() else None
+    project.write(shell("mv /etc /real", "ln -s ../../../../../real /etc"))
+    project.built()
+    found = project.look(
+        lambda root: ((root / "real/fstab").read_text(), os.readlink(root / "etc"))
+    )
+    assert "UUID=" in found[0]
+    assert found[1] == "../../../../../real"
+    assert (Path("/etc/fstab").read_bytes() if Path("/etc/fstab").exists() else None) == before
 
 
 def test_a_links_own_target_is_downloaded_from_the_tree(project):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -245,6 +246,33 @@ def test_a_retry_is_not_taken_after_an_interrupt(project, goldsmith):
     assert running.returncode == 1
     assert stdout.count("image.small: ready") == 1
     assert CANCELLED in stdout
+
+
+@pytest.mark.network
+def test_a_build_is_interrupted_while_packages_are_fetched(project, goldsmith):
+    text = project.write()
+    start, end = text.index("    method"), text.index("  disk {")
+    release = Path("/etc/os-release").read_text()
+    suite = re.search(r"^VERSION_CODENAME=(\w+)", release, re.MULTILINE).group(1)
+    text = text[:start] + f'    method = "apt"\n    suite = "{suite}"\n  }}\n' + text[end:]
+    (project.path / "t.pkr.hcl").write_text(text)
+    # What mmdebstrap's stages are called is shown with this variable only.
+    env = {"GOLDSMITH_LOG": "1"}
+    with goldsmith.start("build", "t.pkr.hcl", cwd=project.path, env=env) as running:
+        read = wait_for(running, "Reading the package lists")
+        os.killpg(running.pid, signal.SIGINT)
+        stdout, stderr = ended(running, read)
+    assert running.returncode == 1, stdout + stderr
+    assert CANCELLED in stdout
+    assert "Traceback" not in stdout + stderr
+    assert project.leftovers() == []
+
+
+def test_a_failed_step_when_nobody_can_be_asked(project):
+    project.write(shell("exit 3"))
+    said = project.failed("-on-error=ask")
+    assert "nobody can be asked" in said
+    assert "exit status: 3" in said
 
 
 def emulators(text):

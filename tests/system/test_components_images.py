@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import os
+import tarfile
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -49,11 +49,12 @@ def test_it_works_on_the_hosts_files_between_two_provisioners(project):
 
 
 def test_it_makes_no_layer_and_no_other_image(project):
+    epoch = {"SOURCE_DATE_EPOCH": "1700000000"}
     project.write(shell("echo x > /x"))
-    project.built()
+    project.built(env=epoch)
     first = project.manifest()
     project.write(local("date > made") + shell("echo x > /x"))
-    project.built("-force")
+    project.built(env=epoch)
     assert project.manifest()["files"] == first["files"]
     assert project.manifest()["inputs_sha256"] == first["inputs_sha256"]
 
@@ -95,8 +96,9 @@ def test_an_image_and_builds_on_threads_in_one_command(project):
 
 
 def test_the_run_is_the_same_in_all_places(project):
+    commands = ("echo $PACKER_RUN_UUID > one", "echo ${build.PackerRunUUID} > two")
     project.write(
-        local("echo $PACKER_RUN_UUID > one", "echo ${build.PackerRunUUID} > two").replace("$$", "$"),
+        local(*commands).replace("$$", "$"),
         more='  post-processor "manifest" {}\n  post-processor "shell-local" {\n'
         '    inline = ["echo $PACKER_RUN_UUID > three"]\n  }\n',
     )
@@ -107,21 +109,24 @@ def test_the_run_is_the_same_in_all_places(project):
     assert len(seen.pop()) == 36
 
 
-def test_an_image_can_be_compressed(project):
+def test_an_image_and_its_manifest_can_be_archived(project):
     project.write(
         shell("echo x > /x"),
-        more='  post-processor "compress" {\n    output = "small.raw.gz"\n'
+        more='  post-processor "compress" {\n    output = "small.tar.gz"\n'
         "    keep_input_artifact = true\n  }\n",
-        options='formats = ["raw"]',
     )
-    project.write(shell("echo x > /x"))
-    text = (project.path / "t.pkr.hcl").read_text()
+    said = project.built().stdout
+    assert "==> image.small (compress): Archive small.tar.gz completed\n" in said
+    with tarfile.open(project.path / "small.tar.gz") as box:
+        assert box.getnames() == ["small.raw", "small.manifest.json"]
+        assert box.extractfile("small.raw").read() == project.image().read_bytes()
+
+
+def test_without_a_wish_the_archive_replaces_the_image(project):
+    project.write(
+        shell("echo x > /x"), more='  post-processor "compress" {\n    output = "s.zip"\n  }\n'
+    )
     project.built()
-    compressor = (
-        '  post-processors {\n    post-processor "shell-local" {\n'
-        f'      inline = ["gzip -n -c {project.image()} > plain.gz"]\n    }}\n  }}\n'
-    )
-    (project.path / "t.pkr.hcl").write_text(text.rstrip()[:-1] + compressor + "}\n")
-    project.built("-force")
-    assert gzip.decompress((project.path / "plain.gz").read_bytes()) == project.image().read_bytes()
-    assert os.path.getsize(project.path / "plain.gz") < os.path.getsize(project.image())
+    assert [path.name for path in project.output.iterdir()] == []
+    with zipfile.ZipFile(project.path / "s.zip") as box:
+        assert box.namelist() == ["small.raw", "small.manifest.json"]

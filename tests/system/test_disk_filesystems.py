@@ -155,7 +155,7 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path, type):
     os.utime(trees[1], (5, 5))
     os.utime(trees[0] / "many", (OLD_S, OLD_S))
     only = [trees[0] / "many", trees[1] / "many"]
-    partition = Partition("d", "data", AUTO, FileSystem(type), "/")
+    partition = Partition("d", "root", AUTO, FileSystem(type), "/")
     disk = plan(Layout("none", partitions=(partition,)), {"/": measure(only[0])["/"]})
     images = [
         assemble(disk, {"/": tree}, tmp_path / f"image{n}", identity=IDENTITY, epoch_s=EPOCH_S).path
@@ -254,12 +254,17 @@ def _blocks(tree: Path) -> None:
         (tree / f"{number}").write_bytes(b"x" * 2100)
 
 
+def _directories(tree: Path) -> None:
+    for number in range(8000):
+        (tree / f"t{number // 200}/d{number}").mkdir(parents=True)
+
+
 def _empty(tree: Path) -> None:
     assert not list(tree.iterdir())
 
 
 @pytest.mark.parametrize("type", ["ext2", "ext3", "btrfs", "xfs"])
-@pytest.mark.parametrize("fill", [_tiny_files, _large_files, _blocks, _empty])
+@pytest.mark.parametrize("fill", [_tiny_files, _large_files, _blocks, _directories, _empty])
 def test_the_smallest_planned_size_holds_the_files(tmp_path, type, fill):
     require(type)
     tree = tmp_path / "tree"

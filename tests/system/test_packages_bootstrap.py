@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,8 @@ class Built:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.reports: list[tuple[str, str]] = []
-        bootstrap_apt(path, request(*PACKAGES), emit=lambda *told: self.reports.append(told))
+        bootstrap_apt(path, request(*PACKAGES), scratch=path.parent,
+                      emit=lambda *told: self.reports.append(told))  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -239,7 +241,7 @@ def test_unknown_packages(tmp_path: Path) -> None:
     told: list[str] = []
     with pytest.raises(PackageError, match="Unable to locate package no-such-a") as caught:
         bootstrap_apt(tmp_path / "tree", request("sudo", "no-such-a", "no-such-b"),
-                      emit=lambda _, text: told.append(text))  # fmt: skip
+                      emit=lambda _, text: told.append(text), scratch=tmp_path)  # fmt: skip
     assert "no-such-b" in caught.value.message
     assert "spelling" in str(caught.value.hint)
     assert "Installing the essential packages" not in told
@@ -248,7 +250,7 @@ def test_unknown_packages(tmp_path: Path) -> None:
 def test_unknown_suite(tmp_path: Path) -> None:
     wrong = [replace(source, suites=("no-such-suite",)) for source in sources_for(SUITE, "")[:1]]
     with pytest.raises(PackageError, match=r"no such suite\nE: The repository .* no-such-suite"):
-        bootstrap_apt(tmp_path / "tree", request(sources=wrong), emit=silent)
+        bootstrap_apt(tmp_path / "tree", request(sources=wrong), emit=silent, scratch=tmp_path)
 
 
 def test_unreachable_mirror(tmp_path: Path) -> None:
@@ -259,7 +261,7 @@ def test_unreachable_mirror(tmp_path: Path) -> None:
     wanted = replace(request(sources=[closed]), settings=AptSettings({
         "Acquire::Retries": "0", "Acquire::http::Proxy": "DIRECT"}))  # fmt: skip
     with pytest.raises(PackageError, match="a mirror cannot be reached\nE: Failed to fetch"):
-        bootstrap_apt(tmp_path / "tree", wanted, emit=silent)
+        bootstrap_apt(tmp_path / "tree", wanted, emit=silent, scratch=tmp_path)
 
 
 def unsigned_repository(folder: Path) -> AptSource:
@@ -279,15 +281,15 @@ def unsigned_repository(folder: Path) -> AptSource:
 def test_an_unsigned_repository_is_refused(tmp_path: Path) -> None:
     source = unsigned_repository(tmp_path / "repo")
     with pytest.raises(PackageError, match=r"signature cannot be verified\n.*is not signed"):
-        bootstrap_apt(tmp_path / "a", request(sources=[source]), emit=silent)
+        bootstrap_apt(tmp_path / "a", request(sources=[source]), emit=silent, scratch=tmp_path)
     # That the host does without is no reason for an image to do so.
     lax = replace(source, options={"trusted": "yes", "allow-insecure": "yes"})
     with pytest.raises(PackageError, match="is not signed"):
-        bootstrap_apt(tmp_path / "b", request(sources=[lax]), emit=silent)
+        bootstrap_apt(tmp_path / "b", request(sources=[lax]), emit=silent, scratch=tmp_path)
     # Asked for, it is taken, and fails later: there is nothing in it.
     with pytest.raises(PackageError) as caught:
         bootstrap_apt(tmp_path / "c", replace(request("sudo", sources=[source]), trusted=True),
-                      emit=silent)  # fmt: skip
+                      emit=silent, scratch=tmp_path)  # fmt: skip
     assert "not signed" not in caught.value.message
 
 
@@ -295,8 +297,16 @@ def test_a_wrong_key_is_refused(tmp_path: Path) -> None:
     removed = "/usr/share/keyrings/debian-archive-removed-keys.gpg"
     sources = [replace(source, signed_by=removed) for source in sources_for(SUITE, "")[:1]]
     with pytest.raises(PackageError, match="signature cannot be verified") as caught:
-        bootstrap_apt(tmp_path / "tree", request(sources=sources), emit=silent)
+        bootstrap_apt(tmp_path / "tree", request(sources=sources), emit=silent, scratch=tmp_path)
     assert "Signed-By" in str(caught.value.hint)
+
+
+def test_reading_the_settings_makes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed meanwhile would leave it."""
+    with_a_directory = read_apt_settings()
+    monkeypatch.setenv("TMPDIR", "/dev/null/none")
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/none")
+    assert read_apt_settings() == with_a_directory
 
 
 def test_settings_of_another_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

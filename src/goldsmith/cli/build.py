@@ -100,28 +100,32 @@ def _check_on_error(flags: Flags) -> None:
     if policy in _ON_ERROR_LATER:
         raise FlagError(f"-on-error={policy} is not available in goldsmith yet")
     if policy not in _ON_ERROR:
-        raise FlagError(f'invalid value "{policy}" for flag -on-error: one of {_ON_ERROR}')
+        allowed = " or ".join(_ON_ERROR)
+        raise FlagError(f'invalid value "{policy}" for flag -on-error: it is {allowed}')
 
 
 def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     started_s = time.monotonic()
-    loaded = read_template(flags, warn_of_undeclared=flags.on("warn-on-undeclared-var"))
+    quiet = not flags.on("warn-on-undeclared-var")
+    loaded = read_template("build", flags, warn_of_undeclared=not quiet)
     directory = directory_of(loaded.world)
     _show_warnings(loaded.template.warnings, loaded, renderer)
     for warning in loaded.warnings:
         renderer.line(f"Warning: {warning}")
     registry = builtin_registry()
+    redactor = Redactor(loaded.template.secrets)
     prepared = prepare(loaded.template, registry, directory, loaded.builds, loaded.world)
-    refuse_conflicts(prepared, directory, loaded.template.sources)
+    with redactor.errors():
+        refuse_conflicts(prepared, directory, loaded.template.sources)
     _show_warnings(warnings_of(prepared), loaded, renderer)
     if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
         raise NotRootError("building an image")
     force = flags.on("force")
-    for build in prepared:
-        preflight(build, directory, force=force)
+    with redactor.errors():
+        for build in prepared:
+            preflight(build, directory, force=force)
     state = state_directory()
     finish_dead_runs(state, renderer.line)
-    redactor = Redactor(loaded.template.secrets)
     with start_watcher(), open_run(state, "build", undo_functions()) as run_directory:
         starter = _Starter(loaded, flags, run_directory, registry, redactor)
         engine = Engine(

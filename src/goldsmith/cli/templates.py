@@ -37,21 +37,25 @@ class LoadedTemplate:
     warnings: list[str]
 
 
-def read_template(flags: Flags, *, warn_of_undeclared: bool) -> LoadedTemplate:
+def template_path(verb: str, flags: Flags) -> str:
+    """The one template that the command line of a verb names; raises GoldsmithError."""
+    if len(flags.words) != 1:
+        raise GoldsmithError(
+            f"exactly one template is needed, {len(flags.words)} were given",
+            hint=f"flags stand before the template: goldsmith {verb} -var a=1 TEMPLATE",
+        )
+    return flags.words[0]
+
+
+def read_template(verb: str, flags: Flags, *, warn_of_undeclared: bool) -> LoadedTemplate:
     """Load the one template that the command line names; raises TemplateError, GoldsmithError.
 
     `warn_of_undeclared` keeps the warnings about values for variables that nobody declares.
     """
-    if len(flags.words) != 1:
-        raise GoldsmithError(
-            f"exactly one template is needed, {len(flags.words)} were given",
-            hint="flags stand before the template: goldsmith build -var a=1 TEMPLATE",
-        )
+    path = template_path(verb, flags)
     variables = [_pair(text) for text in flags.many("var")]
     world = RecordingWorld(LiveWorld())
-    template = load(
-        flags.words[0], variables=variables, variable_files=flags.many("var-file"), world=world
-    )
+    template = load(path, variables=variables, variable_files=flags.many("var-file"), world=world)
     if not warn_of_undeclared:
         wanted = tuple(w for w in template.warnings if w.summary != UNDECLARED_SUMMARY)
         template = replace(template, warnings=wanted)

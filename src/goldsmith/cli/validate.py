@@ -6,17 +6,26 @@ import sys
 
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, describe, read_flags
-from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template, warnings_of
+from goldsmith.cli.templates import (
+    TEMPLATE_FLAGS,
+    directory_of,
+    read_template,
+    template_path,
+    warnings_of,
+)
 from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
+from goldsmith.redact import Redactor
+from goldsmith.template.load import check_syntax
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.ui.terminal import wants_color, write_line
+from goldsmith.values.world import LiveWorld
 
 FLAGS = {
     **TEMPLATE_FLAGS,
     "no-warn-undeclared-var": Flag("bool", "do not warn of values for undeclared variables"),
-    "syntax-only": Flag("bool", "only parse, and evaluate nothing that components need"),
+    "syntax-only": Flag("bool", "only parse, and evaluate nothing"),
     "evaluate-datasources": Flag("bool", "accepted; there are no data sources yet"),
 }
 
@@ -29,19 +38,23 @@ def run(words: list[str], machine_readable: bool) -> int:
         return 0
     try:
         flags = read_flags(FLAGS, words)
+        if flags.on("syntax-only"):
+            check_syntax(template_path("validate", flags), world=LiveWorld())
+            write_line("Syntax-only check passed. Everything looks okay.")
+            return 0
         quiet = flags.on("no-warn-undeclared-var")
-        loaded = read_template(flags, warn_of_undeclared=not quiet)
+        loaded = read_template("validate", flags, warn_of_undeclared=not quiet)
         if loaded.template.warnings:
             shown = render_diagnostics(loaded.template.warnings, loaded.template.sources)
             write_line(shown + "\n")
-        if flags.on("syntax-only"):
-            write_line("Syntax-only check passed. Everything looks okay.")
-            return 0
+        for warning in loaded.warnings:
+            write_line(f"Warning: {warning}\n")
         directory = directory_of(loaded.world)
         prepared = prepare(
             loaded.template, builtin_registry(), directory, loaded.builds, loaded.world
         )
-        refuse_conflicts(prepared, directory, loaded.template.sources)
+        with Redactor(loaded.template.secrets).errors():
+            refuse_conflicts(prepared, directory, loaded.template.sources)
     except FlagError as e:
         write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
         return 1

@@ -185,9 +185,7 @@ class LocalScripts:
         head = "" if own_shebang or not options.inline_shebang else f"#!{options.inline_shebang}\n"
         name = f"packer-shell{secrets.randbelow(10**9)}{options.tempfile_extension}"
         with self.scratch_file(Path(tempfile.gettempdir(), name)) as path:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
-            with os.fdopen(fd, "wb") as file:
-                file.write((head + body).encode("utf-8", "surrogateescape"))
+            process.write_program(path, (head + body).encode("utf-8", "surrogateescape"))
             yield path
 
     def _variables(self) -> dict[str, str]:

@@ -36,9 +36,7 @@ class PostProcessorCall:
     post_processor: PostProcessor | None
     make: Callable[[Mapping[str, str]], PostProcessor] | None = None
 
-    def made(
-        self, run_values: Mapping[str, str] | None, given: ExpectedArtifact
-    ) -> PostProcessor:
+    def made(self, run_values: Mapping[str, str] | None, given: ExpectedArtifact) -> PostProcessor:
         """The post-processor, made now if need be; raises GoldsmithError when it cannot be.
 
         One that is made only now has its preflight now, with `given` of the artifact before it.

@@ -88,7 +88,7 @@ def pack(
 ) -> Packed:
     """Write a raw image into a container ("gzip", "zstd") under a new name, fsynced.
 
-    Uses all cores, or `threads`; memory is bounded by some 20 MiB for each. A failed target is
+    Uses all cores, or `threads`; memory is bounded by some 40 MiB for each. A failed target is
     removed, also when `on_bytes` raises to give up. Raises FileExistsError, NoSpaceError.
     """
     compress = CONTAINERS.get(container)
@@ -165,7 +165,7 @@ def _stream(
                 made = holes[length]
             under_way.append(_Stretch(made, offset + length, buffer))
             whole.update(data)
-            if len(under_way) > workers:
+            if len(under_way) > 2 * workers:
                 finish_oldest()
         while under_way:
             finish_oldest()

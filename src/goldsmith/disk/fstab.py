@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -69,7 +70,7 @@ def render(entries: Iterable[FstabEntry]) -> str:
     """The file's text: the root first, a mount point after all those above it, swap at the end."""
     lines = ["# <file system> <mount point> <type> <options> <dump> <pass>"]
     for entry in sorted(entries, key=_depth):
-        options = ",".join(entry.options) or _default_options(entry)
+        options = _escaped(",".join(entry.options)) or _default_options(entry)
         source = f"{entry.tag}={entry.uuid}"
         lines.append(f"{source} {_escaped(entry.mount)} {entry.type} {options} 0 {_pass(entry)}")
     return "\n".join([*lines, ""])
@@ -92,6 +93,6 @@ def _pass(entry: FstabEntry) -> int:
     return 1 if entry.mount == "/" else 2
 
 
-def _escaped(mount: str) -> str:
-    """fstab(5): blanks in a mount point are written in octal."""
-    return mount.replace("\\", "\\134").replace(" ", "\\040").replace("\t", "\\011")
+def _escaped(field: str) -> str:
+    """fstab(5): what would end a field, a line or begin a comment is written in octal."""
+    return re.sub(r"[\\#\s]", lambda match: f"\\{ord(match[0]):03o}", field, flags=re.ASCII)

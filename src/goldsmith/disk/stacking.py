@@ -44,7 +44,8 @@ def capacity(level: str, members: int, component_bytes: int) -> int:
 
 def member_for(level: str, members: int, needed_bytes: int) -> int:
     """The smallest member of whole mebibytes that makes an array large enough."""
-    size_bytes = up(max(needed_bytes // members, 1), MIB)
+    of_two = capacity(level, members, 2 * MIB)
+    size_bytes = up(max(needed_bytes * 2 * MIB // of_two, 1), MIB)
     while capacity(level, members, component(size_bytes)) < needed_bytes:
         size_bytes += MIB
     return size_bytes

@@ -43,6 +43,10 @@ class TreeUsage:
     """Holes in files: nothing where the tool keeps them, zeros where it does not."""
     long_files: int = 0
     """Files of more than 12 blocks, which take indirect blocks in ext2 and ext3."""
+    small_files: int = 0
+    """Files of less than a block, each counted as one of data, which btrfs keeps in metadata."""
+    small_bytes: int = 0
+    """The contents of those."""
 
     @property
     def blocks(self) -> int:
@@ -57,6 +61,8 @@ class TreeUsage:
             self.metadata_blocks + other.metadata_blocks,
             self.hole_blocks + other.hole_blocks,
             self.long_files + other.long_files,
+            self.small_files + other.small_files,
+            self.small_bytes + other.small_bytes,
         )
 
 
@@ -117,11 +123,14 @@ class _Counter:
         self._metadata = 0
         self._holes = 0
         self._long_files = 0
+        self._small_files = 0
+        self._small_bytes = 0
         self._seen: set[tuple[int, int]] = set()
 
     def total(self) -> TreeUsage:
         return TreeUsage(self._inodes, self._data, self._directories, self._metadata,
-                         self._holes, self._long_files)  # fmt: skip
+                         self._holes, self._long_files, self._small_files,
+                         self._small_bytes)  # fmt: skip
 
     def add_directory(self, names: list[bytes]) -> None:
         self._inodes += 1
@@ -162,6 +171,9 @@ class _Counter:
         self._holes += max(whole - blocks, 0)
         # A hole before the data takes indirect blocks as well.
         self._long_files += whole > DIRECT_BLOCKS
+        if 0 < status.st_size < BLOCK_BYTES:
+            self._small_files += 1
+            self._small_bytes += status.st_size
         return stretches + blocks // _LONGEST_EXTENT_BLOCKS
 
     def add_attributes(self, path: bytes) -> None:

@@ -15,11 +15,13 @@ import selectors
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from goldsmith.errors import CommandFailed, CommandTimedOut, GoldsmithError, MissingToolError
@@ -53,6 +55,9 @@ TOOL_PACKAGES: Final[Mapping[str, str]] = {
     "umount": "mount", "unshare": "util-linux", "zstd": "zstd",
 }  # fmt: skip
 """The Debian package of every program that goldsmith runs."""
+
+_starting = threading.Lock()
+"""Held while a program starts: between fork and exec it has all our descriptors."""
 
 LineSink = Callable[[str, str], None]
 """Called with the stream ("stdout" or "stderr") and a line without its newline."""
@@ -103,6 +108,18 @@ def search_path() -> str:
     """PATH, with the system directories at its end: root's may lack sbin under `su`."""
     given = [part for part in os.environ.get("PATH", "").split(":") if part]
     return ":".join([*given, *(p for p in SYSTEM_PATH.split(":") if p not in given)])
+
+
+def write_program(path: Path, content: bytes, mode: int = 0o700) -> None:
+    """Write a new file that can be executed at once; raises FileExistsError.
+
+    The kernel executes no file that is open for writing (ETXTBSY), and a program that another
+    thread starts just now would have it open.
+    """
+    with _starting:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(content)
 
 
 def find_tool(tool: str) -> str | None:
@@ -205,12 +222,13 @@ def start(
     words = tuple(os.fspath(word) for word in argv)
     environment = tool_environment() if env is None else dict(env)
     try:
-        popen = subprocess.Popen(
-            words,
-            executable=get_tool(words[0]) if "/" not in words[0] else None,
-            stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd,
-            pass_fds=tuple(pass_fds), start_new_session=True, bufsize=0,
-        )  # fmt: skip
+        with _starting:
+            popen = subprocess.Popen(
+                words,
+                executable=get_tool(words[0]) if "/" not in words[0] else None,
+                stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd,
+                pass_fds=tuple(pass_fds), start_new_session=True, bufsize=0,
+            )  # fmt: skip
     except FileNotFoundError as e:
         if cwd is not None and not os.path.isdir(cwd):
             raise GoldsmithError(f"{words[0]} cannot start: there is no directory {cwd}") from e

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import signal
 import socket
@@ -46,6 +47,7 @@ from goldsmith.machine.guest_protocol import (
     read_results,
     write_step,
 )
+from goldsmith.units import format_size
 
 DRAIN_S: Final = 10.0
 """How long the last output may be on its way after the guest has said that it is done."""
@@ -53,6 +55,7 @@ DRAIN_S: Final = 10.0
 _EXIT_S: Final = 5.0
 _CONSOLE_LINES: Final = 20
 _CONSOLE_KEPT_LINES: Final = 200
+_KERNEL_LINE: Final = re.compile(r"\[ *\d+\.\d+\] ")
 _TELLING: Final = ("goldsmith: the guest ", "Kernel panic", "Out of memory")
 _STDERR_LIMIT_BYTES: Final = 16 << 10
 _PORTS: Final = ("control", "stdout", "stderr")
@@ -249,11 +252,15 @@ class _Console:
         self._rest = self._rest[-4096:]
 
     def tail(self) -> list[str]:
-        """The last lines with something in them; those that tell the reason, where there are any."""
+        """The last lines with something in them, from the one that tells the reason on."""
         lines = [*self.lines, *([self._rest.strip()] if self._rest.strip() else [])]
         telling = (n for n, line in enumerate(lines) if any(text in line for text in _TELLING))
         start = next(telling, max(0, len(lines) - _CONSOLE_LINES))
         return lines[start : start + _CONSOLE_LINES]
+
+    def complaints(self) -> list[str]:
+        """What the kernel said of errors since it started: a lack of memory, a damaged disk."""
+        return [line for line in self.tail() if _KERNEL_LINE.match(line)]
 
 
 def _follow(qemu: process.Running, ports: Sequence[socket.socket], watch: _Watch) -> None:
@@ -292,25 +299,44 @@ def _follow(qemu: process.Running, ports: Sequence[socket.socket], watch: _Watch
 
 
 def _result(watch: _Watch, archive: Path, duration_s: float) -> GuestResult:
-    """The result of a guest that has finished; raises GuestError when something of it is missing."""
+    """The result of a guest that has finished; raises GuestError when something is missing."""
     step, failed = watch.step, watch.control.failed
-    results = read_results(archive, step.results) if step.results else {}
+    results = _results(watch, archive) if step.results else {}
     if failed is None:
         absent = [name for name in step.results if name not in results]
         if absent:
             raise GuestError("\n".join(["the guest did not make its result: " + ", ".join(absent),
                                         *watch.console.tail()]))  # fmt: skip
-        if watch.control.results_status not in (None, 0):
-            raise GuestError("\n".join(["the guest's results are not complete",
-                                        *watch.console.tail()]),
-                             hint="results_limit_bytes may be too small for them")  # fmt: skip
+        if watch.control.results_status:
+            raise _incomplete(watch)
         unended = len(step.commands) - len(watch.control.ended)
         if unended:
             raise GuestError(f"the guest ended before its last {unended} commands")
     return GuestResult(
         status=failed[1] if failed else 0, failed_command=failed[0] if failed else None,
-        results=results, duration_s=duration_s, tail=tuple(watch.tail.lines),
+        results=results, duration_s=duration_s,
+        tail=(*watch.tail.lines, *(watch.console.complaints() if failed else ())),
     )  # fmt: skip
+
+
+def _results(watch: _Watch, archive: Path) -> dict[str, bytes]:
+    """The files brought back; after a failed command whatever can be read."""
+    try:
+        return read_results(archive, watch.step.results)
+    except GuestError as e:
+        if watch.control.failed is not None:
+            return {}
+        if watch.control.results_status:
+            raise _incomplete(watch) from e
+        raise
+
+
+def _incomplete(watch: _Watch) -> GuestError:
+    limit = format_size(watch.step.results_limit_bytes)
+    return GuestError(
+        "\n".join(["the guest's results are not complete", *watch.console.tail()]),
+        hint=f"all of them together may have {limit} (results_limit_bytes)",
+    )
 
 
 def _failure(watch: _Watch, status: int | None, image: GuestImage) -> GuestError:

@@ -165,10 +165,10 @@ def _add_programs(archive: Archive, tree: Path, names: Iterable[str]) -> list[Pa
         found.append(file)
     for place in places:
         file = _in_tree(tree, place)
-        target = chosen.get(_identity(file)) if file.exists() else None
+        same = chosen.get(_identity(file)) if file.exists() else None
         here = _merged(place)
-        if target is not None and here != target:
-            archive.links[here] = posixpath.relpath(target, posixpath.dirname(here))
+        if same is not None and here != same:
+            archive.links[here] = posixpath.relpath(same, posixpath.dirname(here))
     return found
 
 
@@ -202,7 +202,9 @@ def _add_libraries(archive: Archive, tree: Path, programs: Iterable[Path]) -> No
         for name, candidates in wanted.items():
             place = next((p for p in candidates if _in_tree(tree, p).is_file()), None)
             if place is None:
-                raise GuestError(f"none of the guest's packages has {name}, which {file.name} needs")
+                raise GuestError(
+                    f"none of the guest's packages has {name}, which {file.name} needs"
+                )
             if _merged(place) not in archive.files:
                 archive.add(_merged(place), _in_tree(tree, place).read_bytes(), 0o755)
                 pending.append(_in_tree(tree, place))

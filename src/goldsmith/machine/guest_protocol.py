@@ -1,4 +1,4 @@
-"""What the host and the guest say to each other: the step's archive, the result's, the control port.
+"""What host and guest say to each other: the step's archive, the result's, the control port.
 
 A step goes in as a tar archive on a disk. While it runs, three ports of the guest speak: one with
 what its commands write on standard output, one for standard error, and the control port, on which
@@ -29,12 +29,15 @@ from typing import Final, Literal
 
 from goldsmith.errors import CommandFailed, GoldsmithError
 from goldsmith.host.sparse import full_file_system_named
-from goldsmith.units import MIB
+from goldsmith.units import MIB, format_size
 
 STEP_DIRECTORY: Final = "run/goldsmith/step"
 """Where the guest unpacks what is not a file of the caller's; relative to its root."""
 
 DISK_LIMIT: Final = 20
+SMALLEST_MEMORY_BYTES: Final = 192 * MIB
+"""With less the initramfs does not fit into the half of it that the root may take."""
+
 WORD_LIMIT_BYTES: Final = (128 << 10) - 1
 """MAX_ARG_STRLEN of linux/binfmts.h, with the NUL."""
 WORDS_LIMIT_BYTES: Final = 1 << 20
@@ -71,7 +74,8 @@ class GuestStep:
     /dev/disk/N and has the kernel's name in order (/dev/vda, /dev/vdb, ...), so its partitions are
     /dev/vda1 and so on; kernel modules load when they are needed. `files` are put at their paths
     before the first command, with mode 0644 or the mode of the file of the host; they lie in the
-    guest's memory, so large archives are better attached as a disk that tar reads. `results` are
+    guest's memory, whose half they may fill; a large archive is better attached as a disk, from
+    which tar reads it. `results` are
     files to bring back, links followed. Mounts, arrays and volumes that are left at the end are
     unmounted and stopped. With `network` the guest reaches what the host reaches, over IPv4 with
     addresses of its own, and the host itself as 10.0.2.2. Raises GuestError for what cannot be.
@@ -99,8 +103,10 @@ class GuestStep:
             _check_path(path)
         if len(self.disks) > DISK_LIMIT:
             raise GuestError(f"a guest takes at most {DISK_LIMIT} disks, not {len(self.disks)}")
-        if self.timeout_s <= 0 or self.memory_bytes < 128 * MIB:
-            raise GuestError("a guest needs time and at least 128 MiB of memory")
+        if self.timeout_s <= 0 or self.memory_bytes < SMALLEST_MEMORY_BYTES:
+            raise GuestError(
+                f"a guest needs time and at least {format_size(SMALLEST_MEMORY_BYTES)} of memory"
+            )
 
     def words(self, number: int) -> bytes:
         """What init reads for a command: variables, an empty word, the arguments, NUL-ended."""

@@ -84,8 +84,8 @@ def read_apt_settings(host_root: Path = Path("/")) -> AptSettings:
     With another root than `/`, the configuration under it is read (for tests); the environment's
     proxies, which APT follows too, add their passwords to the secrets.
     """
-    # The file in APT_CONFIG is read first, so its Dir decides which other files are. It is in memory
-    # only: nothing of it is left wherever we are killed.
+    # The file in APT_CONFIG is read first, so its Dir decides which other files are. It lies in
+    # memory: nothing of it is left wherever we are killed.
     with os.fdopen(os.memfd_create("apt.conf"), "w") as root_setting:
         root_setting.write(f'Dir "{host_root}";\n')
         root_setting.flush()

@@ -150,18 +150,14 @@ class _Apt:
         self._directory = download.directory
         for name in ("lists/partial", "cache/archives/partial"):
             (self._directory / name).mkdir(parents=True, exist_ok=True)
-        (self._directory / "host.sources").write_text(
-            render_sources(_copied(source.verified()) for source in download.sources)
-        )
         configuration = self._directory / "apt.conf"
-        # It may hold the password of a proxy.
-        configuration.touch(mode=0o600)
-        configuration.write_text(
-            apt_configuration(
-                self._directory, download.architecture,
-                sandboxed=reachable_by_all(self._directory),
-            ) + download.settings.bootstrap_text()
-        )  # fmt: skip
+        sandboxed = reachable_by_all(self._directory)
+        text = apt_configuration(self._directory, download.architecture, sandboxed=sandboxed)
+        _write_private(configuration, text + download.settings.bootstrap_text())
+        _write_private(
+            self._directory / "host.sources",
+            render_sources(_copied(source.verified()) for source in download.sources),
+        )
         self._environment = tool_environment(APT_CONFIG=str(configuration))
 
     def run(self, *argv: str) -> str:
@@ -208,6 +204,12 @@ def apt_configuration(directory: Path, architecture: str, *, sandboxed: bool = T
     lines = [f'{name} "{value}";\n' for name, value in settings.items()]
     # The list of foreign architectures is dpkg's where it is not given.
     return "".join([*lines, f'APT::Architectures {{ "{architecture}"; }};\n'])
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that may hold the password of a mirror or a proxy."""
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 def reachable_by_all(directory: Path) -> bool:

@@ -46,9 +46,7 @@ def require_tree(source: Path) -> None:
     _require_root_file_system(origin, str(source))
 
 
-def bootstrap_tar(
-    target: Path, archive: Path, *, emit: Report, run_tool: RunTool = run
-) -> None:
+def bootstrap_tar(target: Path, archive: Path, *, emit: Report, run_tool: RunTool = run) -> None:
     """Unpack the archive of a root file system into `target`, an empty directory or a new one.
 
     Owners, modes, ACLs, capabilities and device nodes are kept as the archive has them. The

@@ -11,6 +11,23 @@ from goldsmith.ui.terminal import BOLD, ERROR_COLOR, RESET
 
 WIDTH = 80
 _TAB = "    "
+# Control characters, those that turn the direction of text, and separators of lines.
+_INVISIBLE = ("Cc", "Cf", "Zl", "Zp")
+
+
+def visible(text: str) -> str:
+    """The text with what a terminal would obey, or not show, written as escapes.
+
+    Ends of lines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if unicodedata.category(character) in _INVISIBLE and character not in "\n\t"
+        else character
+        for character in text
+    )
 
 
 def render_error(error: GoldsmithError, *, color: bool = False) -> str:
@@ -18,11 +35,11 @@ def render_error(error: GoldsmithError, *, color: bool = False) -> str:
     if isinstance(error, TemplateError):
         return render_diagnostics(error.diagnostics, error.sources, color=color)
     head = f"{ERROR_COLOR}Error:{RESET}" if color else "Error:"
-    text = f"{head} {error}"
+    text = f"{head} {visible(str(error))}"
     for note in getattr(error, "__notes__", []):
-        text += f"\n  {note}"
+        text += f"\n  {visible(note)}"
     if error.hint:
-        text += f"\n  {BOLD if color else ''}->{RESET if color else ''} {error.hint}"
+        text += f"\n  {BOLD if color else ''}->{RESET if color else ''} {visible(error.hint)}"
     return text
 
 
@@ -34,19 +51,23 @@ def render_diagnostics(
 
 
 def render_diagnostic(found: Diagnostic, sources: Mapping[str, str], *, color: bool = False) -> str:
-    """One finding: `Error: summary`, the place, the line with a caret, the detail."""
+    """One finding: `Error: summary`, the place, the line with a caret, the detail.
+
+    A finding about a whole file, of which there is no text to show, has no line either.
+    """
     name = "Error" if found.severity is Severity.ERROR else "Warning"
-    head = f"{ERROR_COLOR}{name}:{RESET} {BOLD}{found.summary}{RESET}" if color else (
-        f"{name}: {found.summary}"
-    )  # fmt: skip
+    summary = visible(found.summary)
+    head = f"{ERROR_COLOR}{name}:{RESET} {BOLD}{summary}{RESET}" if color else f"{name}: {summary}"
     parts = [head]
     if found.range is not None:
+        text = sources.get(found.range.filename)
         subject = f", in {found.subject}" if found.subject else ""
-        where = f"  on {found.range.filename}:{found.range.start.line}"
-        parts.append(f"\n{where}:{found.range.start.column}{subject}:")
-        parts.append(_excerpt(found.range, sources.get(found.range.filename)))
+        whole = not text and found.range.start == found.range.end
+        where = found.range.filename if whole else str(found.range)
+        parts.append(visible(f"\n  on {where}{subject}:"))
+        parts.append(_excerpt(found.range, text))
     if found.detail:
-        parts.append("\n" + "\n".join(_wrapped(found.detail)))
+        parts.append("\n" + "\n".join(_wrapped(visible(found.detail))))
     return "\n".join(part for part in parts if part)
 
 
@@ -59,19 +80,22 @@ def _wrapped(text: str) -> list[str]:
 
 def _excerpt(where: SourceRange, text: str | None) -> str:
     """The line at fault and carets below the stretch; "" when the text is not at hand."""
-    lines = [] if text is None else text.split("\n")
+    lines = text.split("\n") if text else []
     if not 1 <= where.start.line <= len(lines):
         return ""
     line = lines[where.start.line - 1].rstrip("\r")
     end = where.end.column if where.end.line == where.start.line else len(line) + 1
     count = max(1, min(end, len(line) + 1) - where.start.column)
     before = line[: where.start.column - 1]
-    # Tabs before the caret are shown as wide as in the line above it.
+    marked = line[where.start.column - 1 : where.start.column - 1 + count]
     margin = f"{where.start.line:>4}: "
-    shown = line.replace("\t", _TAB)
-    marked = line[where.start.column - 1 : where.start.column - 1 + count].replace("\t", _TAB)
-    pad = " " * (len(margin) + _cells(before.replace("\t", _TAB)))
-    return f"{margin}{shown}\n{pad}{'^' * max(1, _cells(marked))}"
+    pad = " " * (len(margin) + _cells(_shown(before)))
+    return f"{margin}{_shown(line)}\n{pad}{'^' * max(1, _cells(_shown(marked)))}"
+
+
+def _shown(part: str) -> str:
+    """A part of a line, as wide as it is above and below: tabs have one width everywhere."""
+    return visible(part).replace("\t", _TAB)
 
 
 def _cells(text: str) -> int:

@@ -130,3 +130,16 @@ def test_an_event_of_another_maker_is_passed_on_unchanged(emitter, seen):
     emitter.send(event)
     assert seen == [event]
     assert json.loads(encode(event))["kind"] == "failed"
+
+
+def test_a_label_is_cut_after_it_is_redacted():
+    """Cut first, the part of a secret before the cut is no secret that anybody knows."""
+    for pad in range(60, 110):
+        seen = []
+        emitter = Emitter("image.a", seen.append, Redactor(["abcdefghijklmnop"]))
+        with emitter.running("s", "x" * pad + "abcdefghijklmnop" + "y" * 50):
+            pass
+        labels = [event.label for event in seen]
+        assert all(len(label) <= 100 for label in labels)
+        assert not any("abc" in label for label in labels)
+        assert labels[0].endswith("...")

@@ -163,6 +163,9 @@ def test_wrong_types_are_at_their_values(name, value, said):
         ("cpus", number(1.5), "valid integer"),
         ("kind", string("huge"), "'small' or 'large'"),
         ("wait", string("soon"), "'soon' is not a duration (write for example"),
+        ("wait", string("-5s"), "'-5s' is negative"),
+        ("wait", string("99999999999999999h"), "less than 292 years"),
+        ("wait", string("2000h"), "nothing waits longer than 24 days"),
     ],
 )
 def test_values_out_of_range_are_at_their_values(name, value, said):
@@ -291,3 +294,33 @@ def test_only_near_words_are_meant():
     assert did_you_mean("formatts", ["formats", "firmware"]) == ' Did you mean "formats"?'
     assert did_you_mean("xyz", ["formats", "firmware"]) == ""
     assert did_you_mean("x", []) == ""
+
+
+def test_a_size_is_one_that_a_file_can_have():
+    raw = body(HOST, [block("part", ["a"], {"size": (string("9" * 25), 11)}, at=10)])
+    ((summary, detail, where),) = found_in(raw)
+    assert (summary, where) == ('Invalid value for "size"', 11)
+    assert "more than any disk holds" in detail
+
+
+def test_what_is_misspelled_is_not_missing_besides():
+    assert [found[0] for found in found_in(body({"hostnam": (string("web"), 2)}))] == [
+        "Unsupported argument"
+    ]
+    nested = [block("net", attributes={"brigde": (string("br0"), 12)})]
+    assert [found[0] for found in found_in(body(HOST, nested))] == ["Unsupported argument"]
+    together = body({**HOST, "kind": (string("large"), 3), "fats": (TRUE, 4)})
+    assert [found[0] for found in found_in(together)] == ["Unsupported argument"]
+
+    class Owner(Options):
+        machine: Net
+
+    raw = body(blocks=[block("machin", attributes={"bridge": (string("b"), 11)})])
+    assert [found[0] for found in found_in(raw, Owner)] == ["Unsupported block type"]
+
+
+def test_what_is_given_besides_its_misspelling_is_still_looked_at():
+    raw = body({**HOST, "cpu": (number(1), 3), "cpus": (number(0), 4)})
+    assert [(found[0], found[2]) for found in found_in(raw)] == [
+        ("Unsupported argument", 3), ('Invalid value for "cpus"', 4)
+    ]  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.build import Build, Component
 from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.post_processor import PostProcessed
@@ -194,10 +194,13 @@ def late(name, make):
 
 def test_one_that_waits_for_the_run_is_made_with_what_the_builder_told(tmp_path):
     made = Fake("late")
-    made.preflight = lambda: None
+    looked_at = []
+    made.preflight = looked_at.append
     seen = []
     waiting = late("late", lambda values: seen.append(dict(values)) or made)
-    assert waiting.made({"ID": "Null"}) is made
+    given = ExpectedArtifact(("raw",), ("uefi",))
+    assert waiting.made({"ID": "Null"}, given) is made
+    assert looked_at == [given]
     assert seen == [{"ID": "Null"}]
 
 

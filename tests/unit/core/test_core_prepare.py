@@ -11,7 +11,7 @@ from goldsmith.core.deferred import RawBody
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.prepare import prepare, resolve_provisioners
 from goldsmith.core.registry import Registry
-from goldsmith.errors import Diagnostic, Position, SourceRange, TemplateError
+from goldsmith.errors import Diagnostic, Position, Severity, SourceRange, TemplateError
 from goldsmith.values.types import STRING
 from goldsmith.values.value import TRUE, string, unknown
 
@@ -41,6 +41,9 @@ class Made:
         if not self.options.text.startswith("bad"):
             return []
         return [Finding(f"{self.options.text} is bad", ("text",), "be good")]
+
+    def outputs(self, directory):
+        return [directory / f"{self.name}.out", directory / self.options.text]
 
 
 @pytest.fixture
@@ -82,8 +85,9 @@ def build(source=None, provisioners=(), chains=(), name="small.a"):
     )  # fmt: skip
 
 
-def prepared(registry, *builds):
-    template = Template(path="t.hcl", builds=tuple(builds), sources={"t.hcl": "text"})
+def prepared(registry, *builds, secrets=()):
+    template = Template(path="t.hcl", builds=tuple(builds), sources={"t.hcl": "text"},
+                        secrets=frozenset(secrets))  # fmt: skip
     return prepare(template, registry, DIRECTORY, builds)
 
 
@@ -124,6 +128,14 @@ def test_the_findings_of_all_builds_and_components_come_at_once(registry):
         ("bad end is bad", 8),
         ('there is no builder "vmware".', 9),
     ]  # fmt: skip
+
+
+def test_no_two_builds_make_the_same_file(registry):
+    first = build(component("builder", line=2, config=Config("one/../same")), name="small.a")
+    second = build(component("builder", line=3, config=Config("same")), name="small.b")
+    assert refused(registry, first, second) == [("small.b and small.a both make same", 3)]
+    third = build(component("builder", line=3, config=Config("other")), name="small.b")
+    assert len(prepared(registry, first, third)) == 2
 
 
 def test_builds_that_share_a_source_share_its_mistakes(registry):
@@ -194,3 +206,22 @@ def test_what_only_the_run_shows_to_be_wrong_is_an_error_then(registry):
     assert [(d.summary, d.range.start.line) for d in caught.value.diagnostics] == [
         ("bad id is bad", 9), ("Unsupported argument", 10)]  # fmt: skip
     assert caught.value.sources == {"t.hcl": "text"}
+
+
+def test_findings_show_no_secret(registry):
+    wrong = build(component("builder", config=Config("bad s3cret")))
+    with pytest.raises(TemplateError) as caught:
+        prepared(registry, wrong, secrets=["s3cret"])
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.diagnostics[0].summary == "bad <sensitive> is bad"
+
+
+def test_warnings_show_no_secret(registry, monkeypatch):
+    def warned(self, directory=None):
+        return [Finding("s3cret is odd", ("text",), "not s3cret", Severity.WARNING)]
+
+    monkeypatch.setattr(Made, "check", warned)
+    (made,) = prepared(registry, build(), secrets=["s3cret"])
+    assert [(one.summary, one.detail) for one in made.warnings] == [
+        ("<sensitive> is odd", "not <sensitive>")
+    ]

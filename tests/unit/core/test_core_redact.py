@@ -9,6 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldsmith.errors import (
+    Diagnostic,
+    GoldsmithError,
+    Position,
+    Severity,
+    SourceRange,
+    TemplateError,
+)
 from goldsmith.redact import MASK, Redactor
 
 # Letters that MASK does not have, so that what is left of a secret cannot be the mask's own.
@@ -90,3 +98,40 @@ def test_no_secret_is_left_anywhere(secrets, text):
 @given(LETTERS, st.text("abc\n ", max_size=20), st.text("abc\n ", max_size=20))
 def test_what_is_around_a_secret_stays(secret, before, after):
     assert Redactor([secret]).redact(f"{before}{secret}{after}") == f"{before}{MASK}{after}"
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=3), st.text("ABCXYZ \n", max_size=40))
+def test_a_blotted_text_keeps_its_lines_and_columns(secrets, text):
+    blotted = Redactor(secrets).blot(text)
+    assert not any(secret in blotted for secret in secrets)
+    assert [len(line) for line in blotted.split("\n")] == [len(line) for line in text.split("\n")]
+
+
+def test_blots_are_where_the_secret_is():
+    assert Redactor(["s3cret", "two\nlines"]).blot('a = "s3cret"\ntwo\nlines') == (
+        'a = "******"\n***\n*****'
+    )
+    assert Redactor().blot("text") == "text"
+
+
+def test_errors_are_redacted_in_all_their_parts():
+    error = GoldsmithError("s3cret failed", hint="no s3cret")
+    error.add_note("noted s3cret")
+    with pytest.raises(GoldsmithError) as caught, Redactor(["s3cret"]).errors():
+        raise error
+    assert caught.value is error
+    assert (str(error), error.hint, error.__notes__) == (
+        f"{MASK} failed", f"no {MASK}", [f"noted {MASK}"])  # fmt: skip
+    assert "s3cret" not in repr(error)
+
+
+def test_findings_are_redacted_with_the_lines_that_they_show():
+    where = SourceRange("t", Position(1, 5, 4), Position(1, 6, 5))
+    finding = Diagnostic("no s3cret", "is s3cret", where, Severity.WARNING, "subject")
+    error = TemplateError([finding], {"t": "a = s3cret"})
+    Redactor(["s3cret"]).error(error)
+    assert error.diagnostics == (
+        Diagnostic(f"no {MASK}", f"is {MASK}", where, Severity.WARNING, "subject"),
+    )
+    assert error.sources == {"t": "a = ******"}
+    assert "s3cret" not in str(error)

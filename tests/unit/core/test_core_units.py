@@ -15,7 +15,9 @@ from goldsmith.units import (
     format_duration,
     format_size,
     parse_duration_s,
+    parse_file_size_bytes,
     parse_size_bytes,
+    parse_wait_s,
 )
 
 UNITS_BYTES = {"": 1, "B": 1, "K": KIB, "KiB": KIB, "kB": 1000, "M": MIB, "MiB": MIB,
@@ -116,3 +118,30 @@ def test_what_is_no_duration(text):
 )  # fmt: skip
 def test_durations_for_people(duration_s, text):
     assert format_duration(duration_s) == text
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "9" * 30 + "TiB"])
+def test_no_size_is_astronomical(text):
+    with pytest.raises(UnitError, match="more than any disk"):
+        parse_size_bytes(text)
+
+
+def test_files_have_a_largest_size():
+    assert parse_file_size_bytes(str((1 << 63) - 1)) == (1 << 63) - 1
+    with pytest.raises(UnitError, match="smaller than 8 EiB"):
+        parse_file_size_bytes(str(1 << 63))
+
+
+@pytest.mark.parametrize("text", ["9" * 5000 + "h", "99999999999999999h", "-2562048h"])
+def test_durations_end_where_those_of_go_end(text):
+    assert parse_duration_s("2562047h") == 2562047 * 3600
+    with pytest.raises(UnitError, match="less than 292 years"):
+        parse_duration_s(text)
+
+
+@pytest.mark.parametrize("text", ["-5s", "-1ns", "700h", "99999999999999999h"])
+def test_nothing_waits_for_less_than_nothing_or_for_ever(text):
+    assert parse_wait_s("0s") == 0.0
+    assert parse_wait_s("596h") == 596 * 3600
+    with pytest.raises(UnitError):
+        parse_wait_s(text)

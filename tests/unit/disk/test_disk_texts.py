@@ -39,6 +39,12 @@ def test_fstab_is_sorted_by_depth_with_right_options_and_passes():
     assert fields[2][0] == f"UUID={identity.filesystem_uuid('esp', 'vfat')}"
 
 
+def test_no_field_of_fstab_is_left():
+    odd = FstabEntry("U", "/a\nb#c d", "ext4", ("x=a b", "y=\\#\n"))
+    (line,) = fstab.render([odd]).splitlines()[1:]
+    assert line == r"UUID=U /a\012b\043c\040d ext4 x=a\040b,y=\134\043\012 0 2"
+
+
 def test_fstab_of_file_systems_without_a_check_and_of_odd_mount_points():
     text = fstab.render(
         [

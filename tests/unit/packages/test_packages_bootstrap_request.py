@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from goldsmith.host.process import Completed
 from goldsmith.packages import bootstrap as module
 from goldsmith.packages.apt_sources import AptSource
 from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt, implied_packages
 from goldsmith.packages.errors import PackageError
-from goldsmith.packages.unpack import mounts_below
+from goldsmith.packages.unpack import mounts_below, require_archive, require_tree
 
 SOURCE = AptSource(("deb",), ("http://deb.example.invalid",), ("bookworm",), ("main",))
 
@@ -41,10 +45,12 @@ def test_packages_are_named_once() -> None:
 def test_refused_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.os, "geteuid", lambda: 0)
     monkeypatch.setattr(module, "get_tool", lambda tool: tool)
-    monkeypatch.setattr(module, "run", lambda *args, **more: pytest.fail("it was run"))
     request = AptRequest("bookworm", ("sudo", name), (SOURCE,))
     with pytest.raises(PackageError, match="not a package's name"):
-        bootstrap_apt(tmp_path / "tree", request, emit=lambda *_: None)
+        bootstrap_apt(
+            tmp_path / "tree", request, emit=lambda *_: None, scratch=tmp_path,
+            run_tool=lambda *args, **more: pytest.fail("it was run"),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def test_refused_requests(
     monkeypatch.setattr(module, "get_tool", lambda tool: tool)
     request = AptRequest(**{"suite": "x", "packages": (), "sources": (SOURCE,), **change})
     with pytest.raises(PackageError, match=message):
-        bootstrap_apt(tmp_path / "tree", request, emit=lambda *_: None)
+        bootstrap_apt(tmp_path / "tree", request, emit=lambda *_: None, scratch=tmp_path)
 
 
 def test_a_target_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +83,61 @@ def test_a_target_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "get_tool", lambda tool: tool)
     (tmp_path / "file").touch()
     with pytest.raises(PackageError, match="is not empty"):
-        bootstrap_apt(tmp_path, AptRequest("x", (), (SOURCE,)), emit=lambda *_: None)
+        bootstrap_apt(
+            tmp_path, AptRequest("x", (), (SOURCE,)), emit=lambda *_: None, scratch=tmp_path
+        )
+
+
+def test_all_that_is_written_for_it_is_in_the_scratch_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold passwords, and whoever is killed leaves it: never in the host's TMPDIR."""
+    monkeypatch.setattr(module.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(module, "get_tool", lambda tool: tool)
+    elsewhere, scratch = tmp_path / "elsewhere", tmp_path / "scratch"
+    elsewhere.mkdir()
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(elsewhere))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    places: list[Path] = []
+
+    def run_tool(
+        argv: Sequence[str], *, env: Mapping[str, str] | None = None, **more: object
+    ) -> Completed:
+        assert env is not None
+        assert env["TMPDIR"].startswith(f"{scratch}/")
+        assert os.listdir(elsewhere) == []
+        places.extend(Path(word.partition("=")[2]) for word in argv if "apt.conf" in word)
+        assert "deb.example.invalid" in Path(argv[-1]).read_text()
+        places.append(Path(argv[-1]))
+        return Completed(tuple(argv), 1, b"", (), 0.0)
+
+    request = AptRequest("bookworm", ("sudo",), (SOURCE,))
+    with pytest.raises(PackageError):
+        bootstrap_apt(tmp_path / "tree", request, emit=lambda *_: None, scratch=scratch,
+                      run_tool=run_tool)  # fmt: skip
+    assert [place.is_relative_to(scratch) for place in places] == [True, True]
+    assert os.listdir(scratch) == []
+
+
+def test_sources_of_the_wrong_kind(tmp_path: Path) -> None:
+    (tmp_path / "archive.tar").touch()
+    (tmp_path / "tree/usr").mkdir(parents=True)
+    (tmp_path / "empty").mkdir()
+    require_archive(tmp_path / "archive.tar")
+    require_tree(tmp_path / "tree")
+    with pytest.raises(PackageError, match="is a directory, not an archive"):
+        require_archive(tmp_path / "tree")
+    with pytest.raises(PackageError, match="there is no archive"):
+        require_archive(tmp_path / "none")
+    with pytest.raises(PackageError, match="is a file, not a directory"):
+        require_tree(tmp_path / "archive.tar")
+    with pytest.raises(PackageError, match="there is no directory"):
+        require_tree(tmp_path / "none")
+    with pytest.raises(PackageError, match="not a root file system"):
+        require_tree(tmp_path / "empty")
+    with pytest.raises(PackageError, match="running host"):
+        require_tree(Path("/"))
 
 
 def test_mounts_below() -> None:

@@ -1,4 +1,4 @@
-"""`manifest`, `checksum` and `compress`: the files that they write, byte for byte where it counts."""
+"""`manifest`, `checksum` and `compress`: what they write, byte for byte where it counts."""
 
 import bz2
 import gzip
@@ -38,7 +38,6 @@ def place(tmp_path, monkeypatch):
 
     class Place:
         path = work
-        said: list = []
 
         def run(self, made, artifact, **keys):
             @contextmanager

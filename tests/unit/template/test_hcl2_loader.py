@@ -1,9 +1,13 @@
 """Templates as a whole: builds, their components, and all errors at once with their places."""
 
+import os
+
 import pytest
 
-from goldsmith.errors import TemplateError
-from goldsmith.template.hcl2.loader import load, load_scope
+from goldsmith.errors import GoldsmithError, TemplateError
+from goldsmith.template import load as by_name
+from goldsmith.template.hcl2 import locals_graph
+from goldsmith.template.hcl2.loader import check_syntax, load, load_scope
 from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
 from goldsmith.values.value import number, string, to_python
 from goldsmith.values.world import LiveWorld
@@ -359,3 +363,191 @@ def test_version_constraints(constraint, met):
 def test_malformed_version_constraints(constraint):
     with pytest.raises(MalformedConstraint):
         satisfies("1.16.0", constraint)
+
+
+def test_secrets_are_texts_numbers_and_keys():
+    text = (
+        'variable "pin" {\n  sensitive = true\n  type = number\n  default = 734512\n}\n'
+        'variable "small" {\n  sensitive = true\n  default = 42\n}\n'
+        'variable "keys" {\n  sensitive = true\n  type = map(list(number))\n'
+        "  default = { t0ken = [1.25, -9] }\n}\n"
+        'local "made" {\n  sensitive = true\n  expression = { user = ["x-${var.pin}", null] }\n}\n'
+    )
+    assert loaded(SOURCE + text).secrets == {"734512", "t0ken", "1.25", "x-734512"}
+
+
+def leaked(text, secret_text="s3cr3t", **given):
+    """Check that the template's errors show no secret; their summaries, and the texts shown."""
+    with pytest.raises(TemplateError) as caught:
+        loaded(text, **given)
+    shown = [*caught.value.sources.values(), str(caught.value)]
+    assert not any(secret_text in one for one in shown), shown
+    return [one.summary for one in caught.value.diagnostics], caught.value.sources
+
+
+SECRET = 'variable "token" {\n  sensitive = true\n  type = %s\n}\n'
+OTHER = 'variable "n" {\n  type = number\n  default = 1\n}\n'
+
+
+def test_secrets_are_blotted_out_of_findings_and_of_the_lines_that_they_show():
+    text = (
+        SECRET % "string" + 'locals {\n  x = { "${var.token}" = 1 }["no"]\n  y = "s3cr3t" + 1\n'
+        '  z = tonumber(var.token)\n  u = {}["${var.token}"]\n}\n'
+    )
+    summaries, sources = leaked(text, variables=[("token", "s3cr3t")])
+    assert len(summaries) >= 3
+    assert 'y = "******" + 1' in sources["t.pkr.hcl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [
+        ("v.hcl", 'token = "s3cr3t"\n', "list(string)"),
+        ("v.hcl", "token = 734512\n", "list(string)"),
+        ("v.hcl", "token = s3cr3t\n", "string"),
+        ("v.hcl", 'token = ["a", s3cr3t]\n', "list(string)"),
+        ("v.hcl", 'n = "x"\ntoken = <<E\ns3cr3t\nE\n', "string"),
+        ("v.hcl", 'token = "s3cr3t\nn = 1\n', "string"),
+        ("v.hcl", 'token = {\n  a = "s3cr3t"\n  n = = "s3cr3t"\n}\nn = = 1\n', "map(string)"),
+        ("v.json", '{"n": "x", "token": "s3cr3t"}', "list(string)"),
+        ("v.json", '{"token": "s3cr3t", }', "string"),
+        ("v.json", '{"token": {"s3cr3t": "x"}}', "list(string)"),
+        ("v.json", '{"token": 734512}', "list(string)"),
+        ("v.json", '{"to\\\\u006ben": {"s3cr3t": 1}}', "list(string)"),
+        ("v.json", '["s3cr3t"]', "string"),
+    ],
+)
+def test_the_value_of_a_sensitive_variable_in_a_file_is_never_shown(work, name, content, kind):
+    (work / name).write_text(content.replace("734512", "12"))
+    secret = "12" if "734512" in content else "s3cr3t"
+    leaked(OTHER + SECRET % kind, secret, variable_files=[name])
+
+
+def test_other_values_of_the_file_are_shown(work):
+    (work / "v.hcl").write_text('token = "s3cr3t" # mine\nn = "x"\n')
+    _, sources = leaked(OTHER + SECRET % "string", variable_files=["v.hcl"])
+    assert sources["v.hcl"] == 'token = <sensitive>\nn = "x"\n'
+
+
+def test_the_line_after_a_secret_heredoc_is_shown(work):
+    (work / "v.hcl").write_text('token = <<E\ns3cr3t\nE\nn = "x"\n')
+    _, sources = leaked(OTHER + SECRET % "string", variable_files=["v.hcl"])
+    assert sources["v.hcl"] == 'token = <sensitive>\n\n\nn = "x"\n'
+
+
+@pytest.mark.parametrize("given", ["s3cr3t", "[s3cr3t]", '["s3cr3t"', "{s3cr3t=1}"])
+def test_a_mistyped_sensitive_value_on_the_command_line_is_not_shown(given):
+    leaked(SECRET % "list(string)", variables=[("token", given)])
+
+
+@pytest.mark.parametrize("default", ['"s3cr3t"', '{\n    a = "s3cr3t"\n  }'])
+def test_a_mistyped_sensitive_default_is_not_shown(default):
+    text = f'variable "t" {{\n  sensitive = true\n  type = number\n  default = {default}\n}}\n'
+    assert leaked(text)[0] == ["Invalid default value for variable"]
+
+
+def test_syntax_is_checked_without_evaluating(work):
+    (work / "t.pkr.hcl").write_text(
+        'variable "unset" {\n}\nlocals {\n  a = file("absent")\n}\n'
+        'build {\n  sources = ["source.null.absent", local.b]\n}\n'
+    )
+    check_syntax("t.pkr.hcl", world=LiveWorld())
+    with pytest.raises(TemplateError):
+        load("t.pkr.hcl", world=LiveWorld())
+
+
+@pytest.mark.parametrize(
+    ("text", "summary"),
+    [
+        ("a = = 1\n", "Invalid expression"),
+        ("nonsense {\n}\n", "Unsupported block type"),
+        ('packer {\n  required_version = ">= 99"\n}\n', "Unsupported Packer Core version"),
+    ],
+)
+def test_syntax_that_is_wrong(work, text, summary):
+    (work / "t.pkr.hcl").write_text(text)
+    with pytest.raises(TemplateError) as caught:
+        check_syntax("t.pkr.hcl", world=LiveWorld())
+    assert caught.value.diagnostics[0].summary == summary
+    assert caught.value.sources == {"t.pkr.hcl": text}
+
+
+def test_a_local_sees_only_what_it_needs(monkeypatch):
+    """An object of all locals for each of them took more than quadratic time."""
+    sizes = []
+    make = locals_graph.object_of
+
+    def counted(values):
+        sizes.append(len(values))
+        return make(values)
+
+    monkeypatch.setattr(locals_graph, "object_of", counted)
+    lines = "".join(f"  a{n} = local.a{n - 1} + 1\n" for n in range(1, 200))
+    (build,) = loaded(
+        "locals {\n  a0 = 0\n" + lines + "}\n" + inside_build('  provisioner "x" {\n'
+        "    text = local.a199\n  }")
+    ).builds  # fmt: skip
+    assert resolved(build.provisioners[0]) == {"text": 199}
+    assert (len(sizes), max(sizes)) == (200, 1)
+
+
+def test_locals_that_look_at_all_of_them_or_at_none():
+    scope = scope_of(
+        'locals {\n  a = "x"\n  b = local[local.a]\n  x = 3\n  d = try(local.nope, "none")\n}\n'
+    )
+    values = {name: to_python(value) for name, value in scope.lookup("local").attributes.items()}
+    assert values == {"a": "x", "b": 3, "x": 3, "d": "none"}
+    with pytest.raises(TemplateError) as caught:
+        loaded("locals {\n  colour = 1\n  b = local.color\n}\n")
+    assert 'Did you mean "colour"?' in str(caught.value)
+
+
+def scope_of(text):
+    with open("t.pkr.hcl", "w") as file:
+        file.write(text)
+    return load_scope("t.pkr.hcl", world=LiveWorld())
+
+
+@pytest.mark.parametrize(
+    "name", ["pipe.pkr.hcl", "pipe.auto.pkrvars.hcl", "pipe.auto.pkrvars.json"]
+)
+def test_a_pipe_in_a_directory_is_not_read(work, name):
+    (work / "d").mkdir()
+    (work / "d" / "a.pkr.hcl").write_text(SOURCE)
+    os.mkfifo(work / "d" / name)
+
+    class Watched(LiveWorld):
+        def read_file(self, path):
+            assert not path.endswith(name)  # it would never come back
+            return super().read_file(path)
+
+    with pytest.raises(TemplateError) as caught:
+        load("d", world=Watched())
+    (one,) = caught.value.diagnostics
+    assert one.range.filename == f"d/{name}"
+    assert "is not a file with content" in one.detail
+
+
+@pytest.mark.parametrize("key", ["pause_before", "timeout"])
+@pytest.mark.parametrize("value", ["-5s", "99999999999999999h", "2000h"])
+def test_times_that_nothing_can_wait_are_refused(key, value):
+    text = inside_build(f'  provisioner "x" {{\n    {key} = "{value}"\n  }}')
+    assert findings(text) == [(7, 8 + len(key), "Incorrect attribute value")]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("-", "standard input"), ("absent.pkr.hcl", "there is no template absent.pkr.hcl"),
+        ("t.txt", "t.txt is no template by its name"), ("t.json", "templates in JSON"),
+        ("t.pkr.json", "templates in JSON"),
+    ],
+)  # fmt: skip
+def test_what_is_no_template_by_its_name(work, name, said):
+    for made in ("t.txt", "t.json", "t.pkr.json"):
+        (work / made).write_text("")
+    for read in (by_name.load, by_name.check_syntax):
+        with pytest.raises(GoldsmithError) as caught:
+            read(name, world=LiveWorld())
+        assert said in str(caught.value)
+        assert ("JSON" in str(caught.value)) == name.endswith(".json")

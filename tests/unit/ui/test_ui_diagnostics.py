@@ -53,7 +53,7 @@ def test_a_finding_has_head_place_line_caret_and_detail():
         ("ab", (1, 3), (1, 3), ["   1: ab", "        ^"]),
         ("ab", (1, 3), (2, 1), ["   1: ab", "        ^"]),
         ("a\r\nbcd\r\n", (2, 2), (2, 4), ["   2: bcd", "       ^^"]),
-        ("", (1, 1), (1, 1), ["   1: ", "      ^"]),
+        ("\n", (1, 1), (1, 1), ["   1: ", "      ^"]),
         ("a\n" * 99_999 + "z", (100_000, 1), (100_000, 2), ["100000: z", "        ^"]),
     ],
 )
@@ -104,3 +104,30 @@ def test_an_error_has_its_notes_and_its_remedy():
     painted = render_error(error, color=True).split("\n")
     assert painted[0].startswith("\033[1;31mError:\033[0m ")
     assert painted[2] == "  \033[1m->\033[0m apt-get install xfsprogs"
+
+
+@pytest.mark.parametrize("sources", [{"folder": ""}, {}])
+def test_what_is_wrong_with_a_whole_file_has_no_line(sources):
+    found = Diagnostic("Cannot read", "No such file.", at((1, 1), (1, 1), "folder"))
+    assert render_diagnostics([found], sources) == (
+        "Error: Cannot read\n\n  on folder:\n\nNo such file."
+    )
+
+
+def test_nothing_reaches_the_terminal_raw():
+    raw = "\x1b[2J\x07\x9b\u202e"
+    escaped = r"\x1b[2J\x07\x9b\u202e"
+    place = at((1, 9), (1, 10), f"{raw}.hcl")
+    found = Diagnostic(f"S{raw}", f"D{raw}", place, subject=raw)
+    assert render_diagnostics([found], {f"{raw}.hcl": f"{raw}\tb"}) == (
+        f"Error: S{escaped}\n\n  on {escaped}.hcl:1:9, in {escaped}:\n"
+        f"   1: {escaped}    b\n      {' ' * (len(escaped) + 4)}^\n\nD{escaped}"
+    )
+    error = GoldsmithError(f"M{raw}\nsecond", hint=f"H{raw}")
+    error.add_note(f"N{raw}")
+    assert render_error(error) == (f"Error: M{escaped}\nsecond\n  N{escaped}\n  -> H{escaped}")
+
+
+def test_letters_of_all_languages_stay():
+    found = Diagnostic("\u00c4rger \u540d", "e\u0301 \u2026")
+    assert render_diagnostics([found], {}) == "Error: \u00c4rger \u540d\n\ne\u0301 \u2026"

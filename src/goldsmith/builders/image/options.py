@@ -13,17 +13,34 @@ from goldsmith.core.options import Finding, Options
 from goldsmith.disk import layout as disk
 from goldsmith.disk.formats import check_format
 from goldsmith.errors import GoldsmithError
-from goldsmith.units import UnitError, parse_size_bytes
+from goldsmith.packages.bootstrap import PACKAGE_NAME
+from goldsmith.units import LARGEST_FILE_BYTES, UnitError, parse_file_size_bytes
 
-_HOST_NAME = re.compile(r"(?=.{1,64}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# What packages.identity.set_hostname takes; a test holds the two against each other.
+_HOST_NAME = re.compile(rf"(?=.{{1,64}}\Z){_LABEL}(\.{_LABEL})*")
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?-?")
+_MIRROR = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+_COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 
 
 def _is_package(name: str) -> str:
-    if not _PACKAGE.fullmatch(name):
+    if not PACKAGE_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not the name of a package")
     return name
+
+
+def _is_component(name: str) -> str:
+    if not _COMPONENT.fullmatch(name):
+        raise ValueError(f"{name!r} is not the name of an archive component")
+    return name
+
+
+def _is_mount_option(option: str) -> str:
+    # fstab(5): blanks separate fields, commas options, and "#" begins a comment.
+    if not option or not option.isprintable() or set(option) & set(" ,#"):
+        raise ValueError(f"{option!r} is not one mount option: no blanks, commas and #")
+    return option
 
 
 def _is_format(name: str) -> str:
@@ -36,6 +53,8 @@ def _is_format(name: str) -> str:
 
 PackageName = Annotated[str, AfterValidator(_is_package)]
 FormatName = Annotated[str, AfterValidator(_is_format)]
+ComponentName = Annotated[str, AfterValidator(_is_component)]
+MountOption = Annotated[str, AfterValidator(_is_mount_option)]
 
 
 class Bootstrap(Options):
@@ -48,7 +67,7 @@ class Bootstrap(Options):
     mirror: str = Field(
         "", description="Where packages come from; by default this host's own APT sources."
     )
-    components: tuple[str, ...] = Field(
+    components: tuple[ComponentName, ...] = Field(
         (), description="Archive components; by default what the sources say, else main."
     )
     packages: tuple[PackageName, ...] = Field(
@@ -80,6 +99,14 @@ class Bootstrap(Options):
             )
         return self
 
+    @field_validator("mirror")
+    @classmethod
+    def _is_uri(cls, given: str) -> str:
+        # It becomes a line of deb822. It is not shown: it may have a password.
+        if given and not (_MIRROR.fullmatch(given) and given.isprintable()):
+            raise ValueError('a mirror is one URI without blanks: "http://HOST/PATH", "file:/PATH"')
+        return given
+
     @field_validator("suite")
     @classmethod
     def _is_word(cls, given: str | None) -> str | None:
@@ -99,15 +126,17 @@ class Partition(Options):
     filesystem: str | None = Field(None, description="ext4 or vfat; none for bios-boot.")
     mount: str | None = Field(None, description="Where it is mounted in the running system.")
     label: str | None = Field(None, description="The label of the file system.")
-    mount_options: tuple[str, ...] = Field((), description="Options for its line in fstab.")
+    mount_options: tuple[MountOption, ...] = Field((), description="Options for its line in fstab.")
 
     @field_validator("size")
     @classmethod
     def _is_size(cls, given: str) -> str:
         try:
-            disk.parse_partition_size(given)
+            size = disk.parse_partition_size(given)
         except UnitError as e:
             raise ValueError(f"{e}; {e.hint}" if e.hint else str(e)) from e
+        if isinstance(size, disk.ExactSize) and size.size_bytes > LARGEST_FILE_BYTES:
+            raise ValueError("files are smaller than 8 EiB")
         return given
 
     def to_layout(self) -> disk.Partition:
@@ -154,7 +183,7 @@ class Disk(Options):
 
 def _size_bytes(text: str) -> int:
     try:
-        return parse_size_bytes(text)
+        return parse_file_size_bytes(text)
     except UnitError as e:
         raise ValueError(f"{e}; {e.hint}" if e.hint else str(e)) from e
 
@@ -162,7 +191,7 @@ def _size_bytes(text: str) -> int:
 def _headroom(text: str) -> disk.Headroom:
     if not text:
         return disk.Headroom()
-    if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip()):
+    if match := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*%", text.strip()):
         return disk.Headroom(Fraction(match.group(1)) / 100, 0)
     return disk.Headroom(Fraction(0), _size_bytes(text))
 

@@ -1,4 +1,4 @@
-"""What an image build looks at before it starts: the source of its tree, the place of its output."""
+"""What an image build looks at before it starts: its tree's source, the place of its output."""
 
 from __future__ import annotations
 

@@ -1,27 +1,32 @@
 """btrfs, filled by mkfs.btrfs in a sparse file of its own.
 
-What mkfs.btrfs 6.2 does with a tree: hard links, attributes, owners and times of files are kept,
-holes become zeros, and the root directory keeps mode 0755 and owner 0 whatever the tree says (that
-is mended here). Its images are not the same bytes on every run: files keep the inode numbers that
-they have on this host, and the device gets an identifier by chance.
+What mkfs.btrfs 6.2 does with a tree: hard links, attributes, owners and times of files are kept;
+holes become zeros; device nodes lose their numbers, and the top directory gets mode 0755, owner 0
+and no attributes whatever the tree says. The first and the last two are mended here, attributes of
+the top are refused. Its images are not the same bytes on every run: files keep the inode numbers
+that they have on this host, and the device gets an identifier by chance.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from goldsmith.disk.filesystems.btrfs_tree import BtrfsFile
 from goldsmith.disk.filesystems.stretch import Stretch, own_file
-from goldsmith.errors import CommandFailed, GoldsmithError, LayoutError
+from goldsmith.errors import GoldsmithError, LayoutError
 from goldsmith.host.process import run
 from goldsmith.units import format_size
 
 MKFS_TIMEOUT_S: Final = 7200.0
-_TOO_SMALL: Final = ("not enough free space", "No space left on device", "ENOSPC", "too small")
+# mkfs/rootdir.c gives a file the number that it has on the host and this much more.
+_INODE_OFFSET: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +46,40 @@ def make(
     Raises LayoutError when the tree does not fit, GoldsmithError when its top directory has
     attributes, which mkfs.btrfs leaves out.
     """
-    if tree is not None:
-        _refuse_attributes(tree)
-    with own_file(stretch, "btrfs", scratch=scratch, sized=True) as path:
-        _run_mkfs(path, filesystem, tree, stretch.size_bytes)
+    with (
+        _tree_or_empty(tree, epoch_s) as source,
+        own_file(stretch, "btrfs", scratch=scratch, sized=False) as path,
+    ):
+        _refuse_attributes(source)
+        _run_mkfs(path, filesystem, source)
+        if path.stat().st_size > stretch.size_bytes:
+            raise LayoutError(
+                [f"the files of {tree} do not fit in a btrfs of {format_size(stretch.size_bytes)}, "
+                 f"they need {format_size(path.stat().st_size)}"],
+                hint='make the partition larger, or write size = "auto"',
+            )  # fmt: skip
+        os.truncate(path, stretch.size_bytes)
         with open(path, "r+b", buffering=0) as stream:
             made = BtrfsFile.read(stream.fileno())
-            if tree is None:
-                made.set_root_directory(0o755, 0, 0, epoch_s)
-            else:
-                status = tree.stat()
-                made.set_root_directory(
-                    stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
-                    max(min(int(status.st_mtime), epoch_s), 0),
-                )  # fmt: skip
+            status = source.stat()
+            made.set_root_directory(
+                stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
+                max(min(int(status.st_mtime), epoch_s), 0),
+            )  # fmt: skip
+            made.set_devices(_devices(source))
+            made.grow(stretch.size_bytes)
+
+
+@contextmanager
+def _tree_or_empty(tree: Path | None, epoch_s: int) -> Iterator[Path]:
+    """`--shrink` is for trees only."""
+    if tree is not None:
+        yield tree
+        return
+    with tempfile.TemporaryDirectory(prefix="goldsmith-empty-") as directory:
+        Path(directory).chmod(0o755)
+        os.utime(directory, (epoch_s, epoch_s))
+        yield Path(directory)
 
 
 def _refuse_attributes(tree: Path) -> None:
@@ -67,19 +92,23 @@ def _refuse_attributes(tree: Path) -> None:
         )
 
 
-def _run_mkfs(path: Path, filesystem: Btrfs, tree: Path | None, size_bytes: int) -> None:
-    argv: list[str | os.PathLike[str]] = ["mkfs.btrfs", "--quiet", "--force", "--nodiscard",
-                                          "--uuid", filesystem.uuid]  # fmt: skip
+def _run_mkfs(path: Path, filesystem: Btrfs, tree: Path) -> None:
+    argv: list[str | os.PathLike[str]] = [
+        "mkfs.btrfs", "--quiet", "--force", "--nodiscard", "--uuid", filesystem.uuid,
+        "--shrink", "--rootdir", tree.absolute(),
+    ]  # fmt: skip
     if filesystem.label is not None:
         argv += ["--label", filesystem.label]
-    if tree is not None:
-        argv += ["--rootdir", tree.absolute()]
-    try:
-        run([*argv, *filesystem.options, path], timeout_s=MKFS_TIMEOUT_S)
-    except CommandFailed as e:
-        if any(mark in line for line in e.tail for mark in _TOO_SMALL):
-            raise LayoutError(
-                [f"the files of {tree} do not fit in a btrfs of {format_size(size_bytes)}"],
-                hint='make the partition larger, or write size = "auto"',
-            ) from e
-        raise
+    run([*argv, *filesystem.options, path], timeout_s=MKFS_TIMEOUT_S)
+
+
+def _devices(tree: Path) -> Mapping[int, tuple[int, int]]:
+    """The device nodes of a tree by their inode in the btrfs: major and minor number."""
+    found = {}
+    for directory, _, files in os.walk(os.fsencode(tree)):
+        for name in files:
+            status = os.lstat(os.path.join(directory, name))
+            if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+                numbers = (os.major(status.st_rdev), os.minor(status.st_rdev))
+                found[status.st_ino + _INODE_OFFSET] = numbers
+    return found

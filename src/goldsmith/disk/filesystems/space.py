@@ -79,16 +79,12 @@ def _xfs_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
 
 
 def _btrfs_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
-    # mkfs.btrfs writes holes as zeros (6.2).
-    needed = btrfs_geometry.needed_bytes(
-        usage.inodes, usage.data_blocks + usage.hole_blocks,
-        usage.directory_blocks + usage.metadata_blocks,
-    )  # fmt: skip
-    return max(needed + spare_bytes - size_bytes, btrfs_geometry.MINIMUM_BYTES - size_bytes, 0)
+    return max(btrfs_geometry.needed_bytes(usage) + spare_bytes - size_bytes, 0)
 
 
 def _packed_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
-    return 0 if size_bytes >= MIB else MIB
+    # Whether the files fit is known when they are packed.
+    return max(BLOCK_BYTES - size_bytes, 0)
 
 
 def _swap_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:

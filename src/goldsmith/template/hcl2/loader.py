@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from goldsmith.core.build import Template
 from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
+from goldsmith.redact import Redactor
 from goldsmith.template.hcl2.ast import Block
 from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY, PACKER, TOP_LEVEL, checked
 from goldsmith.template.hcl2.builds import BuildAssembly, declare_sources
@@ -23,6 +24,8 @@ from goldsmith.template.hcl2.required_version import MalformedConstraint, satisf
 from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
 from goldsmith.template.hcl2.variable_values import Inputs, assign
 from goldsmith.template.hcl2.variables import check_rules, declare
+from goldsmith.values.numbers import Number
+from goldsmith.values.types import MapType
 from goldsmith.values.value import Value, object_of, string, unknown
 from goldsmith.values.world import World
 
@@ -71,6 +74,17 @@ def load_scope(
         return scope
 
 
+def check_syntax(path: str, *, world: World) -> None:
+    """Parse the template and look at its outline; nothing but `required_version` is evaluated.
+
+    Raises TemplateError with every finding.
+    """
+    loading = _Loading(path, world)
+    with loading.all_findings():
+        loading.outline()
+        loading.found.raise_if_errors(loading.sources)
+
+
 @dataclass(slots=True)
 class _Loading:
     path: str
@@ -99,24 +113,40 @@ class _Loading:
 
     @contextmanager
     def all_findings(self) -> Iterator[None]:
-        """Raise what is raised within as one error: each finding once, in order, with the texts."""
+        """Raise what is raised within as one error: each finding once, in order, with the texts.
+
+        Secrets are redacted in both.
+        """
         try:
             yield
         except TemplateError as error:
             found = sorted(dict.fromkeys(error.diagnostics), key=self.order)
-            raise TemplateError(found, self.sources) from None
+            redactor = Redactor(self.secret_texts())
+            raise TemplateError(redactor.findings(found), self.shown_sources(redactor)) from None
+
+    def secret_texts(self) -> frozenset[str]:
+        """The texts of everything sensitive that is known by now."""
+        return frozenset(text for value in self.secrets for text in texts_in(value))
+
+    def shown_sources(self, redactor: Redactor) -> dict[str, str]:
+        """The texts of all files as errors may show them."""
+        return {path: redactor.blot(text) for path, text in self.sources.items()}
+
+    def outline(self) -> None:
+        """Read the blocks of all files and hold this version against `required_version`."""
+        self.blocks = self._blocks()
+        self._check_versions(self._of("packer"))
 
     def scope(self, inputs: Inputs) -> Scope:
         """The scope of the template, with unknown values where there are findings."""
-        self.blocks = self._blocks()
-        self._check_versions(self._of("packer"))
+        self.outline()
         declarations = declare(self._of("variable", "variables"), self.world, self.found)
-        values = assign(declarations, inputs, self.world, self.found, self.sources)
+        assigned = assign(declarations, inputs, self.world, self.found, self.sources)
+        values, self.secrets = assigned.values, list(assigned.secrets)
         scope = self._scope(values)
         check_rules(declarations, values, scope, self.found)
         declared = declare_locals(self._of("locals", "local"), self.world, self.found)
         local_values = evaluate_locals(declared, scope, self.found)
-        self.secrets = [values[name] for name, one in declarations.items() if one.sensitive]
         self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
         return scope.child({"local": object_of(local_values)})
 
@@ -127,12 +157,13 @@ class _Loading:
         assembly = BuildAssembly(sources, scope, self.found, announced)
         builds = [build for block in self._of("build") for build in assembly.builds(block)]
         self.found.raise_if_errors(self.sources)
+        redactor = Redactor(self.secret_texts())
         return Template(
             path=self.path,
             builds=tuple(builds),
-            sources=self.sources,
-            warnings=tuple(dict.fromkeys(self.found.warnings)),
-            secrets=frozenset(text for value in self.secrets for text in strings_in(value)),
+            sources=self.shown_sources(redactor),
+            warnings=tuple(redactor.findings(dict.fromkeys(self.found.warnings))),
+            secrets=redactor.secrets,
         )
 
     def _of(self, *kinds: str) -> list[Block]:
@@ -200,6 +231,10 @@ class _Loading:
         return blocks
 
     def _text(self, path: str) -> str | None:
+        # A pipe among them would be read until somebody writes to it.
+        if self.world.path_kind(path) != "file":
+            self._fail("Cannot read template", f"{path} is not a file with content.", path)
+            return None
         try:
             content = self.world.read_file(path)
         except OSError as error:
@@ -250,8 +285,23 @@ class _Loading:
             unmet.error("Invalid version constraint", detail, where, block.header)
 
 
-def strings_in(value: Value) -> list[str]:
-    """Every text in a value, at any depth."""
-    if isinstance(value.raw, str):
-        return [value.raw]
-    return [text for item in value.items() for text in strings_in(item)]
+_SHORTEST_NUMBER = 3
+
+
+def texts_in(value: Value) -> list[str]:
+    """Every text in a value at any depth, those of its numbers and the keys of its maps.
+
+    Numbers of one or two digits are left out: without them no output could be read. The names of
+    an object's attributes belong to its type.
+    """
+    match value.raw:
+        case str():
+            return [value.raw]
+        case Number():
+            text = value.raw.to_text()
+            return [text] if sum(map(str.isdigit, text)) >= _SHORTEST_NUMBER else []
+        case dict() if isinstance(value.type, MapType):
+            keys = list(value.raw)
+        case _:
+            keys = []
+    return keys + [text for item in value.items() for text in texts_in(item)]

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from goldsmith.core.options import did_you_mean
-from goldsmith.errors import Diagnostics, GoldsmithError, Position, SourceRange, TemplateError
+from goldsmith.errors import (
+    Diagnostic,
+    Diagnostics,
+    GoldsmithError,
+    Position,
+    SourceRange,
+    TemplateError,
+)
+from goldsmith.redact import MASK
 from goldsmith.template.hcl2.ast import Expression
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.parser import parse_expression, parse_file
@@ -38,20 +46,34 @@ class Inputs:
     directory: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The value of every variable, and everything sensitive: what was given and refused too."""
+
+    values: dict[str, Value]
+    secrets: list[Value]
+
+
 def assign(
     declarations: Mapping[str, Declaration],
     inputs: Inputs,
     world: World,
     found: Diagnostics,
     sources: dict[str, str],
-) -> dict[str, Value]:
+) -> Assigned:
     """The final value of every declared variable; a variable with findings is unknown.
 
-    Texts that values came from are added to `sources`, for the lines that errors show.
+    Texts that values came from are added to `sources`, for the lines that errors show; in them
+    and in the templates there the values of sensitive variables are blanked.
     """
+    for declaration in declarations.values():
+        if declaration.sensitive and (where := declaration.default_range):
+            sources[where.filename] = _blanked(sources.get(where.filename, ""), [where])
     assignment = _Assignment(declarations, world, found, sources)
     assignment.from_environment()
-    for file in [*_automatic_files(inputs.directory, world), *inputs.files]:
+    for file in _automatic_files(inputs.directory, world):
+        assignment.from_file(file, automatic=True)
+    for file in inputs.files:
         assignment.from_file(file)
     for name, text in inputs.command_line:
         assignment.from_command_line(name, text)
@@ -78,8 +100,9 @@ class _Assignment:
     sources: dict[str, str]
     values: dict[str, Value] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    secrets: list[Value] = field(default_factory=list)
 
-    def finished(self) -> dict[str, Value]:
+    def finished(self) -> Assigned:
         for name, declaration in self.declarations.items():
             if declaration.broken or name in self.broken:
                 self.values[name] = unknown(ANY)
@@ -88,7 +111,9 @@ class _Assignment:
             elif name not in self.values:
                 self._unset(declaration)
                 self.values[name] = unknown(ANY)
-        return self.values
+            if declaration.sensitive:
+                self.secrets += [self.values[name], declaration.default or unknown()]
+        return Assigned(self.values, self.secrets)
 
     def _unset(self, declaration: Declaration) -> None:
         name = declaration.name
@@ -136,8 +161,7 @@ class _Assignment:
         position = Position(1, start + 1, len(shown_name.encode()) + 1)
         expression, findings = parse_expression(text, filename, position)
         if expression is None:
-            self.found.extend(findings)
-            self.broken.add(declaration.name)
+            self._refused(declaration, findings, where)
             return
         self._evaluated(declaration, expression, "the value of a variable")
 
@@ -145,13 +169,26 @@ class _Assignment:
         try:
             value = evaluate(expression, constants_only(self.world, place))
         except TemplateError as error:
-            self.found.extend(error.diagnostics)
-            self.broken.add(declaration.name)
+            self._refused(declaration, error.diagnostics, expression.range)
             return
         self._take(declaration, value, value.range)
 
+    def _refused(
+        self, declaration: Declaration, findings: Iterable[Diagnostic], where: SourceRange
+    ) -> None:
+        """Report what is wrong with a value; of a sensitive one only that something is."""
+        name = declaration.name
+        self.broken.add(name)
+        if not declaration.sensitive:
+            self.found.extend(findings)
+            return
+        detail = f'What was given for variable "{name}" is no value; it is sensitive, so not shown.'
+        self.found.error("Invalid value for variable", detail, where, f'variable "{name}"')
+
     def _take(self, declaration: Declaration, value: Value, where: SourceRange | None) -> None:
         name = declaration.name
+        if declaration.sensitive:
+            self.secrets.append(value)
         try:
             self.values[name] = declaration.fit(value)
             self.broken.discard(name)
@@ -160,10 +197,15 @@ class _Assignment:
             self.found.error("Invalid value for variable", detail, where, f'variable "{name}"')
             self.broken.add(name)
 
-    def from_file(self, path: str) -> None:
+    def from_file(self, path: str, *, automatic: bool = False) -> None:
         if not path.endswith((".hcl", ".json")):
             detail = "The name of a variable file must end in .hcl or .json."
             self._file_error(f"Could not guess format of {path}", detail, path)
+            return
+        # A pipe that was not named by the user would be read until somebody writes to it.
+        if automatic and self.world.path_kind(path) != "file":
+            detail = f"{path} is not a file with content."
+            self._file_error("Cannot read variable file", detail, path)
             return
         try:
             text = self.world.read_file(path).decode("utf-8")
@@ -181,12 +223,20 @@ class _Assignment:
             self._hcl_file(path, text)
 
     def _file_error(self, summary: str, detail: str, path: str) -> None:
-        self.sources.setdefault(path, "")
+        # No line of a file that is wrong as a whole is shown: it may hold any secret.
+        self.sources[path] = ""
         self.found.error(summary, detail, _stretch(path, 0, 0))
 
     def _hcl_file(self, path: str, text: str) -> None:
         parsed = parse_file(text, path)
         self.found.extend(parsed.diagnostics)
+        secret = {name for name, one in self.declarations.items() if one.sensitive}
+        if parsed.diagnostics:
+            self.sources[path] = _without_values(text, secret, self.declarations)
+        else:
+            given = parsed.body.attributes.items()
+            places = [one.expression.range for name, one in given if name in secret]
+            self.sources[path] = _blanked(text, places)
         for block in parsed.body.blocks:
             detail = f'"{block.type}" is a block: a variable file has only arguments, name = value.'
             self.found.error("Unexpected block", detail, block.range)
@@ -214,6 +264,10 @@ class _Assignment:
                 self._undeclared(name, path, where)
             else:
                 self._take(declaration, value.at(where), where)
+                if declaration.sensitive and name in self.broken:
+                    rest = SourceRange(path, where.end, where.end)
+                    found = where.start != where.end
+                    self.sources[path] = _blanked(self.sources[path], [rest]) if found else ""
 
     def _undeclared(self, name: str, path: str, where: SourceRange) -> None:
         detail = (
@@ -221,6 +275,41 @@ class _Assignment:
             f'variable "{name}".'
         )
         self.found.warn(UNDECLARED_SUMMARY, detail + did_you_mean(name, self.declarations), where)
+
+
+def _blanked(text: str, places: Iterable[SourceRange]) -> str:
+    """The text without what stands at these places; lines and columns before them stay.
+
+    What follows on the same line goes too.
+    """
+    lines = text.split("\n")
+    for place in places:
+        first = place.start.line - 1
+        # The end of a heredoc is the beginning of the line after it.
+        end = place.end.line - (place.end.column == 1)
+        lines[first] = lines[first][: place.start.column - 1] + MASK
+        lines[first + 1 : end] = [""] * (end - first - 1)
+    return "\n".join(lines)
+
+
+_ASSIGNMENT = re.compile(r"""(\s*)"?([\w-]+)"?\s*[=:]""")
+
+
+def _without_values(text: str, secret: set[str], declared: Iterable[str]) -> str:
+    """The text of a file that cannot be parsed, without the values of these variables.
+
+    Where such a value ends is not known: the next variable that stands no deeper ends it.
+    """
+    names, shown = set(declared), []
+    depth: int | None = None
+    for line in text.split("\n"):
+        match = _ASSIGNMENT.match(line)
+        if match and match[2] in names and (depth is None or len(match[1]) <= depth):
+            depth = len(match[1]) if match[2] in secret else None
+            shown.append(match[0] + " " + MASK if depth is not None else line)
+        else:
+            shown.append(line if depth is None else "")
+    return "\n".join(shown)
 
 
 def _stretch(filename: str, start: int, end: int) -> SourceRange:

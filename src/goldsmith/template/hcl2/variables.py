@@ -44,6 +44,7 @@ class Declaration:
     sensitive: bool = False
     rules: tuple[Rule, ...] = ()
     broken: bool = False
+    default_range: SourceRange | None = None
 
     def fit(self, value: Value) -> Value:
         """A given value in the variable's type. Raises ConversionError."""
@@ -125,6 +126,7 @@ def _declaration(block: Block, scope: Scope, found: Diagnostics) -> Declaration:
         sensitive,
         tuple(rule for rule in rules if rule is not None),
         len(found.errors) > errors_before,
+        default_attribute.expression.range if default_attribute else None,
     )
 
 

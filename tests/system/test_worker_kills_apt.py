@@ -1,0 +1,121 @@
+"""Killed while a tree is made of packages: nothing stays on the host but the run directory.
+
+What a bootstrap writes may hold the passwords of APT's sources, so it must be where `clean` finds
+it: never in TMPDIR.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from test_worker_kills import (
+    clean,
+    host_mounts,
+    loops,
+    outer_worker_of,
+    processes_naming,
+    run_directories,
+    wait_until,
+)
+
+from goldsmith.packages.installed import os_release
+
+pytestmark = [pytest.mark.root, pytest.mark.network]
+
+TEMPLATE = """
+source "image" "a" {{
+  bootstrap {{
+    method = "apt"
+    suite  = "{suite}"
+  }}
+  disk {{
+    partition "root" {{
+      type       = "root"
+      filesystem = "ext4"
+      mount      = "/"
+    }}
+  }}
+  firmware = []
+}}
+build {{
+  sources = ["image.a"]
+}}
+"""
+STAGE_LIMIT_S = 300.0
+
+
+STAGES: dict[str, Callable[[Path], object]] = {
+    "started": lambda build: list(build.glob("scratch/bootstrap.*/wanted")),
+    "lists": lambda build: list(build.glob("layers/00/var/lib/apt/lists/*Release")),
+    "packages": lambda build: list(build.glob("layers/00/var/cache/apt/archives/*.deb")),
+    "installing": lambda build: list(build.glob("layers/00/var/lib/dpkg/info/*.list")),
+}
+"""How each stage of mmdebstrap shows in the directory of a build."""
+
+
+@contextmanager
+def building(directory: Path, temporary: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a build whose TMPDIR is `temporary`; it is not waited for."""
+    suite = os_release(Path("/")).get("VERSION_CODENAME", "")
+    (directory / "a.pkr.hcl").write_text(TEMPLATE.format(suite=suite))
+    environment = {**os.environ, "GOLDSMITH_CACHE_DIR": str(directory / "cache"),
+                   "TMPDIR": str(temporary)}  # fmt: skip
+    argv = [sys.executable, "-P", "-m", "goldsmith", "build", "-color=false", "a.pkr.hcl"]
+    with open(directory / "log", "wb") as log, subprocess.Popen(
+        argv, cwd=directory, env=environment, start_new_session=True, stdin=subprocess.DEVNULL,
+        stdout=log, stderr=subprocess.STDOUT,
+    ) as running:  # fmt: skip
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.kill()
+
+
+def wait_for_stage(running: subprocess.Popen[bytes], directory: Path, stage: str) -> None:
+    """Wait until the build's directory shows a stage."""
+    deadline_s = time.monotonic() + STAGE_LIMIT_S
+    while True:
+        assert running.poll() is None, (directory / "log").read_text()
+        if any(STAGES[stage](build) for build in directory.glob("cache/runs/*/build-1")):
+            return
+        assert time.monotonic() < deadline_s, (directory / "log").read_text()
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("stage", "victim"),
+    [("started", "parent"), ("lists", "worker"), ("packages", "worker"), ("installing", "parent")],
+)
+def test_sigkill_leaves_nothing_but_the_run_directory(
+    tmp_path: Path, stage: str, victim: str
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    temporary.chmod(0o1777)
+    before = host_mounts(), loops()
+    with building(tmp_path, temporary) as running:
+        wait_for_stage(running, tmp_path, stage)
+        if victim == "parent":
+            running.kill()
+        else:
+            os.kill(outer_worker_of(running.pid), signal.SIGKILL)
+        running.wait()
+    wait_until(lambda: not processes_naming(str(tmp_path)), "processes are left")
+    assert (host_mounts(), loops()) == before
+    assert os.listdir(temporary) == []
+    assert not (tmp_path / "output").exists()
+    # A parent that lives finishes the run of its dead worker at once.
+    assert len(run_directories(tmp_path)) == (1 if victim == "parent" else 0)
+    left = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")}
+    assert left == {"a.pkr.hcl", "cache", "log", "tmp"}
+    clean(tmp_path)
+    assert run_directories(tmp_path) == []

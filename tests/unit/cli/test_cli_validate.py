@@ -1,0 +1,86 @@
+"""What `validate` and `build` say about templates and flags."""
+
+import pytest
+
+from goldsmith.cli import build, validate
+
+BUILD = """source "null" "a" {
+  communicator = "none"
+}
+build {
+  sources = ["null.a"]
+%s}
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a verb on a template of this text; gives its status and what it said."""
+    monkeypatch.chdir(tmp_path)
+
+    def go(verb, text, *words):
+        (tmp_path / "t.pkr.hcl").write_text(text)
+        status = verb.run([*words, "t.pkr.hcl"], False)
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return go
+
+
+def test_syntax_only_evaluates_nothing(run):
+    text = 'variable "unset" {\n}\n' + BUILD % ""
+    assert run(validate, text)[0] == 1
+    status, said = run(validate, text, "-syntax-only")
+    assert (status, said) == (0, "Syntax-only check passed. Everything looks okay.\n")
+    status, said = run(validate, "a = = 1\n", "-syntax-only")
+    assert (status, "t.pkr.hcl:1:5" in said) == (1, True)
+
+
+def test_validate_warns_of_patterns_that_match_nothing(run):
+    status, said = run(validate, BUILD % "", "-only=null.a,null.zzz")
+    assert status == 0
+    assert 'Warning: -only "null.zzz" matched nothing; the builds are: null.a' in said
+
+
+def test_a_secret_in_a_message_of_an_option_is_not_shown(run):
+    text = (
+        'variable "token" {\n  sensitive = true\n  default = "s3cr3t"\n}\n'
+        + BUILD
+        % '  provisioner "shell-local" {\n    inline = ["x"]\n'
+        "    environment_vars = [var.token]\n  }\n"
+        '  post-processor "checksum" {\n    checksum_types = [var.token]\n  }\n'
+    )
+    for verb in (validate, build):
+        status, said = run(verb, text)
+        assert status == 1
+        assert "s3cr3t" not in said
+        assert "<sensitive>" in said
+
+
+def test_on_error_names_its_values(run):
+    status, said = run(build, BUILD % "", "-on-error=x")
+    assert status == 1
+    assert said.endswith('invalid value "x" for flag -on-error: it is cleanup or ask\n')
+
+
+@pytest.mark.parametrize(("verb", "name"), [(validate, "validate"), (build, "build")])
+def test_the_hint_is_about_the_verb(run, verb, name):
+    status, said = run(verb, BUILD % "", "another")
+    assert status == 1
+    assert f"goldsmith {name} -var a=1 TEMPLATE" in said
+
+
+def test_an_empty_directory_has_no_line_to_show(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert validate.run(["empty"], False) == 1
+    assert capsys.readouterr().out == (
+        "Error: Could not find any template file\n\n  on empty:\n\n"
+        "There is no file in empty whose name ends in .pkr.hcl.\n"
+    )
+
+
+def test_what_a_binary_template_holds_is_escaped(run):
+    status, said = run(validate, "a\x1b[2J = \x07\n")
+    assert status == 1
+    assert said.replace("\n", "").isprintable()
