@@ -234,8 +234,12 @@ class _Assignment:
         if parsed.diagnostics:
             self.sources[path] = _without_values(text, secret, self.declarations)
         else:
-            given = parsed.body.attributes.items()
-            places = [one.expression.range for name, one in given if name in secret]
+            # A name that no variable has may be the misspelled one of a sensitive variable.
+            places = [
+                one.expression.range
+                for name, one in parsed.body.attributes.items()
+                if name in secret or name not in self.declarations
+            ]
             self.sources[path] = _blanked(text, places)
         for block in parsed.body.blocks:
             detail = f'"{block.type}" is a block: a variable file has only arguments, name = value.'
