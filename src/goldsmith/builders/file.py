@@ -68,16 +68,12 @@ class FileBuilder:
         message = f"file.{self.name}: neither content nor source is given, so the file is empty"
         return [Finding(message, (), 'Write content = "…" or source = "…".', Severity.WARNING)]
 
-    def outputs(self, directory: Path) -> Sequence[Path]:
-        """None that it insists on: as with Packer the last of several builds wins."""
-        return ()
-
     def preflight(self, directory: Path, *, force: bool) -> None:
         """Nothing is needed; a file in the way is replaced, as Packer does."""
 
     def claims(self, directory: Path) -> Sequence[Path]:
         """Nothing that another build could not write too, as with Packer."""
-        return []
+        return ()
 
     def build(self, context: BuildContext) -> Artifact:
         """Make the file, then run the provisioners; if one fails the file goes again."""

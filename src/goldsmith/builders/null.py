@@ -83,16 +83,12 @@ class NullBuilder:
             Finding(f'{name} has no meaning with communicator = "none"', (name,)) for name in given
         ]
 
-    def outputs(self, directory: Path) -> Sequence[Path]:
-        """No files."""
-        return ()
-
     def preflight(self, directory: Path, *, force: bool) -> None:
         """Nothing is needed and nothing can be in the way."""
 
     def claims(self, directory: Path) -> Sequence[Path]:
         """Nothing that another build could not write too, as with Packer."""
-        return []
+        return ()
 
     def build(self, context: BuildContext) -> Artifact:
         """Run the provisioners; raises GoldsmithError."""

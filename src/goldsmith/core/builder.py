@@ -86,10 +86,6 @@ class Builder(Protocol):
         """Files that no other build of the same command may write."""
         ...
 
-    def outputs(self, directory: Path) -> Sequence[Path]:
-        """The files that it makes, of which no two builds of a command may share one."""
-        ...
-
     def build(self, context: BuildContext) -> Artifact:
         """Make the artifact; raises GoldsmithError and leaves nothing half made."""
         ...

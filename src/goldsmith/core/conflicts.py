@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def refuse_conflicts(
 ) -> None:
     """Raise TemplateError when two builds have one name, or write the same file."""
     names: dict[str, PreparedBuild] = {}
-    claimed: dict[Path, PreparedBuild] = {}
+    claimed: dict[str, PreparedBuild] = {}
     found = []
     for prepared in builds:
         build = prepared.build
@@ -27,7 +28,7 @@ def refuse_conflicts(
             continue
         names[build.name] = prepared
         for path in prepared.builder.claims(directory):
-            other = claimed.setdefault(path.absolute(), prepared)
+            other = claimed.setdefault(os.path.realpath(path), prepared)
             if other is not prepared:
                 detail = (
                     f'The builds "{other.build.name}" and "{build.name}" both write {path}. Give '

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -83,7 +82,6 @@ def prepare(
                             world or LiveWorld())  # fmt: skip
         prepared.append(workshop.prepare())
         found += workshop.found
-    found += _shared_outputs([build for build in prepared if build is not None], directory)
     # Builds that share a source block share its mistakes.
     redactor = Redactor(template.secrets)
     unique = redactor.findings(dict.fromkeys(found))
@@ -94,22 +92,6 @@ def prepare(
         for build in prepared
         if build is not None
     ]
-
-
-def _shared_outputs(prepared: Sequence[PreparedBuild], directory: Path) -> Iterator[Diagnostic]:
-    """Builds that would replace what another build of the same command makes."""
-    makers: dict[str, PreparedBuild] = {}
-    for one in prepared:
-        shared = [os.path.realpath(path) for path in one.builder.outputs(directory)]
-        other = next((makers[path] for path in shared if path in makers), None)
-        if other is not None:
-            name = os.path.relpath(next(path for path in shared if path in makers), directory)
-            yield Diagnostic(
-                f"{one.build.name} and {other.build.name} both make {name}",
-                "Give them different names or output directories.",
-                one.build.source.range, subject=_subject(one.build.source),
-            )  # fmt: skip
-        makers.update((path, one) for path in shared)
 
 
 def resolve_provisioners(

@@ -42,7 +42,8 @@ _INHERITED = (
 )  # fmt: skip
 
 TOOL_PACKAGES: Final[Mapping[str, str]] = {
-    "apt-config": "apt", "apt-get": "apt", "blkid": "util-linux", "chroot": "coreutils",
+    "apt-cache": "apt", "apt-config": "apt", "apt-get": "apt", "blkid": "util-linux", "btrfs": "btrfs-progs",
+    "chroot": "coreutils",
     "cp": "coreutils", "debootstrap": "debootstrap", "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg", "dumpe2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "gpgv": "gpgv",
     "losetup": "util-linux", "lz4": "lz4", "mcopy": "mtools", "mdir": "mtools",
@@ -51,6 +52,7 @@ TOOL_PACKAGES: Final[Mapping[str, str]] = {
     "mkfs.xfs": "xfsprogs", "mksquashfs": "squashfs-tools", "mkswap": "util-linux",
     "mmd": "mtools", "mmdebstrap": "mmdebstrap", "mount": "mount", "nsenter": "util-linux",
     "partx": "util-linux", "qemu-img": "qemu-utils", "qemu-system-x86_64": "qemu-system-x86",
+    "fstrim": "util-linux", "xfs_db": "xfsprogs", "xfs_repair": "xfsprogs",
     "resize2fs": "e2fsprogs", "sfdisk": "fdisk", "tar": "tar", "tune2fs": "e2fsprogs",
     "umount": "mount", "unshare": "util-linux", "zstd": "zstd",
 }  # fmt: skip

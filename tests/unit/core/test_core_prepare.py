@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from goldsmith.core.build import Build, Component, Template
+from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.deferred import RawBody
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.prepare import prepare, resolve_provisioners
@@ -42,7 +43,7 @@ class Made:
             return []
         return [Finding(f"{self.options.text} is bad", ("text",), "be good")]
 
-    def outputs(self, directory):
+    def claims(self, directory):
         return [directory / f"{self.name}.out", directory / self.options.text]
 
 
@@ -133,9 +134,13 @@ def test_the_findings_of_all_builds_and_components_come_at_once(registry):
 def test_no_two_builds_make_the_same_file(registry):
     first = build(component("builder", line=2, config=Config("one/../same")), name="small.a")
     second = build(component("builder", line=3, config=Config("same")), name="small.b")
-    assert refused(registry, first, second) == [("small.b and small.a both make same", 3)]
+    with pytest.raises(TemplateError) as caught:
+        refuse_conflicts(prepared(registry, first, second), DIRECTORY, {})
+    (found,) = caught.value.diagnostics
+    assert (found.summary, found.range.start.line) == ("Conflicting outputs", 3)
+    assert '"small.a" and "small.b" both write' in found.detail
     third = build(component("builder", line=3, config=Config("other")), name="small.b")
-    assert len(prepared(registry, first, third)) == 2
+    refuse_conflicts(prepared(registry, first, third), DIRECTORY, {})
 
 
 def test_builds_that_share_a_source_share_its_mistakes(registry):

@@ -106,11 +106,6 @@ class ImageBuilder:
     def claims(self, directory: Path) -> Sequence[Path]:
         """The images and their manifest."""
         outputs = self._outputs(directory)
-        return [*outputs.images.values(), outputs.manifest]
-
-    def outputs(self, directory: Path) -> Sequence[Path]:
-        """The images and their manifest."""
-        outputs = self._outputs(directory)
         return (*outputs.images.values(), outputs.manifest)
 
     def _tools(self) -> list[str]:
