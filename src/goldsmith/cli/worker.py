@@ -8,6 +8,7 @@ from goldsmith.host.worker import Link, become_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from goldsmith.cli.start_document import StartDocument
     from goldsmith.core.artifact import Artifact
@@ -60,6 +61,16 @@ def _work(link: Link) -> int:
         return 0
 
 
+def _keep_temporary_files_in(directory: Path) -> None:
+    """Make temporary files, ours and those of tools, in the run directory: it is always removed."""
+    import os
+    import tempfile
+
+    directory.mkdir(mode=0o700)
+    os.environ["TMPDIR"] = str(directory)
+    tempfile.tempdir = None
+
+
 def _build(
     document: StartDocument, link: Link, emitter: Emitter, commit: Callable[[], None]
 ) -> Artifact:
@@ -76,6 +87,7 @@ def _build(
     from goldsmith.values.world import ReplayedWorld
 
     os.chdir(document.cwd)
+    _keep_temporary_files_in(Path(f"{document.work}-tmp"))
     directory = Path(document.cwd)
     registry = builtin_registry()
     world = ReplayedWorld(document.record)

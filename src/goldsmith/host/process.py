@@ -42,8 +42,8 @@ _INHERITED = (
 )  # fmt: skip
 
 TOOL_PACKAGES: Final[Mapping[str, str]] = {
-    "apt-cache": "apt", "apt-config": "apt", "apt-get": "apt", "blkid": "util-linux", "btrfs": "btrfs-progs",
-    "chroot": "coreutils",
+    "apt-cache": "apt", "apt-config": "apt", "apt-get": "apt", "blkid": "util-linux",
+    "btrfs": "btrfs-progs", "chroot": "coreutils",
     "cp": "coreutils", "debootstrap": "debootstrap", "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg", "dumpe2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "gpgv": "gpgv",
     "losetup": "util-linux", "lz4": "lz4", "mcopy": "mtools", "mdir": "mtools",

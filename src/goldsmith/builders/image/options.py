@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -115,50 +115,136 @@ class Bootstrap(Options):
         return given
 
 
-class Partition(Options):
+def _is_size(given: str) -> str:
+    try:
+        size = disk.parse_partition_size(given)
+    except UnitError as e:
+        raise ValueError(f"{e}; {e.hint}" if e.hint else str(e)) from e
+    if isinstance(size, disk.ExactSize) and size.size_bytes > LARGEST_FILE_BYTES:
+        raise ValueError("files are smaller than 8 EiB")
+    return given
+
+
+ShareableSize = Annotated[str, AfterValidator(_is_size)]
+
+
+class _Formatted(Options):
+    """What can hold a file system."""
+
+    filesystem: str | None = Field(
+        None,
+        description="ext4, ext3, ext2, xfs, btrfs, vfat, squashfs, erofs or swap; none for "
+        "bios-boot and for parts of an array or volume group.",
+    )
+    filesystem_options: tuple[str, ...] = Field(
+        (), description="Further words for the mkfs program of the file system."
+    )
+    mount: str | None = Field(None, description="Where it is mounted in the running system.")
+    label: str | None = Field(
+        None, description="The label of the file system; squashfs and erofs have none."
+    )
+    mount_options: tuple[MountOption, ...] = Field((), description="Options for its line in fstab.")
+
+    @property
+    def _type(self) -> str | None:
+        return self.filesystem
+
+    @model_validator(mode="after")
+    def _has_what_is_described(self) -> Self:
+        if self._type is None and (self.label is not None or self.filesystem_options):
+            raise ValueError("label and filesystem_options belong to a filesystem")
+        return self
+
+    def file_system(self) -> disk.FileSystem | None:
+        """The file system in the one layout model."""
+        if self._type is None:
+            return None
+        return disk.FileSystem(self._type, self.label, self.filesystem_options)
+
+
+class Partition(_Formatted):
     """A partition, in the order of the disk."""
 
     labels: ClassVar[tuple[str, ...]] = ("name",)
 
     name: str = Field(description="The block's label; the partition's name on a gpt disk.")
     type: str = Field(description="esp, bios-boot, boot, root, swap or data.")
-    size: str = Field("auto", description='"64MiB", "40%", "100%" (all that is left) or "auto".')
-    filesystem: str | None = Field(None, description="ext4 or vfat; none for bios-boot.")
-    mount: str | None = Field(None, description="Where it is mounted in the running system.")
-    label: str | None = Field(None, description="The label of the file system.")
-    mount_options: tuple[MountOption, ...] = Field((), description="Options for its line in fstab.")
+    size: ShareableSize = Field(
+        "auto", description='"64MiB", "40%", "100%" (all that is left) or "auto".'
+    )
 
-    @field_validator("size")
-    @classmethod
-    def _is_size(cls, given: str) -> str:
-        try:
-            size = disk.parse_partition_size(given)
-        except UnitError as e:
-            raise ValueError(f"{e}; {e.hint}" if e.hint else str(e)) from e
-        if isinstance(size, disk.ExactSize) and size.size_bytes > LARGEST_FILE_BYTES:
-            raise ValueError("files are smaller than 8 EiB")
-        return given
+    @property
+    def _type(self) -> str | None:
+        return self.filesystem or ("swap" if self.type == "swap" else None)
 
     def to_layout(self) -> disk.Partition:
         """The same partition in the one layout model."""
-        filesystem = None
-        if self.filesystem is not None:
-            filesystem = disk.FileSystem(self.filesystem, self.label)
         return disk.Partition(
-            self.name, self.type, disk.parse_partition_size(self.size), filesystem, self.mount,
-            self.mount_options,
+            self.name, self.type, disk.parse_partition_size(self.size), self.file_system(),
+            self.mount, self.mount_options,
         )  # fmt: skip
+
+
+class Raid(_Formatted):
+    """A software RAID array over partitions of type data."""
+
+    labels: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str = Field(description="The block's label; the array is /dev/md/NAME.")
+    level: str = Field(description="0, 1, 5, 6 or 10.")
+    members: tuple[str, ...] = Field(description="The names of its partitions.")
+
+    def to_layout(self) -> disk.Raid:
+        """The same array in the one layout model."""
+        return disk.Raid(self.name, self.level, self.members, self.file_system(), self.mount,
+                         self.mount_options)  # fmt: skip
+
+
+class VolumeGroup(Options):
+    """An LVM volume group."""
+
+    labels: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str = Field(description="The block's label.")
+    physical_volumes: tuple[str, ...] = Field(
+        description="The names of partitions of type data, or of arrays."
+    )
+
+
+class LogicalVolume(_Formatted):
+    """An LVM logical volume."""
+
+    labels: ClassVar[tuple[str, ...]] = ("name",)
+
+    name: str = Field(description="The block's label.")
+    volume_group: str = Field(description="The name of its volume group.")
+    size: ShareableSize = Field(
+        "auto", description='"2GiB", "40%" or "100%" of what the group has left, or "auto".'
+    )
+
+    def to_layout(self) -> disk.LogicalVolume:
+        """The same volume in the one layout model."""
+        return disk.LogicalVolume(self.name, disk.parse_partition_size(self.size),
+                                  self.file_system(), self.mount,
+                                  self.mount_options)  # fmt: skip
 
 
 class Disk(Options):
     """How the disk is divided."""
 
-    label: str = Field("gpt", description="The partition table: gpt.")
+    label: str = Field(
+        "gpt", description="The partition table: gpt, mbr, or none for one bare file system."
+    )
     size: str = Field("auto", description='"4GiB", or "auto": what the tree needs and headroom.')
     headroom: str = Field(
         "", description='Free space that "auto" adds: "500MiB" or "20%"; 10 %, at least 64 MiB.'
     )
     partition: tuple[Partition, ...] = Field((), description="The partitions.")
+    raid: tuple[Raid, ...] = Field((), description="Software RAID arrays over partitions.")
+    volume_group: tuple[VolumeGroup, ...] = Field((), description="LVM volume groups.")
+    logical_volume: tuple[LogicalVolume, ...] = Field(
+        (), description="Logical volumes of the volume groups."
+    )
 
     @field_validator("size")
     @classmethod
@@ -178,7 +264,33 @@ class Disk(Options):
         return disk.Layout(
             self.label, None if self.size == "auto" else _size_bytes(self.size),
             tuple(partition.to_layout() for partition in self.partition), _headroom(self.headroom),
+            tuple(raid.to_layout() for raid in self.raid),
+            tuple(self._group(group) for group in self.volume_group),
         )  # fmt: skip
+
+    def _group(self, group: VolumeGroup) -> disk.VolumeGroup:
+        inside = tuple(v.to_layout() for v in self.logical_volume if v.volume_group == group.name)
+        return disk.VolumeGroup(group.name, group.physical_volumes, inside)
+
+    def findings(self) -> Iterator[Finding]:
+        """Logical volumes of a group that does not exist, which the layout cannot have."""
+        groups = [group.name for group in self.volume_group]
+        for number, volume in enumerate(self.logical_volume):
+            if volume.volume_group not in groups:
+                yield Finding(f'there is no volume group "{volume.volume_group}"',
+                              ("disk", "logical_volume", number, "volume_group"))  # fmt: skip
+
+    def places(self) -> dict[tuple[str, str], tuple[str, int]]:
+        """Where each thing of the layout is written, by its kind and its name there."""
+        found = {("partition", p.name): ("partition", n) for n, p in enumerate(self.partition)}
+        found |= {("raid", r.name): ("raid", n) for n, r in enumerate(self.raid)}
+        found |= {("volume_group", g.name): ("volume_group", n)
+                  for n, g in enumerate(self.volume_group)}  # fmt: skip
+        found |= {
+            ("logical_volume", disk.volume_name(v.volume_group, v.name)): ("logical_volume", n)
+            for n, v in enumerate(self.logical_volume)
+        }
+        return found
 
 
 def _size_bytes(text: str) -> int:
@@ -247,16 +359,19 @@ class ImageOptions(Options):
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with the layout, each finding at the option that it is about."""
-        layout = self.disk.to_layout()
-        names = [partition.name for partition in layout.partitions]
-        for found in disk.check(layout, self.firmware):
-            yield Finding(found.message, _path(found, names), found.hint or "")
+        yield from self.disk.findings()
+        places = self.disk.places()
+        for found in disk.check(self.disk.to_layout(), self.firmware):
+            yield Finding(found.message, _path(found, places), found.hint or "")
 
 
-def _path(found: disk.Finding, names: list[str]) -> tuple[str | int, ...]:
+def _path(
+    found: disk.Finding, places: Mapping[tuple[str, str], tuple[str, int]]
+) -> tuple[str | int, ...]:
     if found.field == "firmware":
         return ("firmware",)
-    if found.partition is None or found.partition not in names:
+    place = places.get((found.kind, found.partition or ""))
+    if place is None:
         return ("disk", found.field) if found.field not in (None, "partition") else ("disk",)
-    at = ("disk", "partition", names.index(found.partition))
+    at = ("disk", *place)
     return at if found.field in (None, "name") else (*at, found.field or "")
