@@ -256,12 +256,14 @@ def test_a_build_is_interrupted_while_packages_are_fetched(project, goldsmith):
     suite = re.search(r"^VERSION_CODENAME=(\w+)", release, re.MULTILINE).group(1)
     text = text[:start] + f'    method = "apt"\n    suite = "{suite}"\n  }}\n' + text[end:]
     (project.path / "t.pkr.hcl").write_text(text)
-    # What mmdebstrap's stages are called is shown with this variable only.
+    # What mmdebstrap's stages are called is logged with this variable only.
     env = {"GOLDSMITH_LOG": "1"}
     with goldsmith.start("build", "t.pkr.hcl", cwd=project.path, env=env) as running:
-        read = wait_for(running, "Reading the package lists")
+        for line in running.stderr:
+            if "Reading the package lists" in line:
+                break
         os.killpg(running.pid, signal.SIGINT)
-        stdout, stderr = ended(running, read)
+        stdout, stderr = ended(running)
     assert running.returncode == 1, stdout + stderr
     assert CANCELLED in stdout
     assert "Traceback" not in stdout + stderr

@@ -6,8 +6,10 @@ import struct
 import subprocess
 
 import pytest
+from private_namespace import run_privately
 
 from goldsmith.disk.assemble import assemble
+from goldsmith.disk.attached import why_not
 from goldsmith.disk.bootloader import grub
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import AUTO, ExactSize, FileSystem, Layout, Partition
@@ -93,3 +95,44 @@ def test_both_boot_loaders_are_made_and_written(tree, tmp_path):
         assert lba == made.partitions[0].offset_bytes // 512
         core = os.pread(stream.fileno(), len(loader.core_img), lba * 512)
         assert core == grub.patch_core_img(loader.core_img, lba)[: len(core)]
+
+
+@pytest.mark.skipif(shutil.which("qemu-system-x86_64") is None, reason="needs QEMU")
+@pytest.mark.parametrize(
+    ("label", "type"), [("mbr", "ext4"), ("mbr", "xfs"), ("gpt", "btrfs"), ("mbr", "ext2")]
+)
+def test_firmware_finds_grub_and_grub_its_configuration(tree, tmp_path, label, type):
+    if type == "xfs" and (reason := why_not("xfs")):
+        pytest.skip(reason)
+    if type == "btrfs" and shutil.which("mkfs.btrfs", path=search_path()) is None:
+        pytest.skip("needs mkfs.btrfs")
+    root = tmp_path / "root"
+    (root / "boot/grub").mkdir(parents=True)
+    (root / "boot/grub/grub.cfg").write_text(
+        "serial --unit=0\nterminal_output serial\necho This is GRUB on $root.\nhalt\n"
+    )
+    identity = DiskIdentity("boots")
+    parts = [Partition("bios", "bios-boot", ExactSize(MIB))] if label == "gpt" else []
+    # Behind an extended partition, so that GRUB has to follow its chain.
+    parts += [Partition(f"p{n}", "data", ExactSize(MIB)) for n in range(3 if label == "mbr" else 0)]
+    parts += [Partition("root", "root", AUTO, FileSystem(type), "/"),
+              Partition("last", "data", ExactSize(MIB))]  # fmt: skip
+    layout = Layout(label, None, tuple(parts))
+    loader = grub.make_boot_loader(
+        tree, in_tree(tree), firmware=["bios"],
+        filesystem_uuid=identity.filesystem_uuid("root", type),
+    )  # fmt: skip
+    disk = plan(layout, measure(root, layout.by_mount()))
+    image = tmp_path / "image.raw"
+    run_privately(
+        lambda: assemble(disk, {"/": root}, image, identity=identity, epoch_s=1_700_000_000,
+                         boot_loader=loader)
+    )  # fmt: skip
+    done = subprocess.run(
+        ["qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-nodefaults", "-nographic",
+         "-snapshot", "-no-reboot", "-serial", "stdio",
+         "-drive", f"file={image},format=raw,if=virtio"],
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=True,
+    )  # fmt: skip
+    number = {"mbr": "msdos5", "gpt": "gpt2"}[label]
+    assert f"This is GRUB on hd0,{number}." in done.stdout.decode(errors="replace")

@@ -17,7 +17,7 @@ from goldsmith.ui.live import LiveLine
 from goldsmith.units import format_duration, format_size
 
 # The last lines of a tool that failed are shown in the error; before, they matter to few.
-VERBOSE_VARIABLE = "GOLDSMITH_LOG"
+VERBOSE_VARIABLES = ("GOLDSMITH_LOG", "PACKER_LOG")
 
 
 class HumanRenderer:
@@ -26,7 +26,9 @@ class HumanRenderer:
     def __init__(self, *, color: bool | None = None, timestamps: bool = False) -> None:
         self._color = terminal.wants_color(sys.stdout, color)
         self._timestamps = timestamps
-        self._verbose = bool(os.environ.get(VERBOSE_VARIABLE))
+        self._verbose = any(
+            os.environ.get(name, "0") not in ("", "0") for name in VERBOSE_VARIABLES
+        )
         self._colors: dict[str, str] = {}
         self._live = LiveLine(sys.stdout) if terminal.is_live(sys.stdout) else None
 
@@ -64,8 +66,10 @@ class HumanRenderer:
                 self._tell(event.build, prefix + event.text, error=event.level == "error")
             case StepStarted():
                 self._tell(event.build, event.label + ("..." if event.takes_long else ""))
-            case Output() if not event.routine or self._verbose:
+            case Output() if not event.routine:
                 self._tell(event.build, event.line, error=event.stream == "stderr")
+            case Output() if self._verbose:
+                terminal.write_line(f"{event.build}: {event.line}", stream=sys.stderr)
             case _:
                 pass
         if self._live is not None:

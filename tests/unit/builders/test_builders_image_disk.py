@@ -12,8 +12,10 @@ from goldsmith.units import GIB, MIB
 MEMBERS = [{"name": name, "type": "data", "size": "1GiB"} for name in ("a", "b")]
 RAID = {"name": "md0", "level": "1", "members": ["a", "b"]}
 GROUP = {"name": "vg", "physical_volumes": ["md0"]}
-ROOT = {"name": "root", "volume_group": "vg", "size": "40%", "filesystem": "xfs", "mount": "/",
-        "label": "top", "filesystem_options": ["-m", "reflink=0"], "mount_options": ["noatime"]}  # fmt: skip
+ROOT = {
+    "name": "root", "volume_group": "vg", "size": "40%", "filesystem": "xfs", "mount": "/",
+    "label": "top", "filesystem_options": ["-m", "reflink=0"], "mount_options": ["noatime"],
+}  # fmt: skip
 SWAP = {"name": "swap", "volume_group": "vg", "size": "64MiB", "filesystem": "swap"}
 
 

@@ -16,7 +16,7 @@ NAME = "image.debian"
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in ("GOLDSMITH_LOG", "NO_COLOR", "PACKER_NO_COLOR", "CLICOLOR_FORCE"):
+    for name in ("GOLDSMITH_LOG", "PACKER_LOG", "NO_COLOR", "PACKER_NO_COLOR", "CLICOLOR_FORCE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -50,10 +50,11 @@ def test_events(event, lines, capsys):
     assert capsys.readouterr().out.splitlines() == lines
 
 
-def test_routine_output_is_shown_to_who_wants_a_log(monkeypatch, capsys):
+def test_routine_output_is_logged_for_who_wants_it(monkeypatch, capsys):
     monkeypatch.setenv("GOLDSMITH_LOG", "1")
     HumanRenderer().render(Output(build=NAME, step="s", stream="stdout", line="x", routine=True))
-    assert capsys.readouterr().out == "==> image.debian: x\n"
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "image.debian: x\n")
 
 
 def test_timestamps_stand_before_each_line(capsys):

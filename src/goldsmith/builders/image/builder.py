@@ -238,8 +238,11 @@ class ImageBuilder:
                 raise StepFailed(step.label, explain_os_error(e)) from e
 
     def _inputs_digest(self, keys: Sequence[StepKey | None], context: BuildContext) -> str | None:
-        """One digest of all that the build was made from; None when a step has no key."""
-        if any(key is None for key in keys):
+        """One digest of all that the build was made from; None when a step has no key.
+
+        Nor is there one when a secret was among it: a weak one could be guessed from the digest.
+        """
+        if context.emitter.redactor.secrets or any(key is None for key in keys):
             return None
         inputs = {f"step:{number}": key.digest for number, key in enumerate(keys) if key}
         disk = canonical(self.options.disk.model_dump(mode="json"))
