@@ -343,6 +343,25 @@ def test_a_full_host_is_named(tmp_path, type):
     assert run_privately(build) == []
 
 
+@pytest.mark.skipif(not is_root, reason="mounts what was made")
+@pytest.mark.root
+def test_a_btrfs_uses_the_space_that_it_was_given_after_it_was_filled(tmp_path):
+    require("btrfs")
+    root = Partition("root", "root", ExactSize(512 * MIB), FileSystem("btrfs"), "/")
+    disk = plan(Layout("none", partitions=(root,)), {})
+    made = assemble(disk, {}, tmp_path / "image", identity=IDENTITY, epoch_s=EPOCH_S)
+
+    def write():
+        with loop.attached(made.path) as device:
+            target = tmp_path / "mounted"
+            target.mkdir()
+            with mounts.mounted(str(device.path), target, "btrfs"):
+                (target / "large").write_bytes(b"x" * 330 * MIB)
+
+    run_privately(write)
+    tool("btrfs", "check", "--readonly", made.path)
+
+
 def test_a_file_system_in_a_large_disk_stays_sparse(tmp_path):
     require("btrfs")
     root = Partition("root", "root", REST, FileSystem("btrfs"), "/")

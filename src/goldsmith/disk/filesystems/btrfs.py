@@ -1,10 +1,11 @@
 """btrfs, filled by mkfs.btrfs in a sparse file of its own.
 
-What mkfs.btrfs 6.2 does with a tree: hard links, attributes, owners and times of files are kept;
-holes become zeros; device nodes lose their numbers, and the top directory gets mode 0755, owner 0
-and no attributes whatever the tree says. The first and the last two are mended here, attributes of
-the top are refused. Its images are not the same bytes on every run: files keep the inode numbers
-that they have on this host, and the device gets an identifier by chance.
+What mkfs.btrfs 6.2 does with a tree: hard links, attributes, owners and times of files are kept
+(times after the image's own too). Holes become zeros, which take space in the file system but none
+in the image. Device nodes lose their numbers, the top directory gets mode 0755 and owner 0, and the
+file system has no free space: that is mended here. Attributes of the top directory are lost, so
+they are refused. The bytes differ from run to run: files keep the inode numbers that they have on
+this host, and the device gets an identifier by chance.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 `mkfs.btrfs --rootdir --shrink` hands out chunks of 8 MiB for data, and for metadata, which is
 there twice, chunks of a twentieth of the size that it estimates beforehand; then it cuts the
-device behind the last one. Up to a quarter of the data chunks stays free. Files of less than a block lie in the metadata. System tests hold the
-bound against trees of tiny and of large files.
+device behind the last one. Up to a quarter of the data chunks stays free. Files of less than a
+block lie in the metadata. System tests hold the bound against trees of tiny and of large files.
 """
 
 from __future__ import annotations
