@@ -25,7 +25,6 @@ from pathlib import Path
 from goldsmith.builders.image.builder import ImageBuilder
 from goldsmith.cli.components import builtin_registry
 from goldsmith.core.prepare import prepare
-from goldsmith.disk.bootloader import grub
 from goldsmith.packages.apt_settings import read_apt_settings
 from goldsmith.packages.apt_sources import render_sources
 from goldsmith.packages.bootstrap import implied_packages
@@ -59,10 +58,9 @@ def read_package_set(template: Path) -> PackageSet:
     loaded = load(str(template), world=RecordingWorld(LiveWorld()))
     (build, *_) = prepare(loaded, builtin_registry(), Path.cwd(), loaded.builds)
     assert isinstance(build.builder, ImageBuilder)
-    bootstrap = build.builder.options.bootstrap
-    firmware = build.builder.options.firmware
-    named = dict.fromkeys((*bootstrap.packages, *grub.packages(firmware)))
-    names = tuple(dict.fromkeys((*named, *implied_packages(tuple(named)))))
+    options, bootstrap = build.builder.options, build.builder.options.bootstrap
+    named = options.tree_packages()
+    names = tuple(dict.fromkeys((*named, *implied_packages(named))))
     return PackageSet(bootstrap.suite or "", bootstrap.variant, names)
 
 

@@ -30,10 +30,10 @@ from goldsmith.core.options import Finding, Options
 from goldsmith.core.step import Step, StepContext
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
-from goldsmith.disk.bootloader import grub
 from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.identity import DiskIdentity
+from goldsmith.disk.ways import require_no_guest, ways
 from goldsmith.errors import (
     GoldsmithError,
     Interrupted,
@@ -99,6 +99,8 @@ class ImageBuilder:
         """
         for tool in self._tools():
             get_tool(tool)
+        layout = self.options.disk.to_layout()
+        require_no_guest(layout, ways(layout))
         require_source(self.options.bootstrap, directory)
         require_writable(directory / self.options.output_directory)
         self._outputs(directory).refuse_foreign_files(force=force)
@@ -111,7 +113,7 @@ class ImageBuilder:
     def _tools(self) -> list[str]:
         bootstrap = {"apt": ["mmdebstrap", "apt-config"], "tar": ["tar"], "directory": ["cp"]}
         layout = self.options.disk.to_layout()
-        kinds = [p.filesystem.type for p in layout.partitions if p.filesystem is not None]
+        kinds = [v.filesystem.type for v in layout.volumes() if v.filesystem is not None]
         tools = [*bootstrap[self.options.bootstrap.method], "nsenter", "chroot", "sfdisk",
                  *host_tools(kinds)]  # fmt: skip
         for name in self.options.formats:
@@ -188,9 +190,8 @@ class ImageBuilder:
             sources = [replace(s, components=bootstrap.components) for s in sources]
         for source in sources:
             redactor.add(source.passwords())
-        packages = (*bootstrap.packages, *grub.packages(self.options.firmware))
         return AptRequest(
-            bootstrap.suite, tuple(dict.fromkeys(packages)), tuple(sources), settings,
+            bootstrap.suite, self.options.tree_packages(), tuple(sources), settings,
             architecture, bootstrap.variant,
         )  # fmt: skip
 

@@ -11,7 +11,9 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from goldsmith.core.options import Finding, Options
 from goldsmith.disk import layout as disk
+from goldsmith.disk.bootloader import grub
 from goldsmith.disk.formats import check_format
+from goldsmith.disk.tree_packages import layout_packages
 from goldsmith.errors import GoldsmithError
 from goldsmith.packages.bootstrap import PACKAGE_NAME
 from goldsmith.units import LARGEST_FILE_BYTES, UnitError, parse_file_size_bytes
@@ -356,6 +358,11 @@ class ImageOptions(Options):
         if any(character in given for character in "\n\r\0\"'\\$`"):
             raise ValueError("quotes, backslashes, $, ` and line ends do not survive grub.cfg")
         return given
+
+    def tree_packages(self) -> tuple[str, ...]:
+        """The packages named, and those that the boot loader and the layout's kinds need."""
+        added = (*grub.packages(self.firmware), *layout_packages(self.disk.to_layout()))
+        return tuple(dict.fromkeys((*self.bootstrap.packages, *added)))
 
     def findings(self) -> Iterator[Finding]:
         """What is wrong with the layout, each finding at the option that it is about."""
