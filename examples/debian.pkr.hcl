@@ -69,7 +69,7 @@ build {
   provisioner "shell" {
     inline = [
       "useradd --create-home --shell /bin/bash ops",
-      "echo \"built for $(hostname --fqdn 2>/dev/null || cat /etc/hostname)\" > /etc/issue.net",
+      "echo \"built for $(hostname)\" > /etc/issue.net",
     ]
   }
 

@@ -427,6 +427,14 @@ def test_without_network_there_is_only_loopback(project):
     assert re.findall(r"^\s*([^\s:|]+):", seen, re.MULTILINE) == ["lo"]
 
 
+def test_the_name_of_the_build_host_is_not_seen(project):
+    project.write(shell("hostname > /seen; uname -n >> /seen; cat /etc/hostname > /own"))
+    project.built()
+    found = project.look(read_all(["seen", "own"]))
+    assert found["own"] == b"tiny\n"
+    assert found["seen"] == b"tiny\ntiny\n"
+
+
 def test_with_network_the_hosts_is_seen(project):
     project.write(shell("cat /proc/net/dev > /seen", "cat /etc/resolv.conf > /resolver"))
     project.built()

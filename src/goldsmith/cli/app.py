@@ -14,6 +14,7 @@ VERBS = {
     "doctor": "say what this host can do, and what to install",
     "version": "print the version",
 }
+_NATIVE = ("boot", "clean", "doctor")
 _LATER = (
     "inspect", "console", "fmt", "fix", "hcl2_upgrade", "init", "plugins", "plan", "deploy",
     "cache", "shell", "schema", "completion", "elements", "diff", "disk-image-create",
@@ -54,6 +55,8 @@ def run(words: list[str]) -> int:
         from goldsmith.cli.worker import run_worker
 
         return run_worker(words[1:])
+    if verb in _NATIVE and words[1:2] == ["-help"]:
+        words[1] = "--help"  # argparse would read -h and three letters more
     if verb in VERBS:
         return _guarded(_verb(verb), words[1:], machine_readable)
     if verb in _LATER:

@@ -240,6 +240,9 @@ def _look_at_loop() -> Verdict:
 
 def _look_at_space(directory: Path, *, needed_bytes: int, wished_bytes: int) -> Verdict:
     place = nearest_existing(directory)
+    if not os.access(place, os.W_OK | os.X_OK):
+        return Verdict("missing", f"{directory} cannot be written to",
+                       "set GOLDSMITH_CACHE_DIR and TMPDIR to directories of your own")  # fmt: skip
     free_bytes = shutil.disk_usage(place).free
     text = f"{format_size(free_bytes)} free in {directory}"
     if free_bytes >= wished_bytes:

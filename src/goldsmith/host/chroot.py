@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import mounts
-from goldsmith.host.confined import confined
+from goldsmith.host.confined import confined, read_confined
 from goldsmith.host.process import SYSTEM_PATH, get_tool
 
 CLEAN_ENVIRONMENT: Final[Mapping[str, str]] = {
@@ -60,6 +61,9 @@ def mount_api(
     os.mkdir(tree / "run/lock")
     os.chmod(tree / "run/lock", 0o1777)
     os.mkdir(tree / RUN_FILES.lstrip("/"), 0o755)
+    # What `hostname` says in the tree is its own name, not that of the build host.
+    named = (read_confined(tree, "/etc/hostname") or b"").split()
+    socket.sethostname(os.fsdecode((named[0] if named else b"localhost")[:64]))
     shown = {} if private_files is None else dict(private_files)
     resolver = Path("/etc/resolv.conf")
     if resolver.exists():

@@ -15,6 +15,7 @@ from goldsmith.errors import HostError
 CLONE_NEWNS: Final = 0x0002_0000
 CLONE_NEWNET: Final = 0x4000_0000
 CLONE_NEWPID: Final = 0x2000_0000
+CLONE_NEWUTS: Final = 0x0400_0000
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15

@@ -53,7 +53,7 @@ class StepNamespace:
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """The words that run `argv` inside."""
-        words = [get_tool("nsenter"), f"--target={self.init_pid}", "--mount", "--pid"]
+        words = [get_tool("nsenter"), f"--target={self.init_pid}", "--mount", "--pid", "--uts"]
         if not self.network:
             words.append("--net")
         return [*words, "--", *argv]
@@ -123,7 +123,10 @@ def _keep(writer: int, setup: Setup, *, network: bool, parent: int) -> None:
         kernel.die_with_parent(parent)
         _close_all_but(writer)
         kernel.unshare(
-            kernel.CLONE_NEWNS | kernel.CLONE_NEWPID | (0 if network else kernel.CLONE_NEWNET)
+            kernel.CLONE_NEWNS
+            | kernel.CLONE_NEWPID
+            | kernel.CLONE_NEWUTS
+            | (0 if network else kernel.CLONE_NEWNET)
         )
         ready_reader, ready_writer = os.pipe()
         init = os.fork()
