@@ -11,6 +11,7 @@ import lzma
 import os
 import struct
 import zlib
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,13 +38,15 @@ class Compressor(AbstractContextManager["Compressor"]):
     def __init__(self, target: BinaryIO) -> None:
         self.target = target
 
+    @abstractmethod
     def write(self, data: bytes) -> None:
         """Compress some bytes."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def finish(self) -> None:
         """Write what is still to come."""
-        raise NotImplementedError
+        ...
 
     def stop(self) -> None:
         """Give back what it holds, also after an error."""
@@ -103,9 +106,10 @@ class Pieces(Compressor):
         self._pending: deque[Future[bytes]] = deque()
         self._rest = bytearray()
 
+    @abstractmethod
     def piece(self, data: bytes) -> Callable[[], bytes]:
         """What compresses a piece; called in order, its result on any thread."""
-        raise NotImplementedError
+        ...
 
     def write(self, data: bytes) -> None:
         """Take in bytes; blocks while more is pending than the cores can do."""
