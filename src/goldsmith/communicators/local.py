@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from goldsmith.core.options import Finding, Options
+from goldsmith.core.script_environment import VariableMap, VariablePairs
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Emitter
 from goldsmith.gotemplate.errors import GoTemplateError
@@ -42,10 +43,10 @@ class ShellLocalOptions(Options):
     inline: tuple[str, ...] = Field((), description="Commands, run in order as one script.")
     script: str | None = Field(None, description="A script on this host.")
     scripts: tuple[str, ...] = Field((), description="Scripts on this host, run in order.")
-    environment_vars: tuple[str, ...] = Field(
+    environment_vars: VariablePairs = Field(
         (), description='Variables for the scripts, each "NAME=value".'
     )
-    env: dict[str, str] = Field(
+    env: VariableMap = Field(
         default_factory=dict, description="Variables for the scripts; these win."
     )
     env_var_format: str = Field(
@@ -71,23 +72,6 @@ class ShellLocalOptions(Options):
         False, description="For Windows hosts; paths are those of Linux in any case."
     )
     valid_exit_codes: tuple[int, ...] = Field((0,), description="What counts as success.")
-
-    @field_validator("environment_vars")
-    @classmethod
-    def _are_pairs(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for pair in given:
-            name, equals, _ = pair.partition("=")
-            if not equals or not name:
-                raise ValueError(f'environment variable not in format "key=value": {pair}')
-        return given
-
-    @field_validator("env")
-    @classmethod
-    def _are_names(cls, given: dict[str, str]) -> dict[str, str]:
-        for name in given:
-            if not name or "=" in name:
-                raise ValueError(f"{name!r} cannot be the name of an environment variable")
-        return given
 
     @field_validator("env_var_format")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -52,7 +52,6 @@ class TreeContext(StepContext):
     """Runs a program of this host in the step's namespaces, so that it ends with the step."""
     environment: Mapping[str, str]
     """What programs in the tree get, before a step adds its own."""
-    ask: Callable[[str, tuple[str, ...]], str | None]
 
 
 class Step(Protocol[R_co]):

@@ -145,7 +145,7 @@ class TreeBuild:
         return TreeContext(
             emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
             communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
-            environment=self.environment, ask=self.ask,
+            environment=self.environment,
         )  # fmt: skip
 
     def _tool_line(self, stream: str, line: str) -> None:

@@ -55,11 +55,6 @@ class Interrupts:
         """From now on signals are only counted: what is left to do is cleanup."""
         self.settled = True
 
-    @property
-    def hurried(self) -> bool:
-        """Whether the user has asked more than once."""
-        return self.count > 1
-
 
 @contextmanager
 def interruptible() -> Iterator[Interrupts]:

@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from goldsmith.core.options import DurationSeconds, Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
+from goldsmith.core.script_environment import VariableMap, VariablePairs
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
@@ -33,10 +34,10 @@ class ShellOptions(Options):
     inline: tuple[str, ...] = Field((), description="Commands, run in order as one script.")
     script: str | None = Field(None, description="A script on this host.")
     scripts: tuple[str, ...] = Field((), description="Scripts on this host, run in order.")
-    environment_vars: tuple[str, ...] = Field(
+    environment_vars: VariablePairs = Field(
         (), description='Variables for the scripts, each "NAME=value".'
     )
-    env: dict[str, str] = Field(
+    env: VariableMap = Field(
         default_factory=dict, description="Variables for the scripts; these win."
     )
     execute_command: str = Field(
@@ -58,23 +59,6 @@ class ShellOptions(Options):
     network: bool = Field(
         True, description="Whether the scripts see the host's network, or an empty one."
     )
-
-    @field_validator("environment_vars")
-    @classmethod
-    def _are_pairs(cls, given: tuple[str, ...]) -> tuple[str, ...]:
-        for pair in given:
-            name, equals, _ = pair.partition("=")
-            if not equals or not name:
-                raise ValueError(f'environment variable not in format "key=value": {pair}')
-        return given
-
-    @field_validator("env")
-    @classmethod
-    def _are_names(cls, given: dict[str, str]) -> dict[str, str]:
-        for name in given:
-            if not name or "=" in name:
-                raise ValueError(f"{name!r} cannot be the name of an environment variable")
-        return given
 
     @field_validator("execute_command")
     @classmethod
