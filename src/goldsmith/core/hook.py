@@ -9,7 +9,7 @@ from decimal import Decimal
 from goldsmith.core.builder import BuildContext, ProvisionerCall
 from goldsmith.core.communicator import Communicator
 from goldsmith.core.provisioner import ProvisionContext
-from goldsmith.core.tree_build import ASK_AFTER_ERROR
+from goldsmith.core.tree_build import ANSWERS_AFTER_ERROR, ASK_AFTER_ERROR
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.cancellation import pause
 from goldsmith.host.signals import time_limit
@@ -76,7 +76,7 @@ class ProvisionHook:
 
     def _wants_retry(self, error: GoldsmithError) -> bool:
         self.build.emitter.error(str(error))
-        return self.build.ask(ASK_AFTER_ERROR, ("c", "a", "r")) == "r"
+        return self.build.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR) == "r"
 
     def _try(self, call: ProvisionerCall) -> None:
         """Try as often as `max_retries` allows, pausing before each try."""

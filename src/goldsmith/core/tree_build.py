@@ -19,9 +19,9 @@ from goldsmith.host.process import Completed, LineSink
 from goldsmith.layers.overlay import stacked, step_overlay
 
 ASK_AFTER_ERROR = (
-    "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step "
-    "(build may fail even if retry succeeds)?"
+    "[c] Clean up and exit, or [r] retry step (build may fail even if retry succeeds)?"
 )
+ANSWERS_AFTER_ERROR = ("c", "r")
 
 
 class RunListened(Protocol):
@@ -105,7 +105,7 @@ class TreeBuild:
 
     def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
         self.emitter.error(f"{step.label}: {error}")
-        return self.ask(ASK_AFTER_ERROR, ("c", "a", "r")) == "r"
+        return self.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR) == "r"
 
     def _run_on_overlay(self, step: TreeStep) -> Path:
         layers = self.directory / "layers"
