@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from goldsmith.redact import Redactor
 
@@ -35,25 +35,41 @@ class Said(Event):
     level: str = "say"
 
 
+CacheUse = Literal["hit", "miss", "none"]
+"""What the step cache had for a step: its result, nothing, or it was not asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStarted(Event):
-    """A step begins; `takes_long` asks a terminal for a live line."""
+    """A step begins; `takes_long` asks a terminal for a live line.
+
+    `key` is the digest of the step's key and `parent` the id of the layer below it, null where the
+    step has none; `reason` says why the cache was used, or not.
+    """
 
     kind: ClassVar[str] = "step-started"
     step: str
     label: str
     takes_long: bool = False
+    key: str | None = None
+    parent: str | None = None
+    cache: CacheUse | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepFinished(Event):
-    """A step ended; `outcome` is ran, cached or failed."""
+    """A step ended; `outcome` is ran, cached or failed, the rest as in StepStarted."""
 
     kind: ClassVar[str] = "step-finished"
     step: str
     label: str
     duration_s: float
     outcome: str
+    key: str | None = None
+    parent: str | None = None
+    cache: CacheUse | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +86,19 @@ class Output(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
-    """How far a long piece of work is; `total` is 0 where it is not known."""
+    """How far a long piece of work is; `total` is 0 where it is not known.
+
+    `part` tells apart what runs at once in one step; `unit` is what is counted, "bytes" or "%",
+    or "" for pieces of work.
+    """
 
     kind: ClassVar[str] = "progress"
     step: str
     what: str
     done: int
     total: int = 0
+    part: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +130,66 @@ class Failed(Event):
     exit_code: int = 1
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The builds of a command begin; only machines are told. `schema` counts breaking changes."""
+
+    kind: ClassVar[str] = "run-started"
+    builds: tuple[str, ...]
+    version: str
+    schema: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFinished(Event):
+    """A build and its post-processors ended; `outcome` is ok, failed or cancelled.
+
+    Its errors and artifacts have events of their own before it; `log` is the file that has every
+    line of a build that failed.
+    """
+
+    kind: ClassVar[str] = "build-finished"
+    outcome: str
+    duration_s: float
+    errors: int = 0
+    artifacts: int = 0
+    log: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The command is over."""
+
+    kind: ClassVar[str] = "run-finished"
+    outcome: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosed(Event):
+    """A finding about a template; line and column count from 1, 0 where there is no place."""
+
+    kind: ClassVar[str] = "diagnostic"
+    severity: str
+    summary: str
+    detail: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+
 LONGEST_LABEL = 100
 
 EventSink = Callable[[Event], None]
 
-_KINDS: dict[str, type[Event]] = {
-    cls.kind: cls
-    for cls in (Said, StepStarted, StepFinished, Output, Progress, Asked, ArtifactMade, Failed)
-}
+IN_BUILDS: tuple[type[Event], ...] = (
+    Said, StepStarted, StepFinished, Output, Progress, Asked, ArtifactMade, Failed,
+)  # fmt: skip
+"""What comes out of builds; a worker sends nothing else."""
+OF_RUNS: tuple[type[Event], ...] = (RunStarted, BuildFinished, RunFinished, Diagnosed)
+"""What the command itself tells, to machines."""
+
+_KINDS: dict[str, type[Event]] = {cls.kind: cls for cls in IN_BUILDS}
 
 
 def encode(event: Event) -> str:
@@ -174,30 +248,53 @@ class Emitter:
                    line=self._text(line), routine=routine)
         )  # fmt: skip
 
-    def progress(self, what: str, done: int, total: int = 0) -> None:
-        """Tell how far the running step is."""
-        self._sink(Progress(build=self.build, step=self.step, what=what, done=done, total=total))
+    def progress(
+        self, what: str, done: int, total: int = 0, *, part: str = "", unit: str = ""
+    ) -> None:
+        """Tell how far the running step is, or the part of it that runs beside others."""
+        self._sink(
+            Progress(build=self.build, step=self.step, what=self._text(what), done=done,
+                     total=total, part=part, unit=unit)
+        )  # fmt: skip
 
     def send(self, event: Event) -> None:
         """Pass on an event that is made elsewhere and already redacted."""
         self._sink(event)
 
     @contextmanager
-    def running(self, step: str, label: str, *, takes_long: bool = False) -> Iterator[None]:
-        """Bracket a step with its two events and its time; a long label is cut."""
+    def running(
+        self,
+        step: str,
+        label: str,
+        *,
+        takes_long: bool = False,
+        key: str | None = None,
+        parent: str | None = None,
+        cache: CacheUse | None = None,
+        reason: str = "",
+    ) -> Iterator[None]:
+        """Bracket a step with its two events and its time; a long label is cut.
+
+        `key`, `parent`, `cache` and `reason` are as in StepStarted; a step whose result the cache
+        has is `cached` instead of `ran`.
+        """
         outer, self.step = self.step, step
         # Cut before it is redacted, a secret that crosses the cut would be shown in part.
-        label = self._text(label)
+        label, reason = self._text(label), self._text(reason)
         label = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 3] + "..."
-        self._sink(StepStarted(build=self.build, step=step, label=label, takes_long=takes_long))
+        self._sink(
+            StepStarted(build=self.build, step=step, label=label, takes_long=takes_long,
+                        key=key, parent=parent, cache=cache, reason=reason)
+        )  # fmt: skip
         started_s, outcome = time.monotonic(), "failed"
         try:
             yield
-            outcome = "ran"
+            outcome = "cached" if cache == "hit" else "ran"
         finally:
             duration_s = time.monotonic() - started_s
             self.step = outer
             self._sink(
                 StepFinished(build=self.build, step=step, label=label,
-                             duration_s=duration_s, outcome=outcome)
+                             duration_s=duration_s, outcome=outcome,
+                             key=key, parent=parent, cache=cache, reason=reason)
             )  # fmt: skip

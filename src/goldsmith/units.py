@@ -121,3 +121,11 @@ def format_duration(duration_s: float) -> str:
         if count:
             parts.append(f"{count} {name}{'s' if count != 1 else ''}")
     return " ".join(parts[:2]) or "0 milliseconds"
+
+
+def format_age(age_s: float) -> str:
+    """Render how long ago something was: "40 s", "5 min", "26 h", "3 days"."""
+    for unit_s, least, name in ((86400, 2, "days"), (3600, 1, "h"), (60, 1, "min")):
+        if age_s >= least * unit_s:
+            return f"{age_s / unit_s:.0f} {name}"
+    return f"{max(age_s, 0):.0f} s"

@@ -417,7 +417,8 @@ def test_not_root(project):
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
-    assert "needs root" in said
+    assert "building an image without root needs a user namespace" in said
+    assert "usermod --add-subuids" in said and "run the same command as root" in said
     assert "Traceback" not in said
     assert not project.output.exists()
     assert not project.state.exists()

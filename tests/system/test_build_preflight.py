@@ -40,6 +40,8 @@ CASES = {
         "found no image that it can boot",
     ),
     "output": ({"output": "p.pkr.hcl/output"}, "cannot write to the output directory"),
+    "output in /proc": ({"output": "/proc/below"}, "cannot write to the output directory"),
+    "output in /sys": ({"output": "/sys/fs/below/it"}, "cannot write to the output directory"),
     "directory for tar": ({"source": "."}, "is a directory, not an archive"),
     "file for directory": ({"method": "directory"}, "is a file, not a directory"),
     "no tree": ({"method": "directory", "source": "."}, "is not a root file system"),

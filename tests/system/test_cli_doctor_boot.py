@@ -115,6 +115,23 @@ def test_doctor_refuses_unknown_flags(goldsmith):
     assert "--jsn" in done.stderr
 
 
+def test_doctor_says_where_the_guest_comes_from(goldsmith):
+    guest = verdicts(goldsmith("doctor", "--json").stdout)["guest"]
+    assert (guest["outcome"], "when it is first needed" in guest["finding"]) == ("ok", True)
+
+
+def test_clean_removes_a_guest_that_was_never_finished(goldsmith):
+    half = goldsmith.state / "guest/0123456789abcdef.new"
+    (half / "tree").mkdir(parents=True)
+    (half.parent / ".lock").touch()
+    listed = goldsmith("clean", "--dry-run", check=True)
+    assert f"{half}  (a guest that was never finished)" in listed.stdout
+    assert half.is_dir()
+    assert "Removed 1 of 1." in goldsmith("clean", check=True).stdout
+    assert not half.exists()
+    assert "Nothing is left to clean." in goldsmith("clean", check=True).stdout
+
+
 # --- boot
 
 

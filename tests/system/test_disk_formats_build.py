@@ -1,8 +1,10 @@
 """A build that writes every format: its files, and what the manifest says of them."""
 
+import json
 import os
 
 import pytest
+from disk_trees import tool
 from small_image import Project
 
 from goldsmith.disk.block_map import BlockMap, check_image
@@ -52,3 +54,18 @@ def test_without_a_raw_file_the_manifest_knows_the_raw_image(project):
         project.image("small.raw.zst"), size_bytes=raw["size_bytes"], sha256=raw["sha256"]
     ):
         pass
+
+
+@pytest.mark.parametrize("compression", ["zstd", "zlib"])
+def test_the_clusters_of_qcow2_are_compressed_as_the_template_says(project, compression):
+    project.write(options=f'formats = ["qcow2"]\n  compression = "{compression}"')
+    project.built()
+    said = tool("qemu-img", "info", "--output=json", project.image("small.qcow2"))
+    assert json.loads(said)["format-specific"]["data"]["compression-type"] == compression
+
+
+def test_compression_without_qcow2_is_refused_with_its_place(project):
+    project.write(options='formats = ["raw"]\n  compression = "zlib"')
+    said = project.failed()
+    assert '"qcow2" is not among the formats' in said
+    assert "on t.pkr.hcl:16:" in said

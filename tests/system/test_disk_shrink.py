@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import struct
 import subprocess
 
 import pytest
@@ -17,9 +18,11 @@ EPOCH_S = 1_700_000_000
 SIZE = 768 * MIB
 TOOLS = ("mkfs.ext4", "resize2fs", "e2fsck", "mkfs.xfs", "xfs_db", "xfs_repair", "mkfs.btrfs",
          "btrfs", "fstrim")  # fmt: skip
-MAKERS = {"ext4": ["mkfs.ext4", "-q", "-F"], "ext2": ["mkfs.ext2", "-q", "-F"],
-          "xfs": ["mkfs.xfs", "-q"], "btrfs": ["mkfs.btrfs", "-q"]}  # fmt: skip
-CHECKS = {"ext4": ["e2fsck", "-fn"], "ext2": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"],
+MAKERS = {"ext4": ["mkfs.ext4", "-q", "-F"], "ext3": ["mkfs.ext3", "-q", "-F"],
+          "ext2": ["mkfs.ext2", "-q", "-F"], "xfs": ["mkfs.xfs", "-q"],
+          "btrfs": ["mkfs.btrfs", "-q"]}  # fmt: skip
+CHECKS = {"ext4": ["e2fsck", "-fn"], "ext3": ["e2fsck", "-fn"],
+          "ext2": ["e2fsck", "-fn"], "xfs": ["xfs_repair", "-n"],
           "btrfs": ["btrfs", "check", "--check-data-csum"]}  # fmt: skip
 missing = [tool for tool in TOOLS if find_tool(tool) is None]
 pytestmark = [
@@ -88,7 +91,8 @@ def check_contents(image, tmp_path, type):
 
 
 @pytest.mark.parametrize(
-    ("type", "largest"), [("ext4", 40 * MIB), ("ext2", 24 * MIB), ("btrfs", 400 * MIB)]
+    ("type", "largest"),
+    [("ext4", 40 * MIB), ("ext3", 40 * MIB), ("ext2", 24 * MIB), ("btrfs", 400 * MIB)],
 )
 def test_a_file_system_becomes_small(tmp_path, type, largest):
     image = make_image(tmp_path, type)
@@ -112,6 +116,32 @@ def test_headroom_stays(tmp_path, type):
     check_contents(image, tmp_path, type)
 
 
+@pytest.mark.parametrize("type", ["ext4", "btrfs"])
+def test_headroom_is_room_for_files(tmp_path, type):
+    image = make_image(tmp_path, type)
+    run_privately(lambda: shrink(image, type, headroom_bytes=100 * MIB, epoch_s=EPOCH_S))
+    more, mount = os.urandom(80 * MIB), tmp_path / "mount"
+
+    def write():
+        (mount / "more").write_bytes(more)
+        os.sync()
+        return (mount / "more").read_bytes() == more
+
+    assert with_mounted(image, mount, write)
+    tool(*CHECKS[type], image)
+    with_mounted(image, mount, (mount / "more").unlink)
+    check_contents(image, tmp_path, type)
+
+
+def test_the_smallest_ext4_has_hardly_a_free_block_and_stays_as_it_is(tmp_path):
+    image, mount = make_image(tmp_path, "ext4"), tmp_path / "mount"
+    size = shrink(image, "ext4", epoch_s=EPOCH_S).size_bytes
+    free = with_mounted(image, mount, lambda: os.statvfs(mount).f_bfree * os.statvfs(mount).f_bsize)
+    assert free < 2 * MIB
+    assert shrink(image, "ext4", epoch_s=EPOCH_S).size_bytes == size
+    check_contents(image, tmp_path, "ext4")
+
+
 def test_headroom_never_makes_it_grow(tmp_path):
     image = make_image(tmp_path, "ext4")
     done = shrink(image, "ext4", headroom_bytes=1 << 40, epoch_s=EPOCH_S)
@@ -122,7 +152,7 @@ def test_headroom_never_makes_it_grow(tmp_path):
 
 def test_an_xfs_keeps_its_size_and_loses_its_free_blocks(tmp_path):
     image = make_image(tmp_path, "xfs")
-    done = shrink(image, "xfs")
+    done = shrink(image, "xfs", headroom_bytes=100 * MIB)
     assert done.size_bytes == SIZE
     assert done.mapped_bytes < done.mapped_before_bytes - 55 * MIB
     check_contents(image, tmp_path, "xfs")
@@ -134,6 +164,9 @@ def test_an_ext4_shrinks_to_the_same_bytes_at_any_time(tmp_path):
     for path in (image, tmp_path / "two"):
         shrink(path, "ext4", epoch_s=EPOCH_S)
     assert hash_sparse(image) == hash_sparse(tmp_path / "two")
+    # Last write, last check: "The Second Extended File System", 3.1.
+    written_s, checked_s = struct.unpack_from("<I12xI", image.read_bytes()[1024:2048], 0x30)
+    assert (written_s, checked_s) == (EPOCH_S, EPOCH_S)
 
 
 def test_an_ext4_that_needed_a_small_repair_is_accepted(tmp_path):

@@ -12,7 +12,8 @@ from goldsmith.packages.apt_sources import AptSource
 from goldsmith.packages.download import Download, fetch_packages
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.installed import os_release
-from goldsmith.packages.mirrors import DEBIAN_KEYRING, sources_for
+from goldsmith.packages.keyrings import DEBIAN_KEYRING
+from goldsmith.packages.mirrors import sources_for
 
 pytestmark = pytest.mark.network
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from goldsmith.host.process import Completed, run, tool_environment
+from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
 from goldsmith.packages.apt_sources import AptSource
-from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt
+from goldsmith.packages.bootstrap import bootstrap_apt
 from goldsmith.packages.build_files import DPKG_FILE, SETTINGS_FILE, read_build_sources
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.finish import SOURCES_FILE, FinishPlan, finish_tree
@@ -27,7 +28,8 @@ from goldsmith.packages.initramfs import (
     installed_kernels,
 )
 from goldsmith.packages.installed import installed_names, os_release
-from goldsmith.packages.mirrors import DEBIAN_KEYRING, sources_for
+from goldsmith.packages.keyrings import DEBIAN_KEYRING
+from goldsmith.packages.mirrors import sources_for
 from goldsmith.packages.ssh_host_keys import UNIT_NAME
 from goldsmith.packages.unpack import bootstrap_directory, bootstrap_tar
 

@@ -17,6 +17,7 @@ from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import ProvisionHook
 from goldsmith.core.options import Finding, Options
+from goldsmith.core.plan import BuildPlan, PlanContext, plan_of_uncached
 from goldsmith.errors import GoldsmithError, Severity
 from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.sparse import full_file_system_named
@@ -74,6 +75,11 @@ class FileBuilder:
     def claims(self, directory: Path) -> Sequence[Path]:
         """Nothing that another build could not write too, as with Packer."""
         return ()
+
+    def plan(self, context: PlanContext) -> BuildPlan:
+        """Everything runs each time."""
+        label = f"Writing {self.options.target}"
+        return plan_of_uncached(context, label, self.claims(context.directory))
 
     def build(self, context: BuildContext) -> Artifact:
         """Make the file, then run the provisioners; if one fails the file goes again."""

@@ -13,6 +13,7 @@ from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import ProvisionHook
 from goldsmith.core.options import Finding, Options
+from goldsmith.core.plan import BuildPlan, PlanContext, plan_of_uncached
 
 BUILDER_ID: Final = "fnoeding.null"
 NONE: Final = "none"
@@ -89,6 +90,10 @@ class NullBuilder:
     def claims(self, directory: Path) -> Sequence[Path]:
         """Nothing that another build could not write too, as with Packer."""
         return ()
+
+    def plan(self, context: PlanContext) -> BuildPlan:
+        """Everything runs each time."""
+        return plan_of_uncached(context, "Running the provisioners")
 
     def build(self, context: BuildContext) -> Artifact:
         """Run the provisioners; raises GoldsmithError."""

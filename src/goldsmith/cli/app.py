@@ -9,15 +9,22 @@ from importlib import import_module
 VERBS = {
     "build": "build images from a template",
     "validate": "check that a template is valid",
+    "plan": "say what a build would do, and why",
+    "inspect": "show what a template is made of",
+    "console": "try expressions and templates",
+    "fix": "bring an old JSON template up to date",
+    "fmt": "write HCL2 files in their canonical form",
     "boot": "boot an image and wait for its login prompt",
+    "shell": "open a shell in the tree of a build, as a step left it",
+    "cache": "show, check and prune what earlier builds have left for later ones",
     "clean": "remove what builds that were killed have left",
     "doctor": "say what this host can do, and what to install",
+    "schema": "print the JSON Schema of what programs read",
     "version": "print the version",
 }
-_NATIVE = ("boot", "clean", "doctor")
 _LATER = (
-    "inspect", "console", "fmt", "fix", "hcl2_upgrade", "init", "plugins", "plan", "deploy",
-    "cache", "shell", "schema", "completion", "elements", "diff", "disk-image-create",
+    "hcl2_upgrade", "init", "plugins", "deploy",
+    "completion", "elements", "diff", "disk-image-create",
     "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
 )  # fmt: skip
 
@@ -55,8 +62,10 @@ def run(words: list[str]) -> int:
         from goldsmith.cli.worker import run_worker
 
         return run_worker(words[1:])
-    if verb in _NATIVE and words[1:2] == ["-help"]:
-        words[1] = "--help"  # argparse would read -h and three letters more
+    if verb == "_shell":
+        from goldsmith.cli.shell_worker import run_worker as run_shell
+
+        return run_shell(words[1:])
     if verb in VERBS:
         return _guarded(_verb(verb), words[1:], machine_readable)
     if verb in _LATER:

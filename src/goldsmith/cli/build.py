@@ -9,12 +9,14 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import builtin_registry, undo_functions
-from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
+from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
+from goldsmith.cli.output import OUTPUT_FLAGS, Renderer, choose_renderer, told
+from goldsmith.cli.planning import CACHE_FLAGS, build_environment, cache_policy, plan_context
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.cli.templates import (
     TEMPLATE_FLAGS,
@@ -24,68 +26,59 @@ from goldsmith.cli.templates import (
     warnings_of,
 )
 from goldsmith.core.build_run import BuildRun, WorkerRun
-from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.builder import BuildContext
 from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.engine import Engine
+from goldsmith.core.plan import BuildPlan
+from goldsmith.core.post_results import PostResults, open_post_results
 from goldsmith.core.preflight import preflight
 from goldsmith.core.prepare import PreparedBuild, prepare, resolve_provisioners
+from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.registry import Registry
-from goldsmith.core.thread_runner import Ask, thread_run
-from goldsmith.errors import Diagnostic, GoldsmithError, Interrupted, NotRootError
+from goldsmith.core.thread_runner import Ask, FinishedBuild, thread_run
+from goldsmith.errors import Diagnostic, GoldsmithError, Interrupted
 from goldsmith.events import Asked, Emitter
+from goldsmith.host import user_namespace
 from goldsmith.host.journal import RunDirectory, open_run, state_directory
 from goldsmith.host.signals import Interrupts, interruptible
 from goldsmith.host.watcher import start_watcher
 from goldsmith.host.worker import spawn_worker
 from goldsmith.redact import Redactor
-from goldsmith.ui.diagnostics import render_diagnostics
 from goldsmith.ui.human import HumanRenderer
-from goldsmith.ui.machine import MachineRenderer
 from goldsmith.ui.terminal import ask_on_terminal, write_line
 
 FLAGS = {
     **TEMPLATE_FLAGS,
     "warn-on-undeclared-var": Flag("bool", "warn of values in files for undeclared variables"),
-    "color": Flag("bool", "colour on a terminal; on by default"),
+    **OUTPUT_FLAGS,
     "force": Flag("bool", "replace files that are in the way of outputs"),
+    **CACHE_FLAGS,
     "on-error": Flag("text", "cleanup (default) or ask"),
     "parallel-builds": Flag("number", "how many builds run at once; 0 (default) is all"),
-    "timestamp-ui": Flag("bool", "begin each line with the time"),
 }
 _ON_ERROR = ("cleanup", "ask")
 _ON_ERROR_LATER = ("abort", "run-cleanup-provisioner")
-# What a build may see of the caller's environment; values are secrets' neighbours, not secrets.
-_ENVIRONMENT = (
-    "http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy",
-    "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY", "SOURCE_DATE_EPOCH",
-)  # fmt: skip
-
-Renderer = HumanRenderer | MachineRenderer
 
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Build; returns 0, or 1 for every kind of failure, as Packer does."""
     try:
         if words[:1] in (["-help"], ["--help"], ["-h"]):
-            write_line(f"Usage: goldsmith build [options] TEMPLATE\n\n{describe(FLAGS)}")
+            write_line(usage_of("build", FLAGS))
             return 0
         flags = read_flags(FLAGS, words)
         _check_on_error(flags)
+        cache_policy(flags)
+        renderer = choose_renderer(flags, machine_readable=machine_readable)
     except FlagError as e:
-        write_line(f"Usage: goldsmith build [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
+        write_line(f"{usage_of('build', FLAGS)}\n\n{e}")
         return 1
-    renderer: Renderer = (
-        MachineRenderer()
-        if machine_readable
-        else HumanRenderer(color=flags.maybe_bool("color"), timestamps=flags.on("timestamp-ui"))
-    )
     with interruptible() as interrupts:
         try:
             return _build(flags, renderer, interrupts)
         except Interrupted:
             interrupts.settle()
-            renderer.close()
-            renderer.line("\nCleanly cancelled builds after being interrupted.")
+            renderer.cancelled()
             return 1
         except GoldsmithError as e:
             interrupts.settle()
@@ -119,39 +112,51 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
         refuse_conflicts(prepared, directory, loaded.template.sources)
     _show_warnings(warnings_of(prepared), loaded, renderer)
     if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
-        raise NotRootError("building an image")
+        user_namespace.require()
     force = flags.on("force")
     with redactor.errors():
         for build in prepared:
             preflight(build, directory, force=force)
     state = state_directory()
     finish_dead_runs(state, renderer.line)
-    with start_watcher(), open_run(state, "build", undo_functions()) as run_directory:
-        starter = _Starter(loaded, flags, run_directory, registry, redactor)
-        engine = Engine(
-            spawn=starter.start, run_directory=run_directory, directory=directory,
-            sink=renderer.render, ask=lambda asked: _ask(asked, renderer), redactor=redactor,
-            interrupts=interrupts, on_result=renderer.result,
-            parallel=flags.number("parallel-builds"), run_uuid=starter.run_uuid, force=force,
-        )  # fmt: skip
-        renderer.announce([build.build.name for build in prepared])
-        try:
-            results = engine.run(prepared)
-        finally:
-            interrupts.settle()
+    with (
+        start_watcher(),
+        open_run(
+            state, "build", undo_functions(), on_slow_removal=_tell_of_removal
+        ) as run_directory,
+    ):
+        starter = _Starter(loaded, flags, run_directory, registry, redactor, state)
+        names = [build.build.name for build in prepared]
+        with told(renderer, names, flags, state) as output:
+            engine = Engine(
+                spawn=starter.start, run_directory=run_directory, directory=directory,
+                sink=output.sink, ask=lambda asked: _ask(asked, renderer), redactor=redactor,
+                interrupts=interrupts, on_result=output.result,
+                parallel=flags.number("parallel-builds"), run_uuid=starter.run_uuid, force=force,
+                results=starter.results(),
+            )  # fmt: skip
+            try:
+                results = engine.run(prepared)
+            finally:
+                interrupts.settle()
     renderer.summary(results, time.monotonic() - started_s)
     return 1 if any(result.errors for result in results) else 0
+
+
+def _tell_of_removal(path: Path) -> None:
+    write_line(f"Removing the files of the run ({path})...", stream=sys.stderr)
 
 
 def _show_warnings(
     warnings: Sequence[Diagnostic], loaded: LoadedTemplate, renderer: Renderer
 ) -> None:
     if warnings:
-        renderer.line(render_diagnostics(warnings, loaded.template.sources) + "\n")
+        renderer.warnings(warnings, loaded.template.sources)
 
 
 def _ask(asked: Asked, renderer: Renderer) -> str | None:
-    if isinstance(renderer, MachineRenderer):
+    if not isinstance(renderer, HumanRenderer):
+        renderer.render(asked)
         return None
     renderer.close()
     renderer.line("")
@@ -175,19 +180,17 @@ class _Starter:
         run: RunDirectory,
         registry: Registry,
         redactor: Redactor,
+        state: Path,
     ) -> None:
         self.run_uuid = str(uuid.uuid4())
         self._loaded = loaded
         self._registry = registry
         self._redactor = redactor
         world = loaded.world
-        given = {name: world.env(name) for name in _ENVIRONMENT}
-        environment = {name: value for name, value in given.items() if value is not None}
+        environment = build_environment(world)
         epoch = environment.get("SOURCE_DATE_EPOCH", "")
-        if epoch and not epoch.isdecimal():
-            raise GoldsmithError(
-                f"SOURCE_DATE_EPOCH is {epoch!r}", hint="it is a number of seconds since 1970"
-            )
+        self._policy = cache_policy(flags)
+        self._state = state
         self._run = run
         self._numbers = itertools.count(1)
         self._document = StartDocument(
@@ -197,15 +200,37 @@ class _Starter:
             on_error=flags.text("on-error", "cleanup"),
             epoch_s=int(epoch) if epoch else int(world.now().timestamp()),
             environment=environment, secrets=sorted(loaded.template.secrets),
-            run_uuid=self.run_uuid,
+            run_uuid=self.run_uuid, policy=asdict(self._policy), state=str(state),
         )  # fmt: skip
         self._record = world.record()
 
     def start(self, prepared: PreparedBuild) -> AbstractContextManager[BuildRun]:
         """Start a build; must be called from the main thread."""
-        if prepared.builder.needs_worker:
-            return self._in_worker(prepared)
-        return thread_run(prepared, self._context, self._redactor)
+        if not prepared.builder.needs_worker:
+            return thread_run(prepared, self._context, self._redactor)
+        if (plan := self._plan(prepared)) is not None and plan.finished is not None:
+            # Nothing is to do but to tell so: no worker, no namespaces.
+            finished = FinishedBuild(plan)
+            return thread_run(prepared, self._context, self._redactor, build=finished)
+        return self._in_worker(prepared)
+
+    def _plan(self, prepared: PreparedBuild) -> BuildPlan | None:
+        """What the build would do; None where the worker had better tell why that is not known."""
+        if not self._policy.use or self._policy.verify:
+            return None
+        try:
+            return prepared.builder.plan(
+                plan_context(
+                    prepared, self._loaded, self._registry, policy=self._policy,
+                    redactor=self._redactor, state=self._state,
+                )
+            )  # fmt: skip
+        except GoldsmithError:
+            return None
+
+    def results(self) -> PostResults:
+        """Where results of post-processors are kept."""
+        return open_post_results(self._state, use=self._policy.use)
 
     def _work(self) -> Path:
         return self._run.path / f"build-{next(self._numbers)}"
@@ -225,7 +250,8 @@ class _Starter:
             name=build.name, source_name=build.source_name, emitter=emitter, run=self._run,
             work=self._work(), provisioners=provisioners, directory=directory,
             force=document.force, epoch_s=document.epoch_s, environment=document.environment,
-            ask=ask, on_error=document.on_error, run_uuid=self.run_uuid,
+            ask=ask, on_error=document.on_error, run_uuid=self.run_uuid, policy=self._policy,
+            state=self._state,
         )  # fmt: skip
 
     @contextmanager

@@ -1,24 +1,28 @@
-"""`goldsmith clean`: lists what dead builds have left, then removes it; never a living one's."""
+"""`goldsmith clean`: lists what dead builds and old guests have left, then removes it.
+
+Never what a living build uses.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from goldsmith.cli.components import undo_functions
+from goldsmith.cli.native_flags import NativeParser
 from goldsmith.host.journal import (
     find_dead_runs,
     finish_run,
     remove_doomed_runs,
     state_directory,
 )
+from goldsmith.machine.guest_upkeep import SpareGuest, find_spare_guests, remove_spare_guests
 from goldsmith.ui.terminal import write_line
 
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Clean; 0 when nothing is left, 1 when something could not be removed, 2 for usage."""
-    parser = argparse.ArgumentParser(
+    parser = NativeParser(
         prog="goldsmith clean",
         description="Lists what builds that were killed have left on this host, then removes it.",
     )
@@ -29,25 +33,37 @@ def run(words: list[str], machine_readable: bool) -> int:
         return int(e.code or 0)
     state = state_directory()
     dead = find_dead_runs(state)
+    guests = find_spare_guests(state)
     if not options.dry_run:
         remove_doomed_runs(state)
-    if not dead:
+    if not dead and not guests:
         write_line("Nothing is left to clean.")
         return 0
     for found in dead:
         write_line(f"{found.path}  (goldsmith {found.command}, ended without cleanup)")
         for entry in found.entries:
             write_line(f"    {entry}")
+    for guest in guests:
+        write_line(str(guest))
     if options.dry_run:
         return 0
-    removed = 0
+    found_in_all = len(dead) + len(guests)
+    removed = _remove_guests(state, guests)
     for found in dead:
         failures = finish_run(found, undo_functions())
         removed += not failures
         for text in failures:
             write_line(f"could not undo {text}")
-    write_line(f"Removed {removed} of {len(dead)}.")
-    return 0 if removed == len(dead) else 1
+    write_line(f"Removed {removed} of {found_in_all}.")
+    return 0 if removed == found_in_all else 1
+
+
+def _remove_guests(state: Path, guests: Sequence[SpareGuest]) -> int:
+    """Remove guests that nobody needs; returns how many are gone."""
+    if guests:
+        for text in remove_spare_guests(state):
+            write_line(f"could not remove {text}")
+    return sum(not guest.path.exists() for guest in guests)
 
 
 def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
@@ -11,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from goldsmith.cli.native_flags import NativeParser
 from goldsmith.errors import HostError, Interrupted
 from goldsmith.host.checks import Check, Verdict, examine, host_checks
 from goldsmith.host.journal import state_directory
 from goldsmith.host.signals import interruptible
+from goldsmith.host.user_checks import user_checks
 from goldsmith.host.watcher import start_watcher
 from goldsmith.machine.checks import machine_checks
 from goldsmith.packages.apt_sources import AptSource, read_host_sources
-from goldsmith.packages.mirrors import DEBIAN_KEYRING
+from goldsmith.packages.keyrings import DEBIAN_KEYRING
 from goldsmith.ui.terminal import BOLD, ERROR_COLOR, RESET, wants_color, write_line
 
 DEBIAN_SUITES: Final = frozenset({
@@ -31,7 +32,7 @@ _PAINT: Final = {"ok": "", "warning": BOLD, "missing": ERROR_COLOR}
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Look at the host; 0 when nothing needed is missing, else 6; 2 for usage."""
-    parser = argparse.ArgumentParser(
+    parser = NativeParser(
         prog="goldsmith doctor", allow_abbrev=False,
         description="Tries what builds and boots need on this host, and says what to install.",
     )  # fmt: skip
@@ -55,7 +56,7 @@ def run(words: list[str], machine_readable: bool) -> int:
 def all_checks(state: Path) -> list[Check]:
     """The checks of every room."""
     apt = Check(name="APT sources", look=lambda: look_at_apt_sources(Path("/")))
-    return [*host_checks(state), *machine_checks(), apt]
+    return [*host_checks(state), *user_checks(), *machine_checks(), apt]
 
 
 def examine_all(checks: Sequence[Check]) -> list[tuple[Check, Verdict]]:

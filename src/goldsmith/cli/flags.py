@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from goldsmith.core.options import did_you_mean
 from goldsmith.errors import GoldsmithError
 
 # Go's strconv.ParseBool.
-_TRUE = ("1", "t", "T", "true", "TRUE", "True")
-_FALSE = ("0", "f", "F", "false", "FALSE", "False")
+TRUE_WORDS = ("1", "t", "T", "true", "TRUE", "True")
+FALSE_WORDS = ("0", "f", "F", "false", "FALSE", "False")
 _DIGITS = re.compile(r"[0-9][0-9A-Za-z_]*")
 _OCTAL = re.compile(r"0[0-7_]+")
 _INT64_MAX = (1 << 63) - 1
@@ -45,7 +46,7 @@ class Flags:
 
     def on(self, name: str) -> bool:
         """Whether a flag is on."""
-        return self.given.get(name, ["false"])[-1] in _TRUE
+        return self.given.get(name, ["false"])[-1] in TRUE_WORDS
 
     def maybe_bool(self, name: str) -> bool | None:
         """Whether a flag is on or off; None when it was not given."""
@@ -76,7 +77,8 @@ def read_flags(known: Mapping[str, Flag], words: Sequence[str]) -> Flags:
             raise FlagError(f"bad flag syntax: {word}")
         flag = known.get(name)
         if flag is None:
-            raise FlagError(f"flag provided but not defined: -{name}")
+            near = did_you_mean(name, known).replace('"', "").replace("mean ", "mean -")
+            raise FlagError(f"flag provided but not defined: -{name}" + (near and f".{near}"))
         if flag.kind == "bool" and not equals:
             value = "true"
         elif not equals:
@@ -91,7 +93,7 @@ def read_flags(known: Mapping[str, Flag], words: Sequence[str]) -> Flags:
 
 
 def _check(name: str, flag: Flag, value: str) -> None:
-    if flag.kind == "bool" and value not in _TRUE + _FALSE:
+    if flag.kind == "bool" and value not in TRUE_WORDS + FALSE_WORDS:
         raise FlagError(f'invalid boolean value "{value}" for -{name}: parse error')
     if flag.kind == "number" and read_number(value) is None:
         raise FlagError(f'invalid value "{value}" for flag -{name}: parse error')
@@ -111,10 +113,16 @@ def read_number(text: str) -> int | None:
     return number if -_INT64_MAX - 1 <= number <= _INT64_MAX else None
 
 
+def usage_of(verb: str, known: Mapping[str, Flag]) -> str:
+    """The usage of a verb that takes a template."""
+    return f"Usage: goldsmith {verb} [options] TEMPLATE\n\n{describe(known)}"
+
+
 def describe(known: Mapping[str, Flag]) -> str:
-    """The lines about flags in a verb's usage."""
+    """The lines about flags in a verb's usage; those that are only accepted come last."""
     lines = []
-    for name, flag in sorted(known.items()):
+    accepted = {name for name, flag in known.items() if flag.help.startswith("accepted")}
+    for name, flag in sorted(known.items(), key=lambda one: (one[0] in accepted, one[0])):
         value = {"bool": "", "text": "=TEXT", "number": "=N", "many": "=TEXT", "commas": "=A,B"}
         lines.append(f"  -{name}{value[flag.kind]}".ljust(30) + f" {flag.help}")
     return "\n".join(lines)

@@ -28,6 +28,10 @@ class StartDocument:
     environment: Mapping[str, str]
     secrets: list[str]
     run_uuid: str
+    policy: dict[str, Any]
+    """The fields of a CachePolicy."""
+    state: str
+    """Where the caller's runs and caches lie."""
 
     def to_wire(self) -> dict[str, Any]:
         """The form in which it crosses the pipe."""

@@ -53,7 +53,7 @@ def read_template(verb: str, flags: Flags, *, warn_of_undeclared: bool) -> Loade
     `warn_of_undeclared` keeps the warnings about values for variables that nobody declares.
     """
     path = template_path(verb, flags)
-    variables = [_pair(text) for text in flags.many("var")]
+    variables = variable_pairs(flags)
     world = RecordingWorld(LiveWorld())
     template = load(path, variables=variables, variable_files=flags.many("var-file"), world=world)
     if not warn_of_undeclared:
@@ -63,6 +63,11 @@ def read_template(verb: str, flags: Flags, *, warn_of_undeclared: bool) -> Loade
     return LoadedTemplate(
         template, builds, world, variables, flags.many("var-file"), warnings
     )  # fmt: skip
+
+
+def variable_pairs(flags: Flags) -> list[tuple[str, str]]:
+    """The variables of the command line, in order; raises GoldsmithError."""
+    return [_pair(text) for text in flags.many("var")]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from goldsmith.cli.components import builtin_registry
-from goldsmith.cli.flags import Flag, FlagError, describe, read_flags
+from goldsmith.cli.flags import Flag, FlagError, read_flags, usage_of
 from goldsmith.cli.templates import (
     TEMPLATE_FLAGS,
     directory_of,
@@ -34,7 +34,7 @@ def run(words: list[str], machine_readable: bool) -> int:
     """Check a template; 0 when it is valid (warnings allowed), else 1."""
     color = wants_color(sys.stdout, None)
     if words[:1] in (["-help"], ["--help"], ["-h"]):
-        write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}")
+        write_line(usage_of("validate", FLAGS))
         return 0
     try:
         flags = read_flags(FLAGS, words)
@@ -56,7 +56,7 @@ def run(words: list[str], machine_readable: bool) -> int:
         with Redactor(loaded.template.secrets).errors():
             refuse_conflicts(prepared, directory, loaded.template.sources)
     except FlagError as e:
-        write_line(f"Usage: goldsmith validate [options] TEMPLATE\n\n{describe(FLAGS)}\n\n{e}")
+        write_line(f"{usage_of('validate', FLAGS)}\n\n{e}")
         return 1
     except GoldsmithError as e:
         write_line(render_error(e, color=color))

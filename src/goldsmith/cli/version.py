@@ -8,6 +8,9 @@ from goldsmith.ui.terminal import write_line
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Print the version; Packer's records with `-machine-readable`."""
+    if words[:1] in (["-help"], ["--help"], ["-h"]):
+        write_line("Usage: goldsmith version\n\nPrints the version of goldsmith.")
+        return 0
     if machine_readable:
         import time
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from goldsmith.errors import GoldsmithError
 from goldsmith.host.worker import Link, become_worker
 
 if TYPE_CHECKING:
@@ -18,14 +20,21 @@ if TYPE_CHECKING:
 def run_worker(words: list[str]) -> int:
     """Become a worker: the words are the two pipes' descriptors and the parent's pid."""
     control, events, parent_pid = (int(word) for word in words)
-    return become_worker(control, events, parent_pid, _work)
+    try:
+        return become_worker(control, events, parent_pid, _work)
+    except GoldsmithError as e:
+        from goldsmith.ui.diagnostics import render_error
+        from goldsmith.ui.terminal import write_line
+
+        write_line(render_error(e), stream=sys.stderr)
+        return e.exit_code
 
 
 def _work(link: Link) -> int:
     """Build what the start document says; every end is told up the event pipe."""
     # Late: the outer process and init, forked before this, stay small.
     from goldsmith.cli.start_document import StartDocument
-    from goldsmith.errors import GoldsmithError, explain_os_error
+    from goldsmith.errors import explain_os_error
     from goldsmith.events import ArtifactMade, Emitter, Failed
     from goldsmith.host.signals import interruptible
     from goldsmith.redact import Redactor
@@ -79,8 +88,10 @@ def _build(
     from pathlib import Path
 
     from goldsmith.cli.components import builtin_registry
-    from goldsmith.core.builder import BuildContext, ProvisionerCall
+    from goldsmith.core.builder import BuildContext
+    from goldsmith.core.caching import CachePolicy
     from goldsmith.core.prepare import prepare, resolve_provisioners
+    from goldsmith.core.provisioner import ProvisionerCall
     from goldsmith.events import Asked
     from goldsmith.host.journal import RunDirectory
     from goldsmith.template.load import load
@@ -119,5 +130,7 @@ def _build(
         provisioners=provisioners, directory=directory, force=document.force,
         epoch_s=document.epoch_s, environment=document.environment, ask=ask,
         on_error=document.on_error, commit=commit, run_uuid=document.run_uuid,
+        policy=CachePolicy(**{**document.policy, "refresh": tuple(document.policy["refresh"])}),
+        state=Path(document.state),
     )  # fmt: skip
     return prepared.builder.build(context)

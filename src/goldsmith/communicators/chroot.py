@@ -210,4 +210,4 @@ class ChrootEntrance:
     ) -> TreeAccess:
         """A communicator, and the ways to run programs of the tree, and of the host on it."""
         communicator = ChrootCommunicator(namespace, tree, environment)
-        return TreeAccess(communicator, communicator.run, namespace.run)
+        return TreeAccess(communicator, communicator.run, namespace.run, namespace.entering)

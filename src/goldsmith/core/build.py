@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from goldsmith.core.caching import NO_WISHES, Caching
 from goldsmith.core.deferred import DeferredConfig
 from goldsmith.errors import Diagnostic, SourceRange
 
@@ -27,6 +29,13 @@ class Component:
     only: tuple[str, ...] = ()
     except_: tuple[str, ...] = ()
     keep_input_artifact: bool | None = None
+    title: str = ""
+    caching: Caching = NO_WISHES
+
+    @property
+    def announced(self) -> str:
+        """What a post-processor is called when it begins; an unnamed one keeps the blank."""
+        return self.title or f"{self.name} (type {self.type})"
 
     def applies_to(self, build_type_and_name: str) -> bool:
         """Whether its `only` and `except` let it take part in that build ("image.debian")."""
@@ -35,9 +44,26 @@ class Component:
         return build_type_and_name not in self.except_
 
 
+@dataclass(frozen=True, slots=True)
+class GoNames:
+    """What Go templates know in a language that has no other expressions.
+
+    `user` are the variables; `build` the names of a running build that work whatever the builder
+    announces, rendered in a second pass.
+    """
+
+    user: Mapping[str, str]
+    build: frozenset[str]
+    packer_version: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """One source with everything that is to happen to it; `name` is what people see."""
+    """One source with everything that is to happen to it; `name` is what people see.
+
+    `selected_by` is the very name that `-only` and `-except` take; None where they are patterns
+    over `name`. `go_names` is None in a language with expressions of its own.
+    """
 
     name: str
     build_name: str
@@ -46,6 +72,8 @@ class Build:
     source: Component
     provisioners: tuple[Component, ...] = ()
     post_processors: tuple[tuple[Component, ...], ...] = ()
+    selected_by: str | None = None
+    go_names: GoNames | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

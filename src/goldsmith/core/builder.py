@@ -8,20 +8,12 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
+from goldsmith.core.caching import DEFAULT_POLICY, CachePolicy
 from goldsmith.core.options import Finding, Options
-from goldsmith.core.provisioner import Provisioner
+from goldsmith.core.plan import BuildPlan, PlanContext
+from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.events import Emitter
 from goldsmith.host.journal import RunDirectory
-
-
-@dataclass(frozen=True, slots=True)
-class ProvisionerCall:
-    """A provisioner of this build with the keys that every provisioner has."""
-
-    provisioner: Provisioner
-    pause_before_s: float = 0.0
-    max_retries: int = 0
-    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +40,9 @@ class BuildContext:
     on_error: str
     run_uuid: str
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
+    policy: CachePolicy = DEFAULT_POLICY
+    state: Path = Path()
+    """Where runs and caches lie."""
     commit: Callable[[], None] = lambda: None
     """To be called before results are put in place: an interrupt comes too late from then on."""
 
@@ -84,6 +79,10 @@ class Builder(Protocol):
 
     def claims(self, directory: Path) -> Sequence[Path]:
         """Files that no other build of the same command may write."""
+        ...
+
+    def plan(self, context: PlanContext) -> BuildPlan:
+        """What `build` would do; nothing is changed. Raises GoldsmithError."""
         ...
 
     def build(self, context: BuildContext) -> Artifact:

@@ -14,13 +14,18 @@ from goldsmith.values.value import Value
 class RawBody:
     """The evaluated content of a block, before any schema: attributes, nested blocks, places.
 
-    `names` has the place of each attribute's name, `range` that of the block's header.
+    `names` has the place of each attribute's name, `range` that of the block's header. A `loose`
+    body comes from a language without blocks and strict types: objects stand for blocks, names are
+    taken in any case, `"5"` for 5 and `1` for true, and one item for a list of it.
     """
 
     attributes: Mapping[str, Value] = field(default_factory=dict)
     names: Mapping[str, SourceRange] = field(default_factory=dict)
     blocks: tuple[RawBlock, ...] = ()
     range: SourceRange | None = None
+    loose: bool = False
+    common: frozenset[str] = frozenset()
+    """Arguments of the block that are not among these, because every component has them."""
 
 
 @dataclass(frozen=True, slots=True)

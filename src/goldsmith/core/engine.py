@@ -19,6 +19,7 @@ from typing import Final
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.build_run import BuildRun
 from goldsmith.core.post_processing import PostProcessing
+from goldsmith.core.post_results import PostResults
 from goldsmith.core.prepare import PreparedBuild
 from goldsmith.errors import GoldsmithError, Interrupted, WorkerError
 from goldsmith.events import ArtifactMade, Asked, Event, EventSink, Failed, StepFinished
@@ -78,6 +79,8 @@ class Engine:
     run_uuid: str = ""
     """What PACKER_RUN_UUID says in this command."""
     force: bool = False
+    results: PostResults | None = None
+    """Where results of post-processors are found and kept."""
 
     _queue: SimpleQueue[tuple[str, Event | Exception | None]] = field(default_factory=SimpleQueue)
     _running: dict[str, _Running] = field(default_factory=dict)
@@ -172,7 +175,7 @@ class Engine:
             processing = PostProcessing(
                 running.prepared, self.run_directory, self.directory,
                 self._recording(running), self.redactor, force=self.force,
-                run_uuid=self.run_uuid,
+                run_uuid=self.run_uuid, results=self.results,
             )  # fmt: skip
             try:
                 with self.interrupts.heeded():

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.builder import BuildContext
 from goldsmith.core.communicator import Communicator
-from goldsmith.core.provisioner import ProvisionContext
+from goldsmith.core.provisioner import ProvisionContext, ProvisionerCall
 from goldsmith.core.tree_build import ANSWERS_AFTER_ERROR, ASK_AFTER_ERROR
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.cancellation import pause

@@ -81,36 +81,37 @@ class Finding:
     severity: Severity = Severity.ERROR
 
 
-def _nested(annotation: Any) -> tuple[type[Options], bool] | None:
+def nested_options(annotation: Any) -> tuple[type[Options], bool] | None:
     """The Options class of a block and whether it may be repeated; None for an attribute."""
     if isinstance(annotation, type) and issubclass(annotation, Options):
         return annotation, False
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
         for argument in arguments:
-            if found := _nested(argument):
+            if found := nested_options(argument):
                 return found
-    if origin in (list, tuple) and arguments and (found := _nested(arguments[0])):
+    if origin in (list, tuple) and arguments and (found := nested_options(arguments[0])):
         return found[0], True
     return None
 
 
-def _language_type(annotation: Any, metadata: Sequence[object] = ()) -> Type:
+def language_type(annotation: Any, metadata: Sequence[object] = ()) -> Type:
+    """The type of the template languages that a field's annotation stands for."""
     for item in metadata:
         if isinstance(item, WrittenAs):
             return item.type
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _language_type(arguments[0], arguments[1:])
+        return language_type(arguments[0], arguments[1:])
     if origin in (Union, types.UnionType):
         inner = [argument for argument in arguments if argument is not type(None)]
-        return _language_type(inner[0]) if len(inner) == 1 else ANY
+        return language_type(inner[0]) if len(inner) == 1 else ANY
     if origin is Literal:
         return STRING
     if origin in (list, tuple, frozenset, set):
-        return ListType(_language_type(arguments[0]))
+        return ListType(language_type(arguments[0]))
     if origin in (dict, Mapping):
-        return MapType(_language_type(arguments[1]))
+        return MapType(language_type(arguments[1]))
     return {str: STRING, bool: BOOL, int: NUMBER, float: NUMBER}.get(annotation, ANY)
 
 
@@ -122,7 +123,8 @@ def _has_nul(value: object) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_has_nul, value))
 
 
-def _fields(model: type[Options]) -> dict[str, FieldInfo]:
+def option_fields(model: type[Options]) -> dict[str, FieldInfo]:
+    """The fields of a model by the names that templates use."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
@@ -167,7 +169,7 @@ class _Reader:
         self.found.append(Diagnostic(summary, detail, range, subject=self.subject))
 
     def read(self, model: type[Options], body: RawBody, path: Path) -> dict[str, Any]:
-        fields = _fields(model)
+        fields = option_fields(model)
         data: dict[str, Any] = {}
         for name, value in body.attributes.items():
             field = fields.get(name)
@@ -177,9 +179,10 @@ class _Reader:
                 self.add("Unsupported argument", detail, where)
             elif field is None:
                 detail = f'An argument named "{name}" is not expected here.'
-                self.add("Unsupported argument", detail + did_you_mean(name, fields), where)
+                known = [*fields, *sorted(body.common)]
+                self.add("Unsupported argument", detail + did_you_mean(name, known), where)
                 self._meant(name, fields, body, path)
-            elif _nested(field.annotation):
+            elif nested_options(field.annotation):
                 detail = f'"{name}" is a block: write {name} {{ … }} without the equals sign.'
                 self.add("Unsupported argument", detail, where)
             elif not value.is_null:
@@ -200,12 +203,12 @@ class _Reader:
     def _attribute(
         self, model: type[Options], data: dict[str, Any], name: str, value: Value, path: Path
     ) -> None:
-        field = _fields(model)[name]
+        field = option_fields(model)[name]
         if not value.is_wholly_known:
             self.passed_over.add(path)
             return
         try:
-            wanted = _language_type(field.annotation, field.metadata)
+            wanted = language_type(field.annotation, field.metadata)
             data[name] = to_python(convert(value, wanted))
             if name not in model.nul_allowed and _has_nul(data[name]):
                 self.passed_over.add(path)
@@ -227,7 +230,7 @@ class _Reader:
         where: SourceRange | None,
     ) -> None:
         field = fields.get(kind)
-        nested = _nested(field.annotation) if field else None
+        nested = nested_options(field.annotation) if field else None
         if nested is None:
             detail = f'Blocks of type "{kind}" are not expected here.'
             if field is not None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from goldsmith.core.artifact import Artifact
-from goldsmith.core.post_processor import PostProcessContext, PostProcessed
+from goldsmith.core.post_processor import PostProcessContext, PostProcessed, PostProcessor
+from goldsmith.core.post_results import PostResults, post_processed
 from goldsmith.core.prepare import PostProcessorCall, PreparedBuild
+from goldsmith.core.results import Result
 from goldsmith.errors import GoldsmithError, Interrupted, explain_os_error
-from goldsmith.events import Emitter, EventSink
+from goldsmith.events import CacheUse, Emitter, EventSink
 from goldsmith.host.journal import RunDirectory
 from goldsmith.redact import Redactor
 
@@ -27,6 +30,8 @@ class PostProcessing:
     redactor: Redactor
     force: bool = False
     run_uuid: str = ""
+    results: PostResults | None = None
+    """Earlier results; None where none are used nor kept."""
 
     def process(self, artifact: Artifact) -> tuple[list[Artifact], list[GoldsmithError]]:
         """Run every chain; returns the artifacts that remain and the errors.
@@ -94,15 +99,43 @@ class PostProcessing:
             scratch=scratch, directory=self.directory, scratch_file=self.run.scratch_file,
             run_uuid=self.run_uuid, force=self.force,
         )  # fmt: skip
-        # Packer's line: an unnamed one has two blanks before its type.
-        label = f"Running post-processor: {call.component.name} (type {call.component.type})"
+        label = f"Running post-processor: {call.component.announced}"
         announcer = Emitter(build.name, self.sink, self.redactor)
-        with announcer.running(call.component.type, label, takes_long=artifact.native):
+        made, key, found = self._known(call, artifact, run_values, context)
+        cache: CacheUse | None = None if key is None else "miss" if found is None else "hit"
+        with announcer.running(
+            call.component.type, label, takes_long=artifact.native, key=key, cache=cache
+        ):
             emitter.step = announcer.step
+            if found is not None:
+                return post_processed(found.value, artifact)
+            started_s = time.monotonic()
             try:
-                return call.made(run_values, artifact.expected).post_process(artifact, context)
+                made = made or call.made(run_values, artifact.expected)
+                processed = made.post_process(artifact, context)
+                if self.results is not None:
+                    self.results.keep(key, artifact, processed, context, started_s=started_s,
+                                      step=call.component.type)  # fmt: skip
             except OSError as e:
                 raise explain_os_error(e) from e
+            return processed
+
+    def _known(
+        self,
+        call: PostProcessorCall,
+        artifact: Artifact,
+        run_values: Mapping[str, str] | None,
+        context: PostProcessContext,
+    ) -> tuple[PostProcessor | None, str | None, Result | None]:
+        """The post-processor, the key of its result and the result itself, if it stands.
+
+        One that is made only now fails within its own step, so it is not made here.
+        """
+        if self.results is None or call.post_processor is None:
+            return call.post_processor, None, None
+        made = call.post_processor
+        key = self.results.key(made, artifact, context)
+        return made, key, self.results.find(key)
 
 
 def _held_by_one_of(others: Sequence[Artifact], artifact: Artifact) -> bool:

@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.events import Emitter
+from goldsmith.layers.keys import StepKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,13 @@ class PostProcessor(Protocol):
         """Raise an error when it cannot work on this host, or on such an artifact.
 
         Returns what is known of the artifact that it will hand on.
+        """
+        ...
+
+    def key(self, artifact: Artifact, context: PostProcessContext) -> StepKey | None:
+        """What identifies the result, besides the artifact's files; None when it always runs.
+
+        Asked for artifacts of goldsmith's own sources only: all others are treated as Packer does.
         """
         ...
 

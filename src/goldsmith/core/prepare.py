@@ -11,16 +11,18 @@ from typing import Any
 
 from goldsmith.core.artifact import ExpectedArtifact
 from goldsmith.core.build import Build, Component, Template
-from goldsmith.core.builder import Builder, ProvisionerCall
+from goldsmith.core.builder import Builder
 from goldsmith.core.deferred import RawBody
 from goldsmith.core.interpolation import Interpolation
+from goldsmith.core.loose import tightened
 from goldsmith.core.options import Options, build_options, locate
 from goldsmith.core.post_processor import PostProcessor
-from goldsmith.core.provisioner import Provisioner
+from goldsmith.core.provisioner import Provisioner, ProvisionerCall
 from goldsmith.core.registry import Registry, UnknownComponent
 from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError
 from goldsmith.redact import Redactor
-from goldsmith.values.value import Value, string
+from goldsmith.values.marks import Impure
+from goldsmith.values.value import Value, all_marks, string
 from goldsmith.values.world import LiveWorld, World
 
 
@@ -146,7 +148,7 @@ class Workshop:
 
     def provisioners(self, run_values: Mapping[str, str]) -> list[ProvisionerCall]:
         """The provisioners that take part, with the values of the run."""
-        values: dict[str, Value] = {name: string(text) for name, text in run_values.items()}
+        values = _of_this_run(run_values)
         calls = []
         name = f"{self.build.source_type}.{self.build.source_name}"
         for component in self.build.provisioners:
@@ -157,7 +159,8 @@ class Workshop:
                 calls.append(
                     ProvisionerCall(
                         provisioner, component.pause_before_s, component.max_retries,
-                        component.timeout_s,
+                        component.timeout_s, component.caching,
+                        _chance(component.config.resolve(values)),
                     )
                 )  # fmt: skip
         self._raise_errors()
@@ -198,8 +201,7 @@ class Workshop:
 
     def _make_late(self, component: Component, run_values: Mapping[str, str]) -> PostProcessor:
         later = replace(self, found=[])
-        values: dict[str, Value] = {name: string(text) for name, text in run_values.items()}
-        made: PostProcessor | None = later._make(component, values)
+        made: PostProcessor | None = later._make(component, _of_this_run(run_values))
         later._raise_errors()
         assert made is not None, "with all values known there is an object or a finding"
         return made
@@ -219,6 +221,7 @@ class Workshop:
             self.found.extend(e.diagnostics)
             return RawBody(range=component.range), None
         body, wrong = self._interpolation(run_values).body(body, model, component, subject)
+        body = tightened(body, model)
         options, findings = build_options(model, body, subject)
         self.found += [*wrong, *findings]
         return body, None if wrong else options
@@ -230,7 +233,7 @@ class Workshop:
         return Interpolation(
             world=self.world, template_path=self.template_path,
             build_name=self.build.source_name, build_type=self.build.source_type,
-            announced=frozenset(announced), run_values=run_values,
+            announced=frozenset(announced), run_values=run_values, go_names=self.build.go_names,
         )  # fmt: skip
 
     def _make(self, component: Component, run_values: Mapping[str, Value] | None) -> Any:
@@ -241,6 +244,23 @@ class Workshop:
         made = self.registry.get(component.kind, component.type)(options)
         self.found += locate(made.check(self.directory), body, _subject(component))
         return made
+
+
+def _of_this_run(run_values: Mapping[str, str]) -> dict[str, Value]:
+    """What a builder announced, as values that remember that another run gets others."""
+    return {
+        name: string(text).with_marks(frozenset({Impure("chance", f"build.{name}")}))
+        for name, text in run_values.items()
+    }
+
+
+def _chance(body: RawBody) -> tuple[str, ...]:
+    """What of clock and chance is in a body, sorted."""
+    marks = {mark for value in body.attributes.values() for mark in all_marks(value)}
+    found = {m.what for m in marks if isinstance(m, Impure) and m.kind in ("clock", "chance")}
+    for block in body.blocks:
+        found.update(_chance(block.body))
+    return tuple(sorted(found))
 
 
 def _needs_running_build(component: Component) -> Diagnostic:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from goldsmith.core.caching import NO_WISHES, Caching
 from goldsmith.core.communicator import Communicator
 from goldsmith.core.options import Finding, Options
 from goldsmith.events import Emitter
@@ -62,3 +63,16 @@ class Provisioner(Protocol):
     def provision(self, context: ProvisionContext) -> None:
         """Do the work; raises GoldsmithError."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionerCall:
+    """A provisioner of this build with the keys that every provisioner has."""
+
+    provisioner: Provisioner
+    pause_before_s: float = 0.0
+    max_retries: int = 0
+    timeout_s: float | None = None
+    caching: Caching = NO_WISHES
+    chance: tuple[str, ...] = ()
+    """What in its options another run would see otherwise: clock and chance, readable."""

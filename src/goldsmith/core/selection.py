@@ -15,29 +15,38 @@ def select_builds(
 ) -> tuple[list[Build], list[str]]:
     """The builds that are left, and a warning for each pattern that matched nothing.
 
-    Patterns are globs over build names; those of `except_` also match post-processors, by name or
-    type, and cut the rest of their chain. Raises GoldsmithError when no build is left.
+    Patterns are globs over build names, or the very name of a build that has `selected_by`; those
+    of `except_` also match post-processors, by name or type, and cut the rest of their chain.
+    Raises GoldsmithError when no build is left.
     """
     warnings = []
     for flag, patterns in (("-only", only), ("-except", except_)):
         for pattern in patterns:
-            names = [build.name for build in builds]
+            matched = any(_selects(build, [pattern]) for build in builds)
             if flag == "-except":
-                names += [_name(component) for build in builds
-                          for chain in build.post_processors for component in chain]  # fmt: skip
-            if not any(fnmatchcase(name, pattern) for name in names):
-                known = ", ".join(build.name for build in builds)
+                components = (
+                    one for build in builds for chain in build.post_processors for one in chain
+                )
+                matched |= any(_matches(_name(one), [pattern]) for one in components)
+            if not matched:
+                known = ", ".join(build.selected_by or build.name for build in builds)
                 warnings.append(f'{flag} "{pattern}" matched nothing; the builds are: {known}')
     left = [
         build for build in builds
-        if (not only or _matches(build.name, only)) and not _matches(build.name, except_)
+        if (not only or _selects(build, only)) and not _selects(build, except_)
     ]  # fmt: skip
     if not left:
+        known = ", ".join(build.selected_by or build.name for build in builds)
         raise GoldsmithError(
-            "no builds are left to run",
-            hint="the template has: " + (", ".join(build.name for build in builds) or "none"),
+            "no builds are left to run", hint=f"the template has: {known or 'none'}"
         )
     return [_without(build, except_) for build in left], warnings
+
+
+def _selects(build: Build, patterns: Sequence[str]) -> bool:
+    if build.selected_by is not None:
+        return build.selected_by in patterns
+    return _matches(build.name, patterns)
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from goldsmith.core.caching import NO_WISHES, Caching
 from goldsmith.core.communicator import Communicator
 from goldsmith.events import Emitter
 from goldsmith.host.namespaces import RunTool
@@ -72,8 +73,18 @@ class Step(Protocol[R_co]):
         ...
 
 
-class TreeStep(Protocol):
-    """A step that changes the tree; its result is the layer that it leaves."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTraits:
+    """What the cache asks of a step besides its key, as most steps answer it (see `KeyedStep`)."""
+
+    caching: Caching = NO_WISHES
+    chance: tuple[str, ...] = ()
+    declared: bool = False
+    given_secrets: bool = False
+
+
+class KeyedStep(Protocol):
+    """What is known of a step that changes the tree before it runs, and what the cache asks."""
 
     @property
     def name(self) -> str:
@@ -95,9 +106,33 @@ class TreeStep(Protocol):
         """Whether programs run in the tree at all: a bootstrap starts without one to enter."""
         ...
 
+    @property
+    def caching(self) -> Caching:
+        """What the template says of its result."""
+        ...
+
+    @property
+    def chance(self) -> tuple[str, ...]:
+        """What of clock and chance is in its options: another run would see something else."""
+        ...
+
+    @property
+    def declared(self) -> bool:
+        """Whether all that it takes from the network is packages, so that Release files say it."""
+        ...
+
+    @property
+    def given_secrets(self) -> bool:
+        """Whether it may have left a secret of the template in the tree."""
+        ...
+
     def key(self) -> StepKey | None:
         """What identifies the result, without the layer below; None when nothing can."""
         ...
+
+
+class TreeStep(KeyedStep, Protocol):
+    """A step that changes the tree; its result is the layer that it leaves."""
 
     def run(self, context: TreeContext) -> None:
         """Change the tree; raises GoldsmithError."""

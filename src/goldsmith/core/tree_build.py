@@ -1,27 +1,42 @@
-"""Runs tree steps one after the other, each on an overlay over what the earlier ones left."""
+"""Runs tree steps one after the other, each on top of the tree that the earlier ones left."""
 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, Self
 
 from goldsmith.core.communicator import Communicator
+from goldsmith.core.layer_stack import LayerStack
 from goldsmith.core.step import TreeContext, TreeStep
+from goldsmith.core.step_cache import (
+    UNKNOWN_PARENT,
+    Answer,
+    Question,
+    StepCache,
+    given_environment,
+)
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os_error
 from goldsmith.events import Emitter
 from goldsmith.host import mounts
 from goldsmith.host.namespaces import RunTool, StepNamespace, step_namespace
 from goldsmith.host.process import Completed, LineSink
-from goldsmith.layers.overlay import stacked, step_overlay
+from goldsmith.host.search import find_texts
+from goldsmith.layers.method import LayerMethod
+from goldsmith.layers.publish import Draft
+from goldsmith.layers.records import MadeStep, Record
+from goldsmith.layers.store import LayerUnusable
 
 ASK_AFTER_ERROR = (
     "[c] Clean up and exit, or [r] retry step (build may fail even if retry succeeds)?"
 )
 ANSWERS_AFTER_ERROR = ("c", "r")
+_SHORTEST_SOUGHT: Final = 4
 
 
 class RunListened(Protocol):
@@ -46,6 +61,8 @@ class TreeAccess:
     communicator: Communicator
     run_in_tree: RunListened
     run_tool: RunTool
+    words_into: Callable[[Sequence[str]], list[str]]
+    """The words that run a program of this host in the namespaces."""
 
 
 class TreeEntrance(Protocol):
@@ -68,12 +85,19 @@ class TreeEntrance(Protocol):
 
 @dataclass(slots=True)
 class TreeBuild:
-    """A tree in the making: its layers so far, bottom first, below a directory of the run."""
+    """A tree in the making, below a directory of the run; a context manager.
+
+    Its layers lie in the store from the start. Leaving the block waits until they are published,
+    and removes those that nobody can use again.
+    """
 
     directory: Path
+    method: LayerMethod
     emitter: Emitter
     entrance: TreeEntrance
+    cache: StepCache
     environment: Mapping[str, str]
+    """What the build may see of the caller's: proxies, which only steps with network are given."""
     epoch_s: int
     ask: Callable[[str, tuple[str, ...]], str | None]
     on_error: str = "cleanup"
@@ -83,54 +107,168 @@ class TreeBuild:
     The layers themselves are root's alone (they hold setuid programs), but APT fetches as a user
     of its own. The bind is seen in the worker's namespace only.
     """
-    layers: list[Path] = field(default_factory=list)
+    stack: LayerStack = field(init=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _scope: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.stack = LayerStack(self.cache.store, self.method, self.directory)
+
+    def __enter__(self) -> Self:
+        self._scope.enter_context(self.stack)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._scope.close()
+        self._tell_warnings()
 
     def run(self, step: TreeStep) -> None:
-        """Run a step; on success its layer is on top. Raises StepFailed.
+        """Put a step's result on top: an earlier one, or that of running it. Raises StepFailed.
 
         With `on_error` "ask" the user may have a failed step run again, from the tree before it.
         """
-        while True:
-            try:
-                with self.emitter.running(step.name, step.label, takes_long=not step.enters):
-                    self.layers.append(self._run_on_overlay(step))
+        question = self.cache.question(step, self.environment, self.stack.recipe)
+        answer = self._answer(question)
+        with ExitStack() as held:
+            if not answer.hit and question.key is not None:
+                held.enter_context(
+                    self.cache.store.making(question.recipe, partial(self._waiting, step))
+                )
+                # Another build may have made it while we waited.
+                answer = self._answer(question)
+            if answer.record is not None and self._reuse(answer.record, question, answer):
                 return
-            except Interrupted:
-                raise
-            except (GoldsmithError, OSError) as e:
-                cause = explain_os_error(e) if isinstance(e, OSError) else e
-                if self.on_error != "ask" or not self._wants_retry(step, cause):
-                    raise StepFailed(step.label, cause) from e
+            while True:
+                try:
+                    self._make(step, question, answer, held)
+                    return
+                except Interrupted:
+                    raise
+                except (GoldsmithError, OSError) as e:
+                    cause = explain_os_error(e) if isinstance(e, OSError) else e
+                    if self.on_error != "ask" or not self._wants_retry(step, cause):
+                        raise StepFailed(step.label, cause) from e
+
+    @property
+    def tree_id(self) -> str | None:
+        """What identifies the tree as it is; None when it cannot be known again. May wait."""
+        return self.stack.top_id
+
+    def _answer(self, question: Question) -> Answer:
+        if question.key is None:
+            return self.cache.answer(question, None)
+        known = self.stack.known_top_id
+        if known is None and not self.cache.store.has_own(question.key.digest):
+            # Whatever the layer below turns out to be: nothing is kept of such a step.
+            return self.cache.answer(question, UNKNOWN_PARENT)
+        return self.cache.answer(question, self.stack.top_id)
+
+    def _reuse(self, record: Record, question: Question, answer: Answer) -> bool:
+        try:
+            self.stack.push_kept(record, question.recipe, verify=self.cache.policy.verify)
+        except LayerUnusable as e:
+            self.emitter.warn(str(e))
+            return False
+        with self.emitter.running(
+            question.step.name, question.step.label, key=record.key,
+            parent=record.parent or None, cache="hit", reason=answer.reason,
+        ):  # fmt: skip
+            return True
+
+    def _waiting(self, step: TreeStep, waited_s: float) -> None:
+        if not waited_s:
+            self.emitter.say(f"Waiting for another build that makes the same: {step.label}")
 
     def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
         self.emitter.error(f"{step.label}: {error}")
         return self.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR) == "r"
 
-    def _run_on_overlay(self, step: TreeStep) -> Path:
-        layers = self.directory / "layers"
-        layers.mkdir(parents=True, exist_ok=True, mode=0o700)
+    def _make(self, step: TreeStep, question: Question, answer: Answer, held: ExitStack) -> None:
+        """Run a step; its layer is published beside the steps that follow."""
+        self._tell_warnings()
+        draft = self.stack.new_draft()
+        keyed = question.key is not None
+        with self.emitter.running(
+            step.name, step.label, takes_long=not step.enters, cache="miss" if keyed else "none",
+            reason=answer.reason,
+        ):  # fmt: skip
+            started_s = time.monotonic()
+
+            def describe(parent: str) -> MadeStep:
+                return self.cache.made(question, parent, self.method.name, duration_s)
+
+            try:
+                self._run_on_layers(step, draft)
+                duration_s = time.monotonic() - started_s
+                refused = self._holds_secret(step, draft.tree)
+            except (GoldsmithError, OSError) as e:
+                duration_s = time.monotonic() - started_s
+                self._keep_failed(draft, question, describe, e)
+                raise
+        if keyed and not refused:
+            self.stack.push_made(draft, question, answer, describe, held.pop_all())
+        else:
+            self.stack.push_passing(draft, question.recipe)
+
+    def _keep_failed(
+        self, draft: Draft, question: Question, describe: Callable[[str], MadeStep],
+        error: Exception,
+    ) -> None:  # fmt: skip
+        """Keep the tree of a step that failed, for `goldsmith shell`."""
+        if question.key is None or isinstance(error, Interrupted) or not draft.tree.is_dir():
+            return
+        parent = self.stack.top_id
+        if parent is None or self._secrets_in(draft.tree):
+            return
+        # The step's own error is what counts.
+        with suppress(GoldsmithError, OSError):
+            draft.keep_failed(describe(parent), self.emitter.redactor.redact(str(error)))
+
+    def _holds_secret(self, step: TreeStep, tree: Path) -> bool:
+        """Whether a secret lies in what a step has left: such a layer is not kept.
+
+        Raises GoldsmithError where the user wants that.
+        """
+        if not step.given_secrets:
+            return False
+        found = self._secrets_in(tree)
+        if found is None:
+            return False
+        text = f"{step.label}: a secret of this template is in /{found} of the image"
+        if self.cache.policy.secrets_in_image == "error":
+            raise GoldsmithError(text, hint="remove it in the script that needs it")
+        self.emitter.warn(f"{text}; the result of this step is not kept for later builds")
+        return True
+
+    def _secrets_in(self, tree: Path) -> str | None:
+        # Shorter ones are found in any binary.
+        secrets = self.emitter.redactor.secrets
+        return find_texts(tree, [text for text in secrets if len(text) >= _SHORTEST_SOUGHT])
+
+    def _tell_warnings(self) -> None:
+        for text in self.stack.take_warnings():
+            self.emitter.warn(text)
+
+    def _run_on_layers(self, step: TreeStep, draft: Draft) -> None:
         number = next(self._numbers)
-        upper = layers / f"{number:02d}"
-        with step_overlay(
-            self.layers[::-1], upper, scratch=self.directory / f"mount-{number:02d}",
+        with self.method.step(
+            self.stack.lowers(), draft.tree, scratch=self.directory / f"mount-{number:02d}",
             merged=self.directory / "tree", clamp_to_s=self.epoch_s,
         ) as layered:  # fmt: skip
             with self._reachable(layered) as tree:
                 with self.entered(tree, network=step.network, enters=step.enters) as access:
-                    step.run(self._context(tree, access))
-        return upper
+                    step.run(self._context(step, tree, access))
 
     @contextmanager
     def _reachable(self, tree: Path) -> Iterator[Path]:
         """The first tree where every user can reach it, later ones where they are."""
-        if self.layers or self.doorway is None:
+        if self.stack.lowers() or self.doorway is None:
             yield tree
         else:
             with mounts.bound(tree, self.doorway) as bound:
                 yield bound
 
-    def _context(self, tree: Path, access: TreeAccess) -> TreeContext:
+    def _context(self, step: TreeStep, tree: Path, access: TreeAccess) -> TreeContext:
         scratch = self.directory / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
 
@@ -145,31 +283,48 @@ class TreeBuild:
         return TreeContext(
             emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
             communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
-            environment=self.environment,
+            environment=given_environment(step, self.environment),
         )  # fmt: skip
 
     def _tool_line(self, stream: str, line: str) -> None:
         self.emitter.output(line, stream, routine=True)
 
-    @contextmanager
-    def entered(self, tree: Path, *, network: bool, enters: bool) -> Iterator[TreeAccess]:
+    def entered(
+        self, tree: Path, *, network: bool, enters: bool
+    ) -> AbstractContextManager[TreeAccess]:
         """Open a step's namespaces on a mounted tree; all that runs in them ends with the block."""
-        report: dict[str, Any] = {}
-
-        def setup() -> dict[str, Any]:
-            return self.entrance.set_up(tree, network=network, enters=enters)
-
-        try:
-            with step_namespace(setup, network=network) as namespace:
-                report = namespace.report
-                yield self.entrance.access(namespace, tree, self.environment)
-        finally:
-            self.entrance.tear_down(tree, report)
+        return entered(self.entrance, tree, self.environment, network=network, enters=enters)
 
     @contextmanager
     def view(self) -> Iterator[Path]:
         """The finished tree, mounted; what is changed in it is thrown away."""
-        with stacked(
-            self.layers[::-1], self.directory / "tree", self.directory / "layers" / "view"
+        with self.method.view(
+            self.stack.lowers(), self.directory / "tree", self.directory / "view"
         ) as tree:
             yield tree
+
+
+@contextmanager
+def entered(
+    entrance: TreeEntrance,
+    tree: Path,
+    environment: Mapping[str, str],
+    *,
+    network: bool,
+    enters: bool,
+) -> Iterator[TreeAccess]:
+    """Open namespaces on a mounted tree; all that runs in them ends with the block.
+
+    Must be called from the main thread of a worker.
+    """
+    report: dict[str, Any] = {}
+
+    def setup() -> dict[str, Any]:
+        return entrance.set_up(tree, network=network, enters=enters)
+
+    try:
+        with step_namespace(setup, network=network) as namespace:
+            report = namespace.report
+            yield entrance.access(namespace, tree, environment)
+    finally:
+        entrance.tear_down(tree, report)

@@ -1,31 +1,42 @@
 """An image from a plan and its trees: no loop device, no mount, no root where it can be.
 
-One path: a sparse file, the partition table, each file system filled in its place, the boot
-loader. `ways` says how each part is made. The same plan, trees, identity and time give the same
-bytes, unless there is a btrfs or xfs among them (see `filesystems.btrfs` and `attached`).
+One path: a sparse file, the partition table, arrays and volume groups in the guest, each file
+system filled in its place, the boot loader. `ways` says how each part is made. The same plan,
+trees, identity and time give the same bytes, unless there is a btrfs or xfs among them (see
+`filesystems.btrfs` and `attached`) or a volume group on a striped array (see `guest_assembly`).
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
-from goldsmith.disk import attached, partition_table
+from goldsmith.disk import attached, guest_assembly, partition_table
 from goldsmith.disk.bootloader import grub
-from goldsmith.disk.disk_plan import DiskPlan, PlannedPartition
-from goldsmith.disk.filesystems import btrfs, ext4, host_tools, packed, swap, vfat
-from goldsmith.disk.filesystems.stretch import Stretch, copy_into
+from goldsmith.disk.disk_plan import (
+    DiskPlan,
+    PlannedArray,
+    PlannedLogicalVolume,
+    PlannedPartition,
+    PlannedVolume,
+)
+from goldsmith.disk.filesystems import host_tools
+from goldsmith.disk.filesystems.stretch import Stretch
+from goldsmith.disk.filling import Filler
+from goldsmith.disk.guest_archive import write_archive
+from goldsmith.disk.guest_assembly import Guest, GuestFill
 from goldsmith.disk.identity import DiskIdentity
-from goldsmith.disk.model import FileSystem
-from goldsmith.disk.ways import require_no_guest, ways
+from goldsmith.disk.volume_places import Pieces, places
+from goldsmith.disk.ways import filled_in_guest, require_no_guest, ways
 from goldsmith.errors import GoldsmithError, LayoutError
 from goldsmith.host.process import get_tool
-from goldsmith.host.sparse import create_sparse, full_file_system_named
+from goldsmith.host.sparse import copy_extents, create_sparse, full_file_system_named
 
 SECTOR_BYTES: Final = 512
 
@@ -53,6 +64,20 @@ class AssembledPartition:
 
 
 @dataclass(frozen=True, slots=True)
+class AssembledVolume:
+    """An array or a logical volume; `uuid` is an array's without punctuation, or as LVM has it."""
+
+    name: str
+    kind: Literal["raid", "logical_volume"]
+    size_bytes: int
+    uuid: str
+    filesystem: str | None
+    filesystem_uuid: str | None
+    filesystem_label: str | None
+    mount: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class AssembledImage:
     """A finished raw image; `disk_uuid` is the table's GUID, an MBR's identifier or ""."""
 
@@ -60,12 +85,15 @@ class AssembledImage:
     size_bytes: int
     disk_uuid: str
     partitions: tuple[AssembledPartition, ...]
+    volumes: tuple[AssembledVolume, ...] = ()
 
 
 def required_tools(plan: DiskPlan) -> list[str]:
     """The programs of the build host that `assemble` will run."""
-    types = [v.filesystem.type for v in plan.volumes() if v.filesystem]
-    return [*(["sfdisk"] if plan.label != "none" else []), *host_tools(types)]
+    in_guest = filled_in_guest(plan.layout)
+    types = [v.filesystem.type for v in plan.volumes() if v.filesystem and v.name not in in_guest]
+    return [*(["sfdisk"] if plan.label != "none" else []), *host_tools(types),
+            *(["tar"] if in_guest else [])]  # fmt: skip
 
 
 def assemble(
@@ -80,6 +108,7 @@ def assemble(
     packed_files: Mapping[str, Path] | None = None,
     scratch: Path | None = None,
     on_stage: OnStage | None = None,
+    guest: Guest | None = None,
 ) -> AssembledImage:
     """Write a raw image to a new file, fsynced.
 
@@ -88,41 +117,37 @@ def assemble(
     A mount point that is not listed stays empty. `packed_files` has, by mount point, compressed
     file systems that `packed.write_file` has made already. `scratch` is a directory for file
     systems that need a file of their own, by default the image's. Raises FileExistsError when
-    `image` is there, HostError when something needs the guest, LayoutError when files do not fit,
-    NoSpaceError when the host's file system is full; an image that was begun is removed then.
+    `image` is there, HostError when something needs the guest and none is given, LayoutError when
+    files do not fit, NoSpaceError when the host's file system is full, GoldsmithError when the
+    guest fails; an image that was begun is removed then.
     """
-    _require(plan, trees)
-    stages: list[tuple[str, Callable[[], None]]] = []
-    if plan.label != "none":
-        stages.append(
-            ("partition table", lambda: partition_table.write_table(image, plan, identity))
-        )
-    filler = _Filler(trees, image, identity, epoch_s, clamp_mtimes, boot_loader,
-                     packed_files or {}, scratch or image.absolute().parent)  # fmt: skip
-    for planned in plan.partitions:
-        filesystem = planned.partition.filesystem
-        if filesystem is not None:
-            fill = filler.filling(planned, filesystem)
-            stages.append((f"{filesystem.type} {planned.name}", fill))
-    if boot_loader is not None and boot_loader.core_img is not None:
-        stages.append(("boot loader", lambda: _write_bios_boot(plan, image, boot_loader)))
-    create_sparse(image, plan.size_bytes)
-    try:
-        for number, (name, stage) in enumerate(stages):
-            if on_stage is not None:
-                on_stage(name, number, len(stages))
-            stage()
-        _sync(image, plan.size_bytes)
-    except BaseException:
-        image.unlink(missing_ok=True)
-        raise
+    _require(plan, trees, guest)
+    scratch = scratch or image.absolute().parent
+    filler = Filler(
+        trees, identity, epoch_s, clamp_mtimes, boot_loader, packed_files or {}, scratch
+    )
+    with ExitStack() as stack:
+        assembly = _Assembly(plan, image, filler, guest, places(plan), filled_in_guest(plan.layout))
+        stages = list(assembly.stages(stack))
+        create_sparse(image, plan.size_bytes)
+        try:
+            for number, (name, stage) in enumerate(stages):
+                if on_stage is not None:
+                    on_stage(name, number, len(stages))
+                stage()
+            _sync(image, plan.size_bytes)
+        except BaseException:
+            image.unlink(missing_ok=True)
+            raise
     partitions = tuple(_describe(planned, identity, plan.label) for planned in plan.partitions)
-    return AssembledImage(image, plan.size_bytes, identity.table_id(plan.label), partitions)
+    return AssembledImage(image, plan.size_bytes, identity.table_id(plan.label), partitions,
+                          tuple(_describe_volumes(plan, identity)))  # fmt: skip
 
 
-def _require(plan: DiskPlan, trees: Mapping[str, Path]) -> None:
+def _require(plan: DiskPlan, trees: Mapping[str, Path], guest: Guest | None) -> None:
     """Refuse what cannot work before anything is written."""
-    require_no_guest(plan.layout, ways(plan.layout))
+    if guest is None:
+        require_no_guest(plan.layout, ways(plan.layout))
     for tool in required_tools(plan):
         get_tool(tool)
     if plan.sector_bytes != SECTOR_BYTES:
@@ -135,97 +160,110 @@ def _require(plan: DiskPlan, trees: Mapping[str, Path]) -> None:
             raise GoldsmithError(f"there is no directory {tree} to fill {mount} from")
 
 
+Stage = tuple[str, Callable[[], None]]
+
+
 @dataclass(frozen=True, slots=True)
-class _Filler:
-    """Makes and fills the file systems of one image."""
+class _Assembly:
+    """The stages of one image: what each volume is filled by depends on where it lies."""
 
-    trees: Mapping[str, Path]
+    plan: DiskPlan
     image: Path
-    identity: DiskIdentity
-    epoch_s: int
-    clamp_mtimes: bool
-    boot_loader: grub.BootLoader | None
-    packed_files: Mapping[str, Path]
-    scratch: Path
+    filler: Filler
+    guest: Guest | None
+    places: Mapping[str, Pieces | None]
+    in_guest: frozenset[str]
 
-    def filling(self, planned: PlannedPartition, filesystem: FileSystem) -> Callable[[], None]:
-        """The function that makes one file system."""
-        fill = {
-            "ext2": self._fill_ext, "ext3": self._fill_ext, "ext4": self._fill_ext,
-            "vfat": self._fill_vfat, "btrfs": self._fill_btrfs, "xfs": self._fill_attached,
-            "squashfs": self._fill_packed, "erofs": self._fill_packed, "swap": self._make_swap,
-        }[filesystem.type]  # fmt: skip
-        return partial(fill, planned, filesystem)
+    def stages(self, stack: ExitStack) -> Iterator[Stage]:
+        """What is done, in order; directories that it needs go with the stack."""
+        plan, loader = self.plan, self.filler.boot_loader
+        if plan.label != "none":
+            yield "partition table", self._write_table
+        volumes = [v for v in plan.volumes() if v.filesystem is not None]
+        copied = [v for v in volumes if v.name not in self.in_guest and not self.places[v.name]]
+        written = [v for v in volumes if v.name in self.in_guest]
+        if self.guest is not None and (plan.arrays or plan.groups or written):
+            held = Path(stack.enter_context(tempfile.TemporaryDirectory(
+                prefix="goldsmith-guest-", dir=self.filler.scratch)))  # fmt: skip
+            fills = [GuestFill(v, content=held / f"content-{n}") for n, v in enumerate(copied)]
+            for fill in fills:
+                yield _title(fill.volume), partial(self._make_content, fill)
+            fills += [self._fill_by_driver(v, held / f"tree-{n}") for n, v in enumerate(written)]
+            yield "guest", partial(self._run_guest, self.guest, fills)
+        for volume in volumes:
+            pieces = self.places[volume.name]
+            if volume.name not in self.in_guest and pieces:
+                yield _title(volume), partial(self._fill_in_place, volume, pieces)
+        if loader is not None and loader.core_img is not None:
+            yield "boot loader", partial(_write_bios_boot, plan, self.image, loader)
 
-    def _tree(self, planned: PlannedPartition) -> Path | None:
-        mount = planned.partition.mount
-        return None if mount is None else self.trees.get(mount)
+    def _write_table(self) -> None:
+        partition_table.write_table(self.image, self.plan, self.filler.identity)
 
-    def _stretch(self, planned: PlannedPartition) -> Stretch:
-        return Stretch(self.image, planned.offset_bytes, planned.size_bytes)
+    def _make_content(self, fill: GuestFill) -> None:
+        """Make a file system in a file of its own, for the guest to copy."""
+        if fill.content is not None:
+            create_sparse(fill.content, fill.volume.size_bytes)
+            self.filler.fill(fill.volume, Stretch(fill.content, 0, fill.volume.size_bytes))
 
-    def _uuid(self, planned: PlannedPartition, filesystem: FileSystem) -> str:
-        return self.identity.filesystem_uuid(planned.name, filesystem.type)
+    def _fill_by_driver(self, volume: PlannedVolume, archive: Path) -> GuestFill:
+        assert volume.filesystem is not None
+        device = guest_assembly.devices(self.plan)[volume.name]
+        spec = self.filler.attached(volume, volume.filesystem)
+        words = attached.mkfs_words(spec, device, volume.size_bytes)
+        has_files = self.filler.tree(volume) is not None
+        return GuestFill(volume, mkfs=tuple(words), archive=archive if has_files else None)
 
-    def _fill_ext(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
-        spec = ext4.Ext4(
-            uuid=self._uuid(planned, filesystem),
-            hash_seed=self.identity.hash_seed(planned.name),
-            inodes=planned.inodes or 0,
-            label=filesystem.label,
-            options=filesystem.options,
-            type=filesystem.type,
+    def _run_guest(self, guest: Guest, fills: list[GuestFill]) -> None:
+        identity, epoch_s = self.filler.identity, self.filler.epoch_s
+        for fill in fills:
+            tree = self.filler.tree(fill.volume)
+            if fill.archive is not None and tree is not None:
+                write_archive(
+                    tree, fill.archive, epoch_s=epoch_s, clamp_mtimes=self.filler.clamp_mtimes
+                )
+        job = guest_assembly.make_job(
+            self.plan, fills, self.image, identity=identity, epoch_s=epoch_s
         )
-        ext4.make(self._stretch(planned), spec, self._tree(planned),
-                  epoch_s=self.epoch_s, clamp_mtimes=self.clamp_mtimes)  # fmt: skip
-
-    def _fill_btrfs(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
-        spec = btrfs.Btrfs(self._uuid(planned, filesystem), filesystem.label, filesystem.options)
-        btrfs.make(self._stretch(planned), spec, self._tree(planned),
-                   epoch_s=self.epoch_s, scratch=self.scratch)  # fmt: skip
-
-    def _fill_attached(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
-        spec = attached.Attached(
-            filesystem.type, self._uuid(planned, filesystem), filesystem.label, filesystem.options
+        guest_assembly.run_job(guest, job)
+        for fill in fills:
+            if fill.input is not None:
+                fill.input.unlink()
+        guest_assembly.settle(
+            self.plan, self.places, self.image, identity=identity, epoch_s=epoch_s
         )
-        attached.make(self._stretch(planned), spec, self._tree(planned),
-                      epoch_s=self.epoch_s, clamp_mtimes=self.clamp_mtimes)  # fmt: skip
 
-    def _fill_packed(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
-        finished = self.packed_files.get(planned.mount or "")
-        if finished is not None:
-            copy_into(finished, self._stretch(planned), filesystem.type)
+    def _fill_in_place(self, volume: PlannedVolume, pieces: Pieces) -> None:
+        """Fill a volume where it lies, every mirror of it alike."""
+        if len(pieces) == 1:
+            first = pieces[0]
+            self.filler.fill(volume, Stretch(self.image, first.offsets[0], first.size_bytes))
+            for offset in first.offsets[1:]:
+                _copy(self.image, self.image, first.offsets[0], first.size_bytes, offset)
             return
-        spec = packed.Packed(filesystem.type, self._uuid(planned, filesystem), filesystem.options)
-        packed.make(self._stretch(planned), spec, self._tree(planned), epoch_s=self.epoch_s,
-                    clamp_mtimes=self.clamp_mtimes, scratch=self.scratch)  # fmt: skip
-
-    def _make_swap(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
-        swap.make(self._stretch(planned), self._uuid(planned, filesystem), filesystem.label,
-                  filesystem.options, scratch=self.scratch)  # fmt: skip
-
-    def _fill_vfat(self, planned: PlannedPartition, filesystem: FileSystem) -> None:
-        serial = self.identity.vfat_serial(planned.name)
-        spec = vfat.Vfat(serial, filesystem.label, filesystem.options)
-        tree = self._tree(planned)
-        contents = {} if tree is None else vfat.read_tree(tree)
-        is_esp = planned.partition.type == "esp"
-        efi = self.boot_loader.efi if self.boot_loader is not None and is_esp else None
-        with tempfile.TemporaryDirectory(prefix="goldsmith-efi-", dir=self.scratch) as directory:
-            if efi is not None:
-                loader = Path(directory, grub.EFI_PATH.name)
-                loader.write_bytes(efi)
-                contents[_existing_name(contents, grub.EFI_PATH)] = loader
-            vfat.make(self._stretch(planned), spec, contents, epoch_s=self.epoch_s)
+        with tempfile.TemporaryDirectory(prefix="goldsmith-", dir=self.filler.scratch) as directory:
+            content, at = Path(directory, "content"), 0
+            create_sparse(content, volume.size_bytes)
+            self.filler.fill(volume, Stretch(content, 0, volume.size_bytes))
+            for piece in pieces:
+                for offset in piece.offsets:
+                    _copy(content, self.image, at, piece.size_bytes, offset)
+                at += piece.size_bytes
 
 
-def _existing_name(contents: vfat.Contents, wanted: PurePosixPath) -> PurePosixPath:
-    """A path as the tree spells it (efi/boot), so that vfat does not get it twice."""
-    name = PurePosixPath()
-    for part in wanted.parts:
-        spelled = (p for p in contents if p.parent == name and p.name.lower() == part.lower())
-        name = next(spelled, name / part)
-    return name
+def _title(volume: PlannedVolume) -> str:
+    kind = volume.filesystem.type if volume.filesystem is not None else "nothing"
+    return f"{kind} {volume.name}"
+
+
+def _copy(source: Path, target: Path, at: int, size_bytes: int, target_at: int) -> None:
+    with (
+        full_file_system_named(target),
+        open(source, "rb") as reading,
+        open(target, "r+b", buffering=0) as writing,
+    ):
+        copy_extents(reading.fileno(), writing.fileno(), source_offset=at, length=size_bytes,
+                     target_offset=target_at)  # fmt: skip
 
 
 def _write_bios_boot(plan: DiskPlan, image: Path, boot_loader: grub.BootLoader) -> None:
@@ -272,3 +310,23 @@ def _describe(planned: PlannedPartition, identity: DiskIdentity, label: str) -> 
         filesystem_label=filesystem.label if filesystem else None,
         mount=partition.mount,
     )
+
+
+def _describe_volumes(plan: DiskPlan, identity: DiskIdentity) -> Iterator[AssembledVolume]:
+    for volume in plan.volumes():
+        kind: Literal["raid", "logical_volume"]
+        if isinstance(volume, PlannedArray):
+            kind, uuid = "raid", identity.array_uuid(volume.name).replace("-", "")
+        elif isinstance(volume, PlannedLogicalVolume):
+            kind, uuid = "logical_volume", identity.lvm_uuid("logical", volume.name)
+        else:
+            continue
+        filesystem = volume.filesystem
+        has_uuid = filesystem is not None and filesystem.type != "squashfs"
+        yield AssembledVolume(
+            volume.name, kind, volume.size_bytes, uuid,
+            filesystem.type if filesystem else None,
+            identity.filesystem_uuid(volume.name, filesystem.type)
+            if filesystem and has_uuid else None,
+            filesystem.label if filesystem else None, volume.mount,
+        )  # fmt: skip

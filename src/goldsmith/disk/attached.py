@@ -18,7 +18,7 @@ from typing import Final
 
 from goldsmith.disk.filesystems.stretch import Stretch
 from goldsmith.errors import CommandFailed, GoldsmithError, LayoutError
-from goldsmith.host import loop, mounts
+from goldsmith.host import loop, mounts, user_namespace
 from goldsmith.host.process import run
 from goldsmith.host.sparse import full_file_system_named, is_full_message
 from goldsmith.units import format_size
@@ -44,7 +44,7 @@ def why_not(type: str) -> str | None:
 
     Opens the loop control device, and nothing else: a module may still be loaded by the mount.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or user_namespace.is_inside():
         return "it takes root to attach and mount it"
     try:
         os.close(os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC))
@@ -85,7 +85,8 @@ def make(
     """
     with full_file_system_named(stretch.image):
         with loop.attached(stretch.image, offset_bytes=stretch.offset_bytes) as device:
-            run(_mkfs_words(filesystem, device.path, stretch), timeout_s=TOOL_TIMEOUT_S)
+            run(mkfs_words(filesystem, str(device.path), stretch.size_bytes),
+                timeout_s=TOOL_TIMEOUT_S)  # fmt: skip
             with _mounted(device.path, filesystem.type) as top:
                 if tree is not None:
                     _copy(tree, top, filesystem, stretch)
@@ -93,14 +94,11 @@ def make(
                 _sync(top)
 
 
-def _mkfs_words(
-    filesystem: Attached, device: Path, stretch: Stretch
-) -> list[str | os.PathLike[str]]:
-    # The image is a hole: there is nothing to discard. The device is longer than the stretch.
-    words: list[str | os.PathLike[str]] = [
-        "mkfs.xfs", "-q", "-f", "-K", "-d", f"size={stretch.size_bytes}",
-        "-m", f"uuid={filesystem.uuid}",
-    ]  # fmt: skip
+def mkfs_words(filesystem: Attached, device: str, size_bytes: int) -> list[str]:
+    """The argument list that makes a file system of this size on a device that may be longer."""
+    # The image is a hole: there is nothing to discard.
+    words = ["mkfs.xfs", "-q", "-f", "-K", "-d", f"size={size_bytes}",
+             "-m", f"uuid={filesystem.uuid}"]  # fmt: skip
     if filesystem.label is not None:
         words += ["-L", filesystem.label]
     return [*words, *filesystem.options, device]

@@ -48,12 +48,15 @@ def find_container(path: Path) -> str | None:
     return None
 
 
-def open_container(path: Path, *, size_bytes: int, sha256: str | None = None) -> Iterator[bytes]:
+def open_container(
+    path: Path, *, size_bytes: int | None, sha256: str | None = None
+) -> Iterator[bytes]:
     """The image in a gzip or zstd file, in pieces of at most 1 MiB.
 
     Raises CorruptContainer at the piece where it shows: unknown magic, damage, a cut, anything
-    after the last member, other than `size_bytes` in all, another digest than `sha256`. So what was
-    read is to be trusted only after the last piece. Close the iterator to stop early.
+    after the last member, other than `size_bytes` in all (None: nobody knows how many), another
+    digest than `sha256`. So what was read is to be trusted only after the last piece. Close the
+    iterator to stop early.
     """
     kind = find_container(path)
     if kind is None:
@@ -64,7 +67,7 @@ def open_container(path: Path, *, size_bytes: int, sha256: str | None = None) ->
 def _checked(
     path: Path,
     unpack: Callable[[BinaryIO, Path], Iterator[bytes]],
-    size_bytes: int,
+    size_bytes: int | None,
     sha256: str | None,
 ) -> Iterator[bytes]:
     done = 0
@@ -72,14 +75,14 @@ def _checked(
     with open(path, "rb") as stream:
         for piece in unpack(stream, path):
             done += len(piece)
-            if done > size_bytes:
+            if size_bytes is not None and done > size_bytes:
                 raise CorruptContainer(
                     path, f"unpacks to more than the {format_size(size_bytes)} that it should hold"
                 )
             if sha256 is not None:
                 digest.update(piece)
             yield piece
-    if done != size_bytes:
+    if size_bytes is not None and done != size_bytes:
         raise CorruptContainer(path, f"holds {done} bytes, not {size_bytes}")
     if sha256 is not None and digest.hexdigest() != sha256:
         raise CorruptContainer(path, f"does not hold the image with the SHA-256 {sha256}")

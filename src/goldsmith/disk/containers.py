@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,10 @@ GZIP_LEVEL: Final = 2
 ZSTD_LEVEL: Final = 3
 
 _ZEROS: Final = memoryview(bytes(STRETCH_BYTES))
+_WRITE_BACK_BYTES: Final = 16 << 20
+"""So often the kernel is told to write; else the fsync at the end waits for the whole file."""
+
+_of_this_thread = threading.local()
 
 
 def _gzip(data: memoryview) -> bytes:
@@ -48,7 +53,12 @@ def _gzip(data: memoryview) -> bytes:
 def _zstd(data: memoryview) -> bytes:
     import zstandard
 
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compress(data)
+    # A context has some MiB of tables, and belongs to one thread at a time.
+    context: zstandard.ZstdCompressor | None = getattr(_of_this_thread, "zstd", None)
+    if context is None:
+        context = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+        _of_this_thread.zstd = context
+    return context.compress(data)
 
 
 CONTAINERS: Final[Mapping[str, Compress | None]] = {"none": None, "gzip": _gzip, "zstd": _zstd}
@@ -95,25 +105,40 @@ def pack(
     if compress is None:
         raise GoldsmithError(f"{container!r} is not a compressed container",
                              hint="choose gzip or zstd")  # fmt: skip
-    digest = hashlib.sha256()
     with full_file_system_named(target):
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             with open(fd, "wb", buffering=0) as writing:
-
-                def write(piece: bytes) -> None:
-                    digest.update(piece)
-                    rest = memoryview(piece)
-                    while rest:
-                        rest = rest[os.write(fd, rest) :]
-
-                raw = _stream(image, compress, write, on_bytes=on_bytes, threads=threads)
+                written = _Written(fd)
+                raw = _stream(image, compress, written.add, on_bytes=on_bytes, threads=threads)
                 os.fsync(fd)
                 size_bytes = writing.tell()
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-    return Packed(raw, size_bytes, digest.hexdigest())
+    return Packed(raw, size_bytes, written.digest.hexdigest())
+
+
+class _Written:
+    """A file that grows: hashed on its way, and on its way to the disk before it is complete."""
+
+    def __init__(self, fd: int) -> None:
+        self.digest = hashlib.sha256()
+        self._fd = fd
+        self._at = 0
+        self._told = 0
+
+    def add(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
+        self._at += len(piece)
+        if self._at - self._told >= _WRITE_BACK_BYTES:
+            # Linux begins to write what is dirty and waits for nothing (mm/fadvise.c); only pages
+            # that are on the disk already leave the cache.
+            os.posix_fadvise(self._fd, self._told, self._at - self._told, os.POSIX_FADV_DONTNEED)
+            self._told = self._at
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +177,7 @@ def _stream(
 
     with open(image, "rb", buffering=0) as stream, ThreadPoolExecutor(workers) as pool:
         size_bytes = os.fstat(stream.fileno()).st_size
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         for offset, length, used in mapped_stretches(stream.fileno(), size_bytes):
             if used:
                 buffer = free.pop() if free else bytearray(STRETCH_BYTES)

@@ -40,6 +40,9 @@ _PERCENT: Final = re.compile(rb"\((\d+(?:\.\d+)?)/100%\)")
 _LARGEST_CLUSTER_BYTES: Final = 2 * MIB
 """vdi grows by 1 MiB, vhdx by more; less than this free is full for a program that failed."""
 
+LARGEST_VPC_BYTES: Final = 2040 << 30
+"""The most that qemu-img makes and Hyper-V reads (QEMU, block/vpc.c, VHD_MAX_SECTORS)."""
+
 COMPRESSIONS: Final = ("zstd", "zlib")
 """How clusters of qcow2 can be compressed; QEMU before 5.1 reads zlib only."""
 
@@ -56,15 +59,19 @@ class Format:
 
 
 _KNOWN: Final = (
-    Format("raw", "raw", "the disk as it is, sparse"),
-    Format("qcow2", "qcow2", "QEMU's format, compressed with zstd", ("qemu-img",)),
-    Format("vmdk", "vmdk", "VMware's format (streamOptimized)", ("qemu-img",)),
-    Format("vdi", "vdi", "VirtualBox's format", ("qemu-img",)),
-    Format("vhdx", "vhdx", "Hyper-V's format", ("qemu-img",)),
-    Format("vpc", "vhd", "the older format of Hyper-V, fixed as Azure demands", ("qemu-img",)),
-    Format("raw.gz", "raw.gz", "raw, compressed with gzip", container="gzip"),
-    Format("raw.zst", "raw.zst", "raw, compressed with zstd", container="zstd"),
-)
+    Format("raw", "raw", "the disk as it is, sparse, to be written to disks"),
+    Format("qcow2", "qcow2", "compressed, for QEMU, libvirt, Proxmox and OpenStack",
+           ("qemu-img",)),
+    Format("vmdk", "vmdk", "compressed (streamOptimized), for VMware and OVA archives",
+           ("qemu-img",)),
+    Format("vdi", "vdi", "for VirtualBox", ("qemu-img",)),
+    Format("vhdx", "vhdx", "for Hyper-V", ("qemu-img",)),
+    Format("vpc", "vhd", "of fixed size, written as .vhd, for Azure and old Hyper-V",
+           ("qemu-img",)),
+    Format("raw.gz", "raw.gz", "raw in gzip, for what reads nothing else", container="gzip"),
+    Format("raw.zst", "raw.zst", "raw in zstd, the smaller and faster one to send and to deploy",
+           container="zstd"),
+)  # fmt: skip
 FORMATS: Final[Mapping[str, Format]] = {format.name: format for format in _KNOWN}
 """Every format that a template can name."""
 

@@ -5,12 +5,17 @@ Names of partitions go in, sizes never do: a disk made larger keeps its UUIDs.
 
 from __future__ import annotations
 
+import hashlib
+import string
 import uuid
 from dataclasses import dataclass
 from typing import Final
 
 _NAMESPACE: Final = uuid.UUID("6f1f6c58-3d0a-5c0e-8d8a-6b1f5b0b7a52")
 """The namespace of goldsmith's disk identifiers; it never changes."""
+
+_LVM_LETTERS: Final = string.digits + string.ascii_letters
+_LVM_GROUPS: Final = (6, 4, 4, 4, 4, 4, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,22 @@ class DiskIdentity:
     def array_uuid(self, array: str) -> str:
         """The UUID of a software RAID array."""
         return str(self._uuid("array", array))
+
+    def member_uuid(self, partition: str) -> str:
+        """The UUID of a member of an array as a device."""
+        return str(self._uuid("member", partition))
+
+    def lvm_uuid(self, kind: str, name: str) -> str:
+        """The UUID of a "group", "physical" or "logical" volume, in the form that LVM has."""
+        number = int.from_bytes(hashlib.sha256(self._uuid(f"lvm-{kind}", name).bytes).digest())
+        groups = []
+        for length in _LVM_GROUPS:
+            letters = ""
+            for _ in range(length):
+                number, digit = divmod(number, len(_LVM_LETTERS))
+                letters += _LVM_LETTERS[digit]
+            groups.append(letters)
+        return "-".join(groups)
 
     def hash_seed(self, partition: str) -> str:
         """The seed of ext4's directory hashes."""

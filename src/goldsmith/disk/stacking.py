@@ -6,7 +6,8 @@ an offset by the version that runs; the planner chooses one itself, which mdadm 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from goldsmith.disk.disk_plan import EXTENT_BYTES
@@ -54,6 +55,37 @@ def member_for(level: str, members: int, needed_bytes: int) -> int:
 def extents_of(volume_bytes: int) -> int:
     """The extents of a physical volume."""
     return max(volume_bytes - PV_METADATA_BYTES, 0) // EXTENT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Consecutive extents: the number of a group's physical volume, the first one, how many."""
+
+    physical: int
+    first: int
+    count: int
+
+
+def runs_of(volumes: Sequence[int], physical: Sequence[int]) -> list[tuple[Run, ...]]:
+    """Which extents each logical volume gets, one after the other; both are numbers of extents.
+
+    Raises ValueError when there are not enough of them.
+    """
+    given, number, first = [], 0, 0
+    for extents in volumes:
+        runs, left = [], extents
+        while left:
+            if number == len(physical):
+                raise ValueError(f"{left} extents too few")
+            count = min(left, physical[number] - first)
+            if count:
+                runs.append(Run(number, first, count))
+                first += count
+                left -= count
+            if first == physical[number]:
+                number, first = number + 1, 0
+        given.append(tuple(runs))
+    return given
 
 
 def claims_of(group: VolumeGroup, needs: Mapping[str, Need]) -> list[Claim]:

@@ -66,6 +66,16 @@ def needs_guest(layout: Layout, why_not: WhyNot = attached.why_not) -> bool:
     return any(choice.way is Way.GUEST for choice in ways(layout, why_not).values())
 
 
+def filled_in_guest(layout: Layout, why_not: WhyNot = attached.why_not) -> frozenset[str]:
+    """The volumes, by name, whose file system this host cannot fill, wherever it lies."""
+    return frozenset(
+        volume.name
+        for volume in layout.volumes()
+        if volume.filesystem is not None
+        and _of_type(volume.filesystem.type, why_not).way is Way.GUEST
+    )
+
+
 def require_no_guest(layout: Layout, chosen: Mapping[str, Choice]) -> None:
     """Raise HostError that names everything which needs the guest."""
     needed = [f'"{name}" ({choice.reason})' for name, choice in chosen.items()

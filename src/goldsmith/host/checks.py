@@ -35,9 +35,13 @@ OPTIONAL_PACKAGES: Final = {
     "debootstrap": "bootstraps without mmdebstrap",
     "erofs-utils": "erofs file systems",
     "squashfs-tools": "squashfs file systems",
+    "uidmap": "image builds without root",
     "xfsprogs": "xfs file systems",
 }
 """Packages that most hosts can do without, each with what needs it."""
+
+REPLACEABLE_PACKAGES: Final = {"mmdebstrap": "debootstrap"}
+"""Packages whose work a program of another one does, where that is installed."""
 
 # Where the first tool of a package in the order of names does not know --version.
 _VERSION_ARGV: Final = {
@@ -125,6 +129,9 @@ def _look_for_tools(package: str, tools: list[str]) -> Verdict:
         return Verdict("ok", f"{version or 'installed'} ({', '.join(tools)})")
     what = f"not installed ({', '.join(absent)})"
     remedy = f"apt-get install {package}"
+    other = REPLACEABLE_PACKAGES.get(package)
+    if other is not None and find_tool(other) is not None:
+        return Verdict("warning", f"{what}; {other} does it, more slowly", remedy, (package,))
     if package in OPTIONAL_PACKAGES:
         what += f"; only {OPTIONAL_PACKAGES[package]} need it"
         return Verdict("warning", what, remedy, (package,))
@@ -143,7 +150,7 @@ def _version_of(tool: str, option: str) -> str:
 def _look_for_root() -> Verdict:
     if os.geteuid() == 0:
         return Verdict("ok", "running as root")
-    return Verdict("warning", "not root: images cannot be built, only booted", AS_ROOT)
+    return Verdict("ok", "not root: images are built in a user namespace")
 
 
 def _look_at_namespaces() -> Verdict:
@@ -156,18 +163,19 @@ def _look_at_namespaces() -> Verdict:
 
 def _look_at_overlay(state: Path) -> Verdict:
     directory = nearest_existing(state)
-    trouble = _tried_in_own_mounts(partial(_try_overlay, directory))
+    trouble = _tried_in_own_mounts(partial(try_overlay, directory))
     if trouble:
         remedy = "export GOLDSMITH_CACHE_DIR=DIRECTORY, one on ext4, xfs or btrfs"
         return Verdict("missing", f"no overlay on {directory}: {trouble}", remedy)
     return Verdict("ok", f"index=on,redirect_dir=on work on {directory}")
 
 
-def _try_overlay(directory: Path) -> None:
+def try_overlay(directory: Path) -> None:
     """Mount an overlay and see that hard links and renamed directories survive it.
 
-    A file system without file handles makes the kernel turn `index` off with a word in its log
-    only, so the options being accepted says nothing.
+    Must be called in a mount namespace of our own; raises GoldsmithError, OSError. A file system
+    without file handles makes the kernel turn `index` off with a word in its log only, so the
+    options being accepted says nothing.
     """
     scratch = Path(tempfile.mkdtemp(prefix=".goldsmith-doctor-", dir=directory))
     try:

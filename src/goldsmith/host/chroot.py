@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.errors import GoldsmithError
-from goldsmith.host import mounts
+from goldsmith.host import mounts, user_namespace
 from goldsmith.host.confined import confined, read_confined
 from goldsmith.host.process import SYSTEM_PATH, get_tool
 
@@ -32,7 +32,8 @@ _QUIET: Final = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
 
 def chroot_argv(tree: Path, argv: Sequence[str]) -> list[str]:
     """The words that run a program with `tree` as its root directory."""
-    return [get_tool("chroot"), str(tree), *argv]
+    # No supplementary groups: those of whoever builds have no meaning in the tree.
+    return [get_tool("chroot"), "--groups=", str(tree), *argv]
 
 
 def mount_api(
@@ -54,7 +55,7 @@ def mount_api(
     mounts.mount("proc", str(tree / "proc"), "proc", flags=_QUIET)
     # The host's kernel arguments are not the image's: libkmod would heed its blacklist.
     mounts.bind("/dev/null", str(tree / "proc/cmdline"))
-    mounts.mount("sysfs", str(tree / "sys"), "sysfs", flags=_QUIET | mounts.MS_RDONLY)
+    _mount_sysfs(str(tree / "sys"))
     _mount_devices(tree / "dev")
     run_flags = mounts.MS_NOSUID | mounts.MS_NODEV
     mounts.mount("tmpfs", str(tree / "run"), "tmpfs", flags=run_flags, options="mode=755")
@@ -70,6 +71,20 @@ def mount_api(
         shown["/etc/resolv.conf"] = resolver.resolve()
     placeholders = [_show(tree, path, host) for path, host in shown.items()] if network else []
     return {"placeholders": [path for path in placeholders if path is not None]}
+
+
+def _mount_sysfs(target: str) -> None:
+    """A sysfs of our own, or the host's.
+
+    The kernel gives one only to who owns the network namespace as well, and in a user namespace
+    the host's can be bound only together with what is mounted below it.
+    """
+    try:
+        mounts.mount("sysfs", target, "sysfs", flags=_QUIET | mounts.MS_RDONLY)
+    except GoldsmithError:
+        if not user_namespace.is_inside():
+            raise
+        mounts.mount("/sys", target, "", flags=mounts.MS_BIND | mounts.MS_REC)
 
 
 def _mount_devices(dev: Path) -> None:

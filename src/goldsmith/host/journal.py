@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,13 +23,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.errors import CleanupFailed, CommandFailed, GoldsmithError, NoSpaceError
-from goldsmith.host import process
+from goldsmith.host import process, user_namespace
 from goldsmith.host.locks import try_lock
 from goldsmith.host.teardown import Teardown
 
 _JOURNAL: Final = "journal.jsonl"
 _LOCK: Final = "lock"
 _DOOMED: Final = ".removing-"
+SLOW_REMOVAL_S: Final = 1.0
+"""A removal that takes longer is told of."""
 
 Undo = Callable[[Mapping[str, Any]], None]
 """Takes back one journalled effect; must do nothing when it never happened or is gone."""
@@ -160,11 +163,18 @@ UNDO: Final[Mapping[str, Undo]] = {
 
 
 @contextmanager
-def open_run(state: Path, command: str, undo: Mapping[str, Undo] = UNDO) -> Iterator[RunDirectory]:
+def open_run(
+    state: Path,
+    command: str,
+    undo: Mapping[str, Undo] = UNDO,
+    *,
+    on_slow_removal: Callable[[Path], None] | None = None,
+) -> Iterator[RunDirectory]:
     """Make a run directory and hold its lock; it is removed at the end with all its content.
 
     What its journal still holds then, because a worker was killed, is undone first; if that fails
-    the directory stays for `clean`, and CleanupFailed is raised.
+    the directory stays for `clean`, and CleanupFailed is raised. `on_slow_removal` is called, on a
+    thread of its own, when the removal takes longer than a user waits without a word.
     """
     with _registry(state) as runs:
         name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
@@ -176,15 +186,24 @@ def open_run(state: Path, command: str, undo: Mapping[str, Undo] = UNDO) -> Iter
         (path / "command").write_text(command + "\n")
     with Teardown() as teardown:
         teardown.defer("close the lock", lambda: os.close(lock_fd))
-        teardown.defer("finish the run", lambda: _finish(path, undo))
+        teardown.defer("finish the run", lambda: _finish(path, undo, on_slow_removal))
         yield RunDirectory(path, lock_fd)
 
 
-def _finish(path: Path, undo: Mapping[str, Undo]) -> None:
+def _finish(path: Path, undo: Mapping[str, Undo], on_slow: Callable[[Path], None] | None) -> None:
     failures = _undo_all(_read_journal(path), undo)
     if failures:
         raise CleanupFailed(failures)
-    _remove_run(path)
+    if on_slow is None:
+        _remove_run(path)
+        return
+    timer = threading.Timer(SLOW_REMOVAL_S, on_slow, [path])
+    timer.start()
+    try:
+        _remove_run(path)
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def _remove_run(path: Path) -> None:
@@ -222,8 +241,20 @@ def _undo_all(entries: Sequence[Entry], undo: Mapping[str, Undo]) -> list[str]:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory with all its content, never past a mount point."""
-    process.run(["rm", "-rf", "--one-file-system", "--", path])
+    """Remove a directory with all its content, never past a mount point.
+
+    What an ordinary user cannot remove, because subordinate ids of his made it, is removed in a
+    user namespace.
+    """
+    argv = ["rm", "-rf", "--one-file-system", "--", str(path)]
+    try:
+        process.run(argv)
+    except CommandFailed:
+        if os.geteuid() == 0 or user_namespace.user_obstacles(
+            os.getuid(), user_namespace.user_name(os.getuid())
+        ):
+            raise
+        user_namespace.run_inside(argv)
 
 
 @dataclass(frozen=True, slots=True)

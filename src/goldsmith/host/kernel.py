@@ -15,6 +15,7 @@ from goldsmith.errors import HostError
 CLONE_NEWNS: Final = 0x0002_0000
 CLONE_NEWNET: Final = 0x4000_0000
 CLONE_NEWPID: Final = 0x2000_0000
+CLONE_NEWUSER: Final = 0x1000_0000
 CLONE_NEWUTS: Final = 0x0400_0000
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -46,6 +47,11 @@ def mount(source: str, target: str, kind: str, flags: int, options: str) -> None
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2); raises OSError."""
     _check(_libc.umount2(os.fsencode(target), flags), f"umount {target}")
+
+
+def syncfs(fd: int) -> None:
+    """Write everything of the file system that `fd` lies on to its disk; syncfs(2), OSError."""
+    _check(_libc.syncfs(fd), "syncfs")
 
 
 def name_process(name: str) -> None:

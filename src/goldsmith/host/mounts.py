@@ -166,9 +166,10 @@ def overlaid(lowers: Sequence[Path], target: Path, upper: Path, work: Path) -> I
     `index=on,redirect_dir=on` hard links and renames of directories behave as on a plain
     directory, together with the pass over the upper directory that `layers.overlay` makes before
     it is unmounted. All directories must lie on one file system that can hold xattrs; the lowers
-    have one parent, so that their short names fit the one page that mount(2) takes as options.
+    are named from the directory that they share, because mount(2) takes one page of options.
     """
-    names = ":".join(_escaped(lower.name) for lower in lowers)
+    base = os.path.commonpath([lower.parent for lower in lowers])
+    names = ":".join(_escaped(os.path.relpath(lower, base)) for lower in lowers)
     options = (
         f"lowerdir={names},upperdir={_escaped(str(upper))},workdir={_escaped(str(work))},"
         "index=on,redirect_dir=on,xino=off,volatile"
@@ -178,7 +179,7 @@ def overlaid(lowers: Sequence[Path], target: Path, upper: Path, work: Path) -> I
             f"{len(lowers)} layers are more than one overlay can hold",
             hint="put several commands into one provisioner",
         )
-    with contextlib.chdir(lowers[0].parent):
+    with contextlib.chdir(base):
         mount("overlay", str(target), "overlay", options=options)
     with _unmounted(target):
         yield target

@@ -5,6 +5,9 @@ SIGTERM, which would otherwise end the build without its teardown), *init* (PID 
 and the *build*. When the parent is killed the outer one gets SIGKILL from the kernel, init dies
 with it, and with init every process and every mount. Two pipes connect parent and build: control
 (down: the start document, then answers and cancel) and events (up), both of JSON lines.
+
+For an ordinary user the outer process first enters a user namespace and says so by an empty line
+on the event pipe; the parent maps its ids and answers with an empty line on the control pipe.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ from typing import Any, Final
 
 from goldsmith.errors import WorkerError
 from goldsmith.events import Event, decode, encode
-from goldsmith.host import kernel, mounts, process
+from goldsmith.host import kernel, mounts, process, user_namespace
 from goldsmith.host.init import run_init
+from goldsmith.host.journal import state_directory
 
 MESSAGE_LIMIT_BYTES: Final = 256 << 20
+_IDS_WANTED: Final = b"\n"
+_IDS_MAPPED: Final = b"\n"
 
 
 class Worker:
@@ -66,13 +72,19 @@ class Worker:
 
 @contextmanager
 def spawn_worker(
-    argv: Sequence[str], start_document: Mapping[str, Any], *, lock_fd: int
+    argv: Sequence[str],
+    start_document: Mapping[str, Any],
+    *,
+    lock_fd: int,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Worker]:
     """Start a worker and hand it its start document; leaving the block ends it.
 
     Must be called from the main thread: the parent-death signal fires when the *thread* that
     created the process ends. `argv` gets the descriptors and our pid as its last three words. The
-    worker keeps `lock_fd` open, so that the run directory counts as alive until it has ended.
+    worker keeps `lock_fd` open, so that the run directory counts as alive until it has ended, and
+    `pass_fds`, of which its start document speaks. An
+    ordinary user's gets the ids of a user namespace; raises HostError, CommandFailed when it can't.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("a worker must be started from the main thread")
@@ -86,21 +98,37 @@ def spawn_worker(
             running = stack.enter_context(
                 process.start(
                     words, env=_environment(), stdout=2, stderr=2,
-                    pass_fds=(control_reader, events_writer, lock_fd),
+                    pass_fds=(control_reader, events_writer, lock_fd, *pass_fds),
                 )
             )  # fmt: skip
         finally:
             os.close(control_reader)
             os.close(events_writer)
+        if os.geteuid() != 0:
+            _map_ids(running, control_writer, events_reader)
         worker = Worker(running, control_writer, events_reader)
         worker.send(start_document)
         yield worker
+
+
+def _map_ids(running: process.Running, control: int, events: int) -> None:
+    """Give a worker its ids as soon as it has entered its user namespace."""
+    if os.read(events, 1) != _IDS_WANTED:
+        raise WorkerError(
+            "WorkerDied", "the build worker could not enter a user namespace",
+            hint="`goldsmith doctor` says what this host forbids",
+        )  # fmt: skip
+    user_namespace.map_ids(running.pid, user_namespace.id_map())
+    with contextlib.suppress(BrokenPipeError):
+        os.write(control, _IDS_MAPPED)
 
 
 def _environment() -> dict[str, str]:
     """What a worker needs of our environment: secrets cross the control pipe and nothing else."""
     families = ("GOLDSMITH_", "PYTHON", "LC_", "XDG_")
     kept = {k: v for k, v in os.environ.items() if k == "LANG" or k.startswith(families)}
+    # Root of a user namespace, it would take another state directory for its own.
+    kept["GOLDSMITH_CACHE_DIR"] = str(state_directory())
     return {**kept, **process.tool_environment()}
 
 
@@ -159,6 +187,11 @@ def become_worker(control: int, events: int, parent_pid: int, body: Callable[[Li
     kernel.die_with_parent(parent_pid)
     kernel.name_process("goldsmith-outer")
     os.umask(0o022)
+    if os.geteuid() != 0:
+        user_namespace.enter(
+            lambda: os.write(events, _IDS_WANTED), lambda: os.read(control, 1) == _IDS_MAPPED
+        )
+        kernel.die_with_parent(parent_pid)
     kernel.require_namespaces()
     kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
     mounts.make_private()

@@ -1,4 +1,4 @@
-"""What `goldsmith doctor` looks at for booting: KVM by running a guest, and UEFI firmware."""
+"""What `goldsmith doctor` looks at for machines: KVM by using it, UEFI firmware, the guest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from goldsmith.host.checks import Check, Verdict
 from goldsmith.host.process import find_tool
 from goldsmith.machine import qemu
 from goldsmith.machine.acceleration import EMULATOR, probe_acceleration
+from goldsmith.machine.guest_upkeep import look_at_guest
 
 KVM_DEVICE = Path("/dev/kvm")
 
@@ -20,6 +21,7 @@ def machine_checks() -> list[Check]:
     return [
         Check(name="KVM", look=_look_at_kvm),
         Check(name="ovmf", look=_look_for_uefi_firmware),
+        Check(name="guest", look=look_at_guest),
     ]
 
 

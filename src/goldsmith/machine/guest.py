@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -169,7 +170,8 @@ def machine_arguments(
         for name, disk in drives
         for word in (
             "-blockdev", json.dumps(_block_node(f"disk-{name}", disk)),
-            "-device", f"virtio-blk-pci,drive=disk-{name},serial={name}",
+            # QEMU would stop the machine where the host's file system is full.
+            "-device", f"virtio-blk-pci,drive=disk-{name},serial={name},werror=report",
         )
     ]  # fmt: skip
     ports = [
@@ -180,17 +182,23 @@ def machine_arguments(
             "-device", f"virtserialport,chardev={name},nr={number},name=goldsmith.{name}",
         )
     ]  # fmt: skip
+    clock = [] if step.clock_s is None else ["-rtc", f"base={_rtc_date(step.clock_s)}"]
     network = ["-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile="]
     return (
         EMULATOR, "-machine", "q35,graphics=off", *CPU_ARGUMENTS[acceleration.name],
         "-smp", "1", "-m", f"{-(-step.memory_bytes // (1 << 20))}M",
-        "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+        "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot", *clock,
         "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
         "-append", _KERNEL_ARGUMENTS,
         "-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console",
         *disks, "-device", "virtio-serial-pci", *ports,
         *(network if step.network else ["-nic", "none"]),
     )  # fmt: skip
+
+
+def _rtc_date(seconds: int) -> str:
+    """A time as QEMU reads it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _block_node(name: str, disk: GuestDisk) -> dict[str, object]:

@@ -36,9 +36,12 @@ ARCHITECTURE: Final = "amd64"
 """The guest is what our QEMU emulates, whatever the host is."""
 
 PACKAGES: Final = (
-    "linux-image-cloud-amd64", "busybox-static", "dash", "tar", "util-linux", "mount", "fdisk",
-    "lvm2", "dmsetup", "mdadm", "e2fsprogs", "dosfstools", "xfsprogs", "btrfs-progs",
+    "linux-image-cloud-amd64", "busybox-static", "dash", "tar", "coreutils", "util-linux", "mount",
+    "fdisk", "lvm2", "dmsetup", "mdadm", "e2fsprogs", "dosfstools", "xfsprogs", "btrfs-progs",
 )  # fmt: skip
+
+MAKER_TOOLS: Final = ("apt-get", "apt-cache", "apt-config", "dpkg-deb")
+"""The programs of this host that make a guest."""
 
 _FORMAT: Final = 1
 """To be raised when the way in which a guest is made from its recipe changes."""
@@ -80,6 +83,17 @@ def host_recipe() -> GuestRecipe:
     if not suite:
         raise GuestError("this host's /etc/os-release names no VERSION_CODENAME to make a guest of")
     return GuestRecipe(suite=suite, configuration=CONFIGURATION)
+
+
+def require_guest_image(*, state: Path | None = None) -> None:
+    """Raise HostError or GuestError when there is no guest and none could be made on this host.
+
+    Nothing is made or fetched: whether APT has the packages is known when it is asked.
+    """
+    recipe = host_recipe()
+    if _read((state or state_directory()) / "guest" / recipe.digest()) is None:
+        for tool in MAKER_TOOLS:
+            process.get_tool(tool)
 
 
 def open_guest_image(

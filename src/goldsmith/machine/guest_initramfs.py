@@ -23,7 +23,7 @@ from goldsmith.machine.guest_modules import modules_alias, modules_dep, read_mod
 from goldsmith.machine.guest_protocol import GuestError
 
 PROGRAMS: Final = (
-    "busybox", "dash", "tar",
+    "busybox", "dash", "tar", "dd", "sync",
     "mount", "umount", "losetup", "blkid", "blockdev", "findmnt", "lsblk", "mkswap", "partx",
     "sfdisk", "wipefs",
     "lvm", "dmsetup", "mdadm",

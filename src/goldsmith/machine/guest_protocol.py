@@ -38,6 +38,9 @@ DISK_LIMIT: Final = 20
 SMALLEST_MEMORY_BYTES: Final = 192 * MIB
 """With less the initramfs does not fit into the half of it that the root may take."""
 
+LARGEST_CLOCK_S: Final = 253402300799
+"""The end of the year 9999, which the machine's clock shows in four digits."""
+
 WORD_LIMIT_BYTES: Final = (128 << 10) - 1
 """MAX_ARG_STRLEN of linux/binfmts.h, with the NUL."""
 WORDS_LIMIT_BYTES: Final = 1 << 20
@@ -77,7 +80,8 @@ class GuestStep:
     guest's memory, whose half they may fill; a large archive is better attached as a disk, from
     which tar reads it. `results` are
     files to bring back, links followed. Mounts, arrays and volumes that are left at the end are
-    unmounted and stopped. With `network` the guest reaches what the host reaches, over IPv4 with
+    unmounted and stopped. The guest's clock begins at `clock_s` (seconds since 1970), or it is this
+    host's. With `network` the guest reaches what the host reaches, over IPv4 with
     addresses of its own, and the host itself as 10.0.2.2. Raises GuestError for what cannot be.
     """
 
@@ -90,6 +94,7 @@ class GuestStep:
     results_limit_bytes: int = 256 * MIB
     network: bool = False
     memory_bytes: int = 512 * MIB
+    clock_s: int | None = None
 
     def __post_init__(self) -> None:
         for command in self.commands:
@@ -103,6 +108,8 @@ class GuestStep:
             _check_path(path)
         if len(self.disks) > DISK_LIMIT:
             raise GuestError(f"a guest takes at most {DISK_LIMIT} disks, not {len(self.disks)}")
+        if self.clock_s is not None and not 0 <= self.clock_s <= LARGEST_CLOCK_S:
+            raise GuestError(f"a guest's clock cannot begin at {self.clock_s} seconds since 1970")
         if self.timeout_s <= 0 or self.memory_bytes < SMALLEST_MEMORY_BYTES:
             raise GuestError(
                 f"a guest needs time and at least {format_size(SMALLEST_MEMORY_BYTES)} of memory"

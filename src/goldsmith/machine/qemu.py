@@ -1,8 +1,9 @@
 """Boots a disk image in QEMU and waits for a text on its serial console.
 
-The image itself is opened read-only and never written: the machine runs on an overlay that lives
-in a scratch directory and goes with it. It has no network, no display and no monitor; what it has
-is what cloud images expect: virtio disk and random numbers, and a serial port.
+Unless it is told otherwise the image itself is opened read-only and never written: the machine runs
+on an overlay that lives in a scratch directory and goes with it. It has no network unless ports are
+forwarded, no display and no monitor; what it has is what cloud images expect: virtio disk and
+random numbers, and a serial port.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -33,9 +35,11 @@ from goldsmith.machine.acceleration import (
     Acceleration,
     known_acceleration,
 )
+from goldsmith.machine.boot_disk import DRIVERS, WRITABLE, check_image, disk_nodes, open_disk
 from goldsmith.machine.console import ConsoleWatch
+from goldsmith.machine.forwarding import Forward, check_forwards, network_arguments
 
-DiskFormat = Literal["raw", "qcow2"]
+DiskFormat = Literal["raw", "qcow2", "vmdk", "vdi", "vhdx", "vpc", "raw.gz", "raw.zst"]
 Firmware = Literal["bios", "uefi"]
 
 CONTEXT_S: Final = 0.3
@@ -57,7 +61,9 @@ class BootOptions:
     The format is given and never guessed: a guest that writes a qcow2 header into its raw disk
     could otherwise name any file of the host as its backing file. `expect` is a plain text, looked
     for in the console's text without escape sequences and carriage returns. `serial_log` gets the
-    console's bytes as they came. Raises UsageError for what cannot work.
+    console's bytes as they came. With `snapshot` what the guest writes is thrown away; without, it
+    stays in the image. `forwards` lead from this host into the machine; `network` lets it out.
+    Raises UsageError for what cannot work.
     """
 
     image: Path
@@ -68,12 +74,18 @@ class BootOptions:
     expect: str = "login:"
     timeout_s: float = 300.0
     serial_log: Path | None = None
+    snapshot: bool = True
+    forwards: tuple[Forward, ...] = ()
+    network: bool = False
 
     def __post_init__(self) -> None:
-        if self.format not in ("raw", "qcow2"):
+        if self.format not in DRIVERS:
+            raise UsageError(f"a {self.format} image cannot be booted",
+                             hint=f"choose one of {', '.join(DRIVERS)}")  # fmt: skip
+        if not self.snapshot and self.format not in WRITABLE:
             raise UsageError(
-                f"a {self.format} image cannot be booted directly",
-                hint="boot its raw or qcow2 form; qemu-img convert makes one",
+                f"what a guest writes cannot be kept in a {self.format} image",
+                hint=f"boot its {' or '.join(WRITABLE)} form; qemu-img convert makes one",
             )
         if self.firmware not in ("bios", "uefi"):
             raise UsageError(f"{self.firmware!r} is not a firmware", hint="use bios or uefi")
@@ -100,75 +112,108 @@ def boot(
     directory: Path,
     on_line: Callable[[str], None] | None = None,
     acceleration: Acceleration | None = None,
+    stay: Callable[[BootResult], None] | None = None,
 ) -> BootResult:
     """Boot an image until it has said the expected text; QEMU has ended when this returns.
 
     `directory` holds the overlay meanwhile, as much as the guest writes; lines of the console
-    reach `on_line` without escape sequences. Without `acceleration` the host is probed.
+    reach `on_line` without escape sequences. Without `acceleration` the host is probed. With `stay`
+    the machine runs on after the text, which `stay` is told of, until it switches itself off.
     Raises BootTestFailed when the text does not come in time, the machine fails in a known way,
     or stops; MissingToolError without QEMU or, for UEFI, its firmware; CommandFailed when QEMU
-    does not run; GoldsmithError without the image.
+    does not run; GoldsmithError without an image, for one that is not sound or not of its format,
+    and for a port that is taken.
     """
-    if not options.image.is_file():
-        raise GoldsmithError(f"there is no image {options.image} to boot")
+    watch = ConsoleWatch(options.expect, on_line)
+    with started_machine(options, directory=directory, acceleration=acceleration) as machine:
+
+        def result() -> BootResult:
+            duration_s = time.monotonic() - machine.qemu.started_s
+            return BootResult(
+                seen=True, duration_s=duration_s, acceleration=machine.acceleration,
+                firmware=options.firmware, log=options.serial_log,
+            )  # fmt: skip
+
+        on_expected = None if stay is None else lambda: stay(result())
+        stderr = _follow(machine, watch, options.timeout_s, on_expected)
+        booted = result()
+        status = machine.qemu.status
+        machine.end()
+    watch.close()
+    if watch.finding is not None and watch.finding.expected and not (stay and status):
+        return booted
+    if status:
+        raise qemu_failed(machine.argv, status, stderr, booted.duration_s)
+    raise _failure(options, machine.acceleration, watch, stopped=status is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine that runs: QEMU, with its console on standard output, and who keeps its bytes."""
+
+    qemu: process.Running
+    argv: tuple[str, ...]
+    acceleration: Acceleration
+    log: Callable[[bytes], None]
+    keeps_writes: bool
+
+    def end(self) -> None:
+        """End QEMU; at once where nothing of the machine is kept, else it closes its disk first."""
+        self.qemu.end(hurry=not self.keeps_writes)
+
+
+@contextmanager
+def started_machine(
+    options: BootOptions,
+    *,
+    directory: Path,
+    acceleration: Acceleration | None = None,
+    keyboard_fd: int | None = None,
+) -> Iterator[Machine]:
+    """Check all that a boot needs and start it; `keyboard_fd` is what the serial port reads from.
+
+    Raises what `boot` raises before the machine runs.
+    """
+    check_image(options.image, options.format)
+    check_forwards(options.forwards)
     process.get_tool(EMULATOR)
     acceleration = acceleration or known_acceleration()
-    watch = ConsoleWatch(options.expect, on_line)
     with tempfile.TemporaryDirectory(prefix="boot-", dir=directory) as scratch:
         argv = prepare_machine(options, acceleration, Path(scratch))
-        with _console_log(options.serial_log) as log, process.start(argv) as qemu:
-            stderr = _follow(qemu, watch, log, options.timeout_s)
-            duration_s = time.monotonic() - qemu.started_s
-            status = qemu.status
-            # Nothing of the machine is kept, so it need not be asked to end.
-            qemu.end(hurry=True)
-    watch.close()
-    if watch.finding is not None and watch.finding.expected:
-        return BootResult(
-            seen=True, duration_s=duration_s, acceleration=acceleration,
-            firmware=options.firmware, log=options.serial_log,
-        )  # fmt: skip
-    if status:
-        tail = stderr.decode(errors="replace").splitlines()
-        raise CommandFailed(argv, status, tail=tail, duration_s=duration_s)
-    raise _failure(options, acceleration, watch, stopped=status is not None)
+        start = process.start if keyboard_fd is None else partial(process.start, stdin=keyboard_fd)
+        with _console_log(options.serial_log) as log, start(argv) as qemu:
+            yield Machine(qemu, argv, acceleration, log, not options.snapshot)
+
+
+def qemu_failed(
+    argv: tuple[str, ...], status: int, stderr: bytes, duration_s: float
+) -> CommandFailed:
+    """The error of a QEMU that ended by itself and not well."""
+    tail = stderr.decode(errors="replace").splitlines()
+    return CommandFailed(argv, status, tail=tail, duration_s=duration_s)
 
 
 def prepare_machine(
     options: BootOptions, acceleration: Acceleration, scratch: Path
 ) -> tuple[str, ...]:
     """Make the overlay and the firmware's variables in `scratch`; returns QEMU's argument list."""
-    overlay = scratch / "overlay.qcow2"
-    image = os.path.abspath(options.image)
-    process.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", options.format, overlay]
-    )
-    # What the overlay's header says about its backing file is overruled here: read-only, and of
-    # the format that was given.
-    disk: dict[str, object] = {
-        "node-name": "disk", "driver": "qcow2", "discard": "unmap",
-        "cache": {"no-flush": True},
-        "file": {"driver": "file", "filename": str(overlay)},
-        "backing": {
-            "driver": options.format, "read-only": True,
-            "file": {"driver": "file", "filename": image, "read-only": True},
-        },
-    }  # fmt: skip
+    disk = open_disk(options.image, options.format, scratch)
+    nodes = disk_nodes(disk, scratch, keep_writes=not options.snapshot, image=options.image)
     memory_mib = -(-options.memory_bytes // (1 << 20))
     # Without a display SeaBIOS repeats on the serial port what it, and a boot loader through it,
     # says on the screen (graphics=off): the only way to see why a BIOS boot fails early.
     machine = "q35,graphics=off"
-    nodes = [disk]
     if options.firmware == "uefi":
         machine += ",pflash0=uefi-code,pflash1=uefi-variables"
         nodes += _uefi_flash(scratch)
     return (
         EMULATOR, "-machine", machine, *CPU_ARGUMENTS[acceleration.name],
         "-smp", str(options.cpus), "-m", f"{memory_mib}M",
-        "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot", "-nic", "none",
+        "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
         *(word for node in nodes for word in ("-blockdev", json.dumps(node))),
         "-device", "virtio-blk-pci,drive=disk,bootindex=0", "-boot", "strict=on",
         "-device", "virtio-rng-pci",
+        *network_arguments(options.forwards, outward=options.network),
         "-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console",
     )  # fmt: skip
 
@@ -225,16 +270,22 @@ def _log_trouble(path: Path) -> Iterator[None]:
 
 
 def _follow(
-    qemu: process.Running, watch: ConsoleWatch, log: Callable[[bytes], None], timeout_s: float
+    machine: Machine,
+    watch: ConsoleWatch,
+    timeout_s: float,
+    on_expected: Callable[[], None] | None,
 ) -> bytes:
-    """Read the console until it decides, QEMU ends or the time is up; returns QEMU's stderr."""
-    stderr = b""
-    deadline_s = qemu.started_s + timeout_s
+    """Read the console until it decides, QEMU ends or the time is up; returns QEMU's stderr.
+
+    With `on_expected` it is read on after the expected text, without a limit, until QEMU ends.
+    """
+    qemu, stderr = machine.qemu, b""
+    deadline_s: float | None = qemu.started_s + timeout_s
     with selectors.DefaultSelector() as selector:
         for pipe in (qemu.popen.stdout, qemu.popen.stderr):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
-        while selector.get_map() and (left_s := deadline_s - time.monotonic()) > 0:
+        while selector.get_map() and (left_s := _left_s(deadline_s)) != 0:
             for key, _ in selector.select(left_s):
                 data = os.read(key.fd, 1 << 16)
                 if not data:
@@ -242,16 +293,25 @@ def _follow(
                 elif key.fileobj is qemu.popen.stderr:
                     stderr = (stderr + data)[-_STDERR_LIMIT_BYTES:]
                 else:
-                    log(data)
+                    machine.log(data)
                     watch.feed(data)
-            if watch.finding is not None:
-                if watch.finding.expected:
-                    return stderr
+            if watch.finding is None or deadline_s is None:
+                continue
+            if not watch.finding.expected:
                 deadline_s = min(deadline_s, time.monotonic() + CONTEXT_S)
+            elif on_expected is None:
+                return stderr
+            else:
+                on_expected()
+                deadline_s = None
         if not selector.get_map():
             # Both pipes are closed, so QEMU is at its end; its status is there in a moment.
             qemu.wait(_EXIT_S)
     return stderr
+
+
+def _left_s(deadline_s: float | None) -> float | None:
+    return None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
 
 
 def _failure(

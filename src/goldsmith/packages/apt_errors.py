@@ -44,8 +44,9 @@ _CAUSES: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = tuple(
         (
             r"is not signed|GPG error|NO_PUBKEY|BADSIG|EXPKEYSIG|signatures? (?:couldn't|were)",
             "a repository's signature cannot be verified",
-            "name the keyring that it is signed with (Signed-By); only `trusted` takes packages "
-            "whose origin nobody can prove",
+            "name the keyring that it is signed with (keyring for a mirror, signed_by for a "
+            "repository, Signed-By in sources); only `trusted` takes packages whose origin nobody "
+            "can prove",
         ),
         (
             r"does not have a Release file|Malformed entry",

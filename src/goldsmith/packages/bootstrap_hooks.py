@@ -7,6 +7,9 @@ Two of them start APT in the background, on the processor that mmdebstrap leaves
 the whole installation, so that a package that does not exist is told of at once and not after the
 essential set; the other fetches the remaining packages while the essential ones are installed. A
 lock is held until the background process has ended.
+
+With a package store that is not empty the first one is waited for: it tells which files are needed,
+with the digests of the signed index, and those that the store has are copied to APT's archives.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.packages.initramfs import DIVERTED, STUB, STUB_CONTENT
+from goldsmith.packages.package_store import PRINT_URIS, Archive, PackageStore, parse_uris
 
 _IN_BACKGROUND: Final = """\
 exec 9>"$work/lock"
@@ -39,7 +43,33 @@ cd "$1"
 apt-get update --error-on=any
 {_IN_BACKGROUND}
 # Resolves as an installation would; --simulate takes five times as long.
-in_background --print-uris
+# Archives that arrive meanwhile would be left out of the list.
+mkdir -p "$work/none/partial"
+in_background {" ".join(PRINT_URIS)} "-oDir::Cache::archives=$work/none"
+if [ -e "$work/store" ]; then
+    wait
+    if [ -e "$work/failed" ]; then
+        cat "$work/log" >&2
+        exit 1
+    fi
+    archives=$1/var/cache/apt/archives
+    mkdir -p "$archives"
+    while read -r _ name _ digest; do
+        digest=${{digest#SHA256:}}
+        case $name in */* | .* | '') continue ;; esac
+        case $digest in */* | .* | '') continue ;; esac
+        [ -f "$work/store/$digest" ] || continue
+        # The copy is what is verified: nobody else can change it any more.
+        cp --reflink=auto "$work/store/$digest" "$archives/.$name"
+        if echo "$digest  $archives/.$name" | sha256sum --check --status; then
+            chmod 0644 "$archives/.$name"
+            mv "$archives/.$name" "$archives/$name"
+            touch -c "$work/store/$digest"
+        else
+            rm -f "$archives/.$name"
+        fi
+    done <"$work/log"
+fi
 """
 
 EXTRACT: Final = f"""\
@@ -50,6 +80,7 @@ if [ -e "$work/failed" ]; then
     cat "$work/log" >&2
     exit 1
 fi
+cp "$work/log" "$work/uris"
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
 cd "$1"
 in_background --download-only
@@ -72,29 +103,29 @@ exec 9>"$work/lock"
 flock 9
 """
 
-_ESSENTIAL_SETS: Final = {
-    "essential": ("?essential",),
-    "apt": ("?essential", "apt"),
-    "required": ("?essential", "?priority(required)"),
-    "minbase": ("?essential", "?priority(required)"),
-    "important": ("?essential", "?priority(required)", "?priority(important)"),
-    "standard": (
-        "?essential", "?priority(required)", "?priority(important)", "?priority(standard)"
-    ),
-}  # fmt: skip
 
-VARIANTS: Final = frozenset(_ESSENTIAL_SETS)
-"""The package sets that mmdebstrap knows and that can be a system of its own."""
+def write_hooks(
+    directory: Path, wanted: Sequence[str], store: PackageStore | None = None
+) -> list[str]:
+    """Write the scripts and their data; returns mmdebstrap's options that name them.
 
-
-def write_hooks(directory: Path, variant: str, packages: Sequence[str]) -> list[str]:
-    """Write the scripts and their data; returns mmdebstrap's options that name them."""
-    wanted = [*_ESSENTIAL_SETS[variant], *packages]
+    `wanted` are the words that `apt-get install` is given.
+    """
     (directory / "wanted").write_text("".join(f"{word}\n" for word in wanted))
     (directory / "stub").write_bytes(STUB_CONTENT)
+    if store is not None and store.directory.is_dir() and any(store.directory.iterdir()):
+        (directory / "store").symlink_to(store.directory.absolute())
     options = []
     for name, text in (("setup", SETUP), ("extract", EXTRACT), ("essential", ESSENTIAL)):
         script = directory / name
         script.write_text(text)
         options.append(f'--{name}-hook=sh {shlex.quote(str(script))} "$1"')
     return options
+
+
+def fetched_archives(directory: Path) -> tuple[Archive, ...]:
+    """What the signed indexes said of the packages that were needed; empty after an early end."""
+    try:
+        return parse_uris((directory / "uris").read_text(errors="replace"))
+    except FileNotFoundError:
+        return ()

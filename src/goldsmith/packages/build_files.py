@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Final
 from goldsmith.host.confined import confined, read_confined, remove_confined, write_confined
 from goldsmith.packages.apt_sources import AptSource, parse_sources, render_sources
 from goldsmith.packages.errors import PackageError
+from goldsmith.packages.repositories import AptPin, render_pins
 
 SOURCES_FILE: Final = "/etc/apt/sources.list.d/goldsmith-build.sources"
 SETTINGS_FILE: Final = "/etc/apt/apt.conf.d/99goldsmith-build"
@@ -21,6 +23,7 @@ PRIVATE_SETTINGS_FILE: Final = "/etc/apt/apt.conf.d/99goldsmith-private"
 """Where a step binds settings with passwords; it never has content in the tree itself."""
 PRIVATE_NETRC_FILE: Final = "/etc/apt/auth.conf.d/99goldsmith-private.conf"
 """The same for the host's passwords by machine (apt_auth.conf(5))."""
+PINS_FILE: Final = "/etc/apt/preferences.d/goldsmith-build.pref"
 DPKG_FILE: Final = "/etc/dpkg/dpkg.cfg.d/99goldsmith-build"
 KEY_DIRECTORY: Final = "/etc/apt/keyrings"
 KEY_PREFIX: Final = "goldsmith-build-"
@@ -28,6 +31,10 @@ CA_FILE: Final = f"{KEY_DIRECTORY}/{KEY_PREFIX}ca.crt"
 
 DPKG_OPTIONS: Final = "force-unsafe-io\n"
 """No fsync of every unpacked file: a tree that a crash hits is made again."""
+
+
+_KEEP_ARCHIVES: Final = 'Binary::apt::APT::Keep-Downloaded-Packages "true";\n'
+"""apt(8) deletes what it has installed, apt-get(8) does not; the package store wants it."""
 
 
 def write_build_sources(
@@ -57,7 +64,7 @@ def read_build_sources(tree: Path) -> list[AptSource]:
 def place_keys(
     tree: Path, sources: Iterable[AptSource], *, prefix: str = "", host_root: Path = Path("/")
 ) -> list[AptSource]:
-    """Copy the keys that sources name by path into the tree, where it lacks them.
+    """Copy the keys that sources name by path, or hold as text, into the tree, where it lacks them.
 
     Returns the sources with the paths that the keys have in the tree. A key that the tree has
     under the same path (Debian's own keyring) stays with its package. Raises PackageError for a
@@ -67,8 +74,12 @@ def place_keys(
 
 
 def _with_keys(tree: Path, source: AptSource, prefix: str, host_root: Path) -> AptSource:
-    if source.inline_key or not source.signed_by:
+    if not source.signed_by:
         return source
+    if source.inline_key:
+        # A file, since APT before 2.4 (Debian 11) knows no keys in sources.
+        armored = f"{source.signed_by.strip()}\n".encode()
+        return replace(source, signed_by=_place_key(tree, prefix, "key.asc", armored))
     words = []
     for word in source.signed_by.replace(",", " ").split():
         if not word.startswith("/") or read_confined(tree, word) is not None:
@@ -80,16 +91,30 @@ def _with_keys(tree: Path, source: AptSource, prefix: str, host_root: Path) -> A
                 f"{' '.join(source.uris)} is signed by {word}, which this host does not have",
                 hint="install the package with that keyring, or correct Signed-By",
             )
-        name = os.path.basename(word).removeprefix(prefix)
-        place = f"{KEY_DIRECTORY}/{prefix}{name}"
-        write_confined(tree, place, key)
-        words.append(place)
+        words.append(_place_key(tree, prefix, os.path.basename(word).removeprefix(prefix), key))
     return replace(source, signed_by=" ".join(words))
+
+
+def _place_key(tree: Path, prefix: str, name: str, key: bytes) -> str:
+    """Write a key under its name; where another key has that name, under one with its digest."""
+    place = f"{KEY_DIRECTORY}/{prefix}{name}"
+    if read_confined(tree, place) not in (None, key):
+        stem, ending = os.path.splitext(name)
+        digest = hashlib.sha256(key).hexdigest()[:16]
+        place = f"{KEY_DIRECTORY}/{prefix}{stem}-{digest}{ending}"
+    write_confined(tree, place, key)
+    return place
+
+
+def write_build_pins(tree: Path, pins: Iterable[AptPin]) -> None:
+    """Write the pins that hold while the image is built."""
+    if text := render_pins(pins):
+        write_confined(tree, PINS_FILE, text.encode())
 
 
 def write_build_settings(tree: Path, settings_text: str, ca_bundle: bytes = b"") -> None:
     """Write APT's and dpkg's settings for the steps of this build."""
-    write_confined(tree, SETTINGS_FILE, settings_text.encode())
+    write_confined(tree, SETTINGS_FILE, f"{settings_text}{_KEEP_ARCHIVES}".encode())
     write_confined(tree, DPKG_FILE, DPKG_OPTIONS.encode())
     if ca_bundle:
         write_confined(tree, CA_FILE, ca_bundle)
@@ -97,7 +122,8 @@ def write_build_settings(tree: Path, settings_text: str, ca_bundle: bytes = b"")
 
 def remove_build_files(tree: Path) -> None:
     """Take every file of ours out of the tree's APT and dpkg configuration."""
-    for path in (SOURCES_FILE, SETTINGS_FILE, PRIVATE_SETTINGS_FILE, PRIVATE_NETRC_FILE, DPKG_FILE):
+    for path in (SOURCES_FILE, SETTINGS_FILE, PRIVATE_SETTINGS_FILE, PRIVATE_NETRC_FILE, PINS_FILE,
+                 DPKG_FILE):  # fmt: skip
         remove_confined(tree, path)
     folder = confined(tree, KEY_DIRECTORY, follow_last=True)
     if folder.is_dir():

@@ -31,9 +31,11 @@ from goldsmith.packages.build_files import (
 from goldsmith.packages.identity import clear_machine_id, clear_seeds, finish_resolv_conf
 from goldsmith.packages.installed import installed_names
 from goldsmith.packages.policy import allow_services
+from goldsmith.packages.repositories import AptPin, render_pins
 from goldsmith.packages.ssh_host_keys import finish_host_keys
 
 SOURCES_FILE: Final = "/etc/apt/sources.list.d/debian.sources"
+PINS_FILE: Final = "/etc/apt/preferences.d/image.pref"
 
 _LOGS: Final = (
     "/var/log/dpkg.log",
@@ -63,12 +65,16 @@ class FinishPlan:
     """What the finished image's APT uses, in order of precedence.
 
     `apt_sources` when given (empty: none, on purpose), the build's own with `keep_build_sources`,
-    `mirror_sources` when the template names a mirror.
+    `mirror_sources` when the template names a mirror. `kept_sources` are there in any case, with
+    `pins`; `build_only` ones never are.
     """
 
     apt_sources: tuple[AptSource, ...] | None = None
     keep_build_sources: bool = False
     mirror_sources: tuple[AptSource, ...] = ()
+    kept_sources: tuple[AptSource, ...] = ()
+    build_only: tuple[AptSource, ...] = ()
+    pins: tuple[AptPin, ...] = ()
 
 
 def finish_tree(tree: Path, plan: FinishPlan, *, host_root: Path = Path("/")) -> tuple[str, ...]:
@@ -100,6 +106,8 @@ def finish_sources(tree: Path, plan: FinishPlan, *, host_root: Path = Path("/"))
     # Keys are looked up before the build's are removed: both may be the same.
     placed = place_keys(tree, public, host_root=host_root)
     remove_build_files(tree)
+    if text := render_pins(plan.pins):
+        write_confined(tree, PINS_FILE, text.encode())
     if placed:
         write_confined(tree, SOURCES_FILE, render_sources(placed).encode())
     elif plan.apt_sources is None and building and not _has_sources(tree):
@@ -112,17 +120,24 @@ def finish_sources(tree: Path, plan: FinishPlan, *, host_root: Path = Path("/"))
 
 def _image_sources(tree: Path, plan: FinishPlan) -> tuple[list[AptSource], list[str]]:
     if plan.apt_sources is not None:
-        return list(plan.apt_sources), []
+        return [*plan.apt_sources, *plan.kept_sources], []
     if plan.keep_build_sources:
-        return [_with_durable_keys(tree, source) for source in read_build_sources(tree)], []
-    local = [source for source in plan.mirror_sources if source.is_local]
+        unwanted = {_address(source) for source in (*plan.build_only, *plan.kept_sources)}
+        build = (s for s in read_build_sources(tree) if _address(s) not in unwanted)
+        return [*(_with_durable_keys(tree, source) for source in build), *plan.kept_sources], []
+    offered = (*plan.mirror_sources, *plan.kept_sources)
     warnings = [
         f"{uri} is on this host and does not go into the image"
-        for source in local
+        for source in offered
         for uri in source.uris
         if uri.partition(":")[0] in LOCAL_SCHEMES
     ]
-    return [source for source in plan.mirror_sources if not source.is_local], warnings
+    return [source for source in offered if not source.is_local], warnings
+
+
+def _address(source: AptSource) -> tuple[tuple[str, ...], ...]:
+    """What tells a source from others, without its key: that has another path in the tree."""
+    return source.uris, source.suites, source.components
 
 
 def _with_durable_keys(tree: Path, source: AptSource) -> AptSource:
@@ -149,7 +164,11 @@ def _has_sources(tree: Path) -> bool:
 
 
 def clean_apt(tree: Path) -> None:
-    """Remove the lists of packages and the downloaded archives, as `apt-get clean` would."""
+    """Remove the lists of packages and the downloaded archives, as `apt-get clean` would.
+
+    APT's own user keeps the directories of unfinished downloads: whose they are would tell whether
+    APT could drop its privileges where the tree was made, and which id that user has on the host.
+    """
     for folder in ("/var/lib/apt/lists", "/var/cache/apt/archives"):
         place = confined(tree, folder, follow_last=True)
         if not place.is_dir():
@@ -157,8 +176,19 @@ def clean_apt(tree: Path) -> None:
         for child in place.iterdir():
             if child.name == "partial" and child.is_dir() and not child.is_symlink():
                 _remove_children(tree, child)
+                os.chown(child, _apt_user(tree), 0)
+                child.chmod(0o700)
             else:
                 _remove(tree, child)
+
+
+def _apt_user(tree: Path) -> int:
+    """The id of the user as whom APT downloads in the tree; root's where there is none."""
+    for line in (read_confined(tree, "/etc/passwd") or b"").splitlines():
+        name, *fields = line.split(b":")
+        if name == b"_apt" and len(fields) > 1 and fields[1].isdigit():
+            return int(fields[1])
+    return 0
 
 
 def clamp_password_dates(tree: Path, epoch_s: int) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from goldsmith.packages.apt_sources import AptSource, read_host_sources
 from goldsmith.packages.errors import PackageError
+from goldsmith.packages.keyrings import keyring_for
 
-DEBIAN_KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _MIRROR_LIST = "mirror+file:"
 
 
@@ -21,13 +20,15 @@ def sources_for(
     *,
     security_mirror: str = "",
     architecture: str = "",
+    signed_by: str = "",
 ) -> list[AptSource]:
     """The sources that a tree of `suite` is made from.
 
     Without a mirror: the host's entries for the suite, its updates and its security suite. With
-    one: that mirror's component main with Debian's own key, and for the security suite
-    `security_mirror` or else the host's entries. `architecture` leaves out the host's entries for
-    others. Raises PackageError when the host knows no such suite, or lacks Debian's keyring.
+    one: that mirror's component main with the key `signed_by` or else that of the suite's
+    distribution, and for the security suite `security_mirror` or else the host's entries.
+    `architecture` leaves out the host's entries for others. Raises PackageError when the host knows
+    no such suite, or has no keyring for it.
     """
     host = [source for source in read_host_sources(host_root) if _fits(source, architecture)]
     if not mirror:
@@ -35,15 +36,10 @@ def sources_for(
         if not any(suite in source.suites for source in chosen):
             raise _unknown_suite(suite, host)
         return [_readable(source, host_root) for source in chosen]
-    keyring = host_root / DEBIAN_KEYRING.lstrip("/")
-    if not keyring.is_file():
-        raise PackageError(
-            f"this host has no {DEBIAN_KEYRING} to check the mirror's signatures with",
-            hint="apt-get install debian-archive-keyring",
-        )
-    named = [_main_of(mirror, suite)]
+    keyring = signed_by or keyring_for(suite, host_root)
+    named = [_main_of(mirror, suite, keyring)]
     if security_mirror:
-        named.append(_main_of(security_mirror, security_of(suite)[0]))
+        named.append(_main_of(security_mirror, security_of(suite)[0], keyring))
     else:
         security = _select(host, set(security_of(suite)))
         named += [_readable(source, host_root) for source in security]
@@ -60,8 +56,8 @@ def security_of(suite: str) -> tuple[str, ...]:
     return (f"{suite}-security", f"{suite}/updates")
 
 
-def _main_of(mirror: str, suite: str) -> AptSource:
-    return AptSource(("deb",), (mirror,), (suite,), ("main",), DEBIAN_KEYRING)
+def _main_of(mirror: str, suite: str, signed_by: str) -> AptSource:
+    return AptSource(("deb",), (mirror,), (suite,), ("main",), signed_by)
 
 
 def _fits(source: AptSource, architecture: str) -> bool:
@@ -120,5 +116,6 @@ def _unknown_suite(suite: str, host: Iterable[AptSource]) -> PackageError:
     have = f"it has {', '.join(known)}" if known else "it has none at all"
     return PackageError(
         f"this host's APT sources have no suite {suite!r}: {have}",
-        hint=f'name a mirror that has {suite}: mirror = "http://..."',
+        hint=f'name a mirror that has {suite}: mirror = "http://...", and a keyring = "PATH" '
+        "where neither Debian nor Ubuntu has signed it",
     )

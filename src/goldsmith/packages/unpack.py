@@ -10,13 +10,15 @@ import re
 from pathlib import Path
 
 from goldsmith.errors import CommandFailed, NotRootError
+from goldsmith.host import user_namespace
 from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import run, tool_environment
-from goldsmith.packages.bootstrap import Report
+from goldsmith.packages.apt_request import Report
 from goldsmith.packages.errors import PackageError
 
 _NOT_A_TREE = "it has no /usr and no /etc"
 _KERNEL_MOUNTS = ("/proc", "/sys", "/dev", "/run")
+_WITHOUT_DEVICES = ("--anchored", "--exclude=./dev/*", "--exclude=dev/*", "--exclude=/dev/*")
 
 
 def require_archive(archive: Path) -> None:
@@ -55,7 +57,7 @@ def bootstrap_tar(target: Path, archive: Path, *, emit: Report, run_tool: RunToo
     damaged, has such members, or holds no tree.
     """
     require_archive(archive)
-    _prepare(target)
+    prepare_target(target)
     emit("message", f"Unpacking {archive.name}")
     argv = [
         "tar",
@@ -74,6 +76,8 @@ def bootstrap_tar(target: Path, archive: Path, *, emit: Report, run_tool: RunToo
         "--xattrs-include=security.*",
         "--delay-directory-restore",
         "--warning=no-timestamp",
+        # A user namespace makes no device nodes, and the image's /dev is empty anyway.
+        *(_WITHOUT_DEVICES if user_namespace.is_inside() else ()),
     ]
     try:
         run_tool(argv, env=tool_environment(), on_line=lambda _, line: emit("output", line))
@@ -95,7 +99,7 @@ def bootstrap_directory(
     origin = Path(os.path.realpath(source))
     if Path(os.path.realpath(target)).is_relative_to(origin):
         raise PackageError(f"the tree would be copied into itself: {target} is in {source}")
-    _prepare(target)
+    prepare_target(target)
     for mounted in mounts_below(origin, Path("/proc/self/mountinfo").read_text()):
         emit("warning", f"{mounted} is another file system and is not copied")
     emit("message", f"Copying {source}")
@@ -120,8 +124,8 @@ def mounts_below(directory: Path, mountinfo: str) -> list[str]:
     return found
 
 
-def _prepare(target: Path) -> None:
-    """The target exists and is empty; keeping owners needs root."""
+def prepare_target(target: Path) -> None:
+    """Make the target if it is missing; raises PackageError when it has content, NotRootError."""
     if os.geteuid() != 0:
         raise NotRootError("keeping the owners of a tree's files")
     target.mkdir(parents=True, exist_ok=True)
@@ -151,6 +155,8 @@ def _tar_error(archive: Path, error: CommandFailed) -> PackageError:
         hint = "the archive would write outside its tree: do not trust it"
     elif "does not look like a tar archive" in text or "Unexpected EOF" in text:
         hint = "the file is damaged or not an archive: fetch it again"
+    elif "Cannot mknod" in text and user_namespace.is_inside():
+        hint = "only root makes device nodes: build as root, or leave them out of the archive"
     elif "No space left" in text:
         hint = "free space on the file system of the build"
     return PackageError(f"{archive} cannot be unpacked\n{text}", hint=hint)

@@ -10,10 +10,12 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
+from goldsmith.core.caching import config_inputs
 from goldsmith.core.options import DurationSeconds, Finding, Options, SizeBytes
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.process import get_tool
+from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.machine.qemu import BootOptions, boot, require_uefi_firmware
 from goldsmith.units import GIB, format_duration
 
@@ -74,6 +76,13 @@ class BootTest:
             )
         return kind, firmwares
 
+    def key(self, artifact: Artifact, context: PostProcessContext) -> StepKey | None:
+        """The machine, the firmware and what the console must say; not how long it may take."""
+        _, firmwares = self._choose(artifact.expected)
+        options = self.options.model_dump(exclude={"timeout", "firmware"})
+        return StepKey({"type": "boot-test/1", "firmware": canonical(firmwares),
+                        **config_inputs(options)})  # fmt: skip
+
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Boot once per firmware; raises BootTestFailed. The artifact stays as it is."""
         kind, firmwares = self._choose(artifact.expected)
@@ -85,6 +94,7 @@ class BootTest:
         log = self._log_path(image, firmware, context.directory)
         context.emitter.say(f"Booting {image.name} by {firmware}, waiting for "
                             f"{self.options.expect!r}...")  # fmt: skip
+        context.emitter.progress(f"booting by {firmware}", 0)
         result = boot(
             BootOptions(
                 image=image, format=kind, firmware=firmware,  # type: ignore[arg-type]

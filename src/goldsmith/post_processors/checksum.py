@@ -18,6 +18,7 @@ from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
 from goldsmith.host.digests import ALGORITHMS
 from goldsmith.host.sparse import full_file_system_named, hash_sparse
+from goldsmith.layers.keys import StepKey, canonical
 
 _LINE = re.compile(rb"[0-9a-f]{8,128}\t[^\t]+")
 DEFAULT_OUTPUT = "packer_{{.BuildName}}_{{.BuilderType}}_{{.ChecksumType}}.checksum"
@@ -26,6 +27,9 @@ BUILDER_ID = "packer.post-processor.checksum"
 
 class ChecksumOptions(Options):
     """Options of the `checksum` post-processor."""
+
+    go_templates: ClassVar[bool] = True
+    verbatim: ClassVar[frozenset[str]] = frozenset({"output"})
 
     checksum_types: tuple[str, ...] = Field(
         ("md5",), description="md5, sha1, sha224, sha256, sha384, sha512; several at once."
@@ -76,6 +80,15 @@ class Checksum:
     def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
         """No tool is needed; images keep what they are."""
         return given
+
+    def key(self, artifact: Artifact, context: PostProcessContext) -> StepKey | None:
+        """The algorithms and the names of the files of digests."""
+        names = [
+            _render(self.options.output, context.build_name, context.builder_type, kind)
+            for kind in self.options.checksum_types
+        ]
+        return StepKey({"type": "checksum/1", "types": canonical(self.options.checksum_types),
+                        "outputs": canonical(names)})  # fmt: skip
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Write the files and add them to the artifact, which always stays.

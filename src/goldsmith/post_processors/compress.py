@@ -11,6 +11,7 @@ from typing import BinaryIO, ClassVar, Final
 from pydantic import Field, field_validator
 
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
+from goldsmith.core.caching import config_inputs
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError
@@ -18,6 +19,7 @@ from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
 from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import full_file_system_named
+from goldsmith.layers.keys import StepKey
 from goldsmith.post_processors import compressors
 from goldsmith.post_processors.archives import Member, members, write_tar, write_zip
 from goldsmith.post_processors.compressors import DEFAULT_LEVEL, Compressor, Plain, cores
@@ -116,6 +118,12 @@ class Compress:
     def _shape(self, output: str) -> Shape:
         return Shape.of(f"{output}.{self.options.format}" if self.options.format else output)
 
+    def key(self, artifact: Artifact, context: PostProcessContext) -> StepKey | None:
+        """The options, and the name of the archive."""
+        output = _render(self.options.output, context.build_name, context.builder_type)
+        return StepKey({"type": "compress/1", "output": output,
+                        **config_inputs(self.options.model_dump(exclude={"output"}))})  # fmt: skip
+
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Write the file under another name and rename it; raises GoldsmithError."""
         output = _render(self.options.output, context.build_name, context.builder_type)
@@ -169,7 +177,7 @@ class Compress:
         def on_bytes(count: int) -> None:
             nonlocal done
             done += count
-            context.emitter.progress("compress", done, total)
+            context.emitter.progress("compress", done, total, unit="bytes")
 
         level = self.options.compression_level
         if shape.archive == "zip":

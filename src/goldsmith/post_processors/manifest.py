@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -15,9 +15,11 @@ from pydantic import Field
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
+from goldsmith.core.post_results import REUSED
 from goldsmith.errors import GoldsmithError, ResourceBusy
 from goldsmith.host.locks import try_lock
 from goldsmith.host.sparse import full_file_system_named
+from goldsmith.layers.keys import StepKey
 
 LOCK_TIMEOUT_S: Final = 30.0
 _LOCK_POLL_S: Final = 0.05
@@ -58,14 +60,23 @@ class Manifest:
         """No tool is needed; the artifact is handed on."""
         return given
 
+    def key(self, artifact: Artifact, context: PostProcessContext) -> StepKey | None:
+        """It always looks: the file may have been written by others."""
+        return None
+
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
-        """Add the entry, under a lock: builds of other commands may write here too."""
+        """Add the entry, under a lock: builds of other commands may write here too.
+
+        For an artifact of goldsmith's own of which nothing was made anew, nothing is added again.
+        """
         target = context.directory / self.options.output
         entry = self._entry(artifact, context)
         with full_file_system_named(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with locked_manifest(target):
                 builds, last_run = read_manifest(target)
+                if artifact.state.get(REUSED) and any(_same(entry, known) for known in builds):
+                    return PostProcessed(artifact, keep=True, force_keep=True)
                 if context.force and last_run != context.run_uuid:
                     builds = []
                 document = {"builds": [*builds, entry], "last_run_uuid": context.run_uuid}
@@ -91,6 +102,14 @@ class Manifest:
         except OSError as e:
             raise GoldsmithError(f"cannot put {name} into the manifest: {e.strerror}") from e
         return {"name": Path(name).name if self.options.strip_path else name, "size": size_bytes}
+
+
+def _same(entry: Mapping[str, Any], known: object) -> bool:
+    """Whether two entries tell of the same artifact, made in whatever run."""
+    of_a_run = ("build_time", "packer_run_uuid")
+    return isinstance(known, dict) and all(
+        entry.get(name) == known.get(name) for name in {*entry, *known} - {*of_a_run}
+    )
 
 
 def go_json(document: object) -> str:

@@ -10,6 +10,7 @@ from goldsmith.communicators.local import LocalScripts, ShellLocalOptions
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
+from goldsmith.layers.keys import StepKey
 
 
 class ShellLocal:
@@ -29,6 +30,10 @@ class ShellLocal:
     def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
         """No tool is needed; the artifact is handed on."""
         return given
+
+    def key(self, artifact: Artifact, context: PostProcessContext) -> StepKey | None:
+        """Nothing can identify what happens on the host: it always runs."""
+        return None
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
         """Run the scripts; raises GoldsmithError for a status that is not allowed."""

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from goldsmith.core.caching import config_inputs, shown_path
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.errors import GoldsmithError
-from goldsmith.host.digests import bytes_digest, file_digest
-from goldsmith.layers.keys import StepKey, canonical
+from goldsmith.host.digests import bytes_digest
+from goldsmith.host.tree_digests import tree_digests
+from goldsmith.layers.keys import StepKey
 
 
 class FileOptions(Options):
@@ -93,14 +94,19 @@ class FileProvisioner:
         """Content, modes and names of what is uploaded; a download has no key: it has to happen."""
         if self.options.direction == "download":
             return None
-        inputs = {"type": "file/1", "config": canonical({"destination": self.options.destination})}
+        inputs = {"type": "file/1", **config_inputs({"destination": self.options.destination})}
         if self.options.content is not None:
-            inputs["content"] = bytes_digest([self.options.content.encode()])
-        for name in self._sources:
+            content = self.options.content.encode("utf-8", "surrogateescape")
+            inputs["config:content"] = bytes_digest([content])
+        for number, name in enumerate(self._sources):
+            inputs[f"config:source {number}"] = _name_that_arrives(name)
             try:
-                inputs.update(_digests(name, Path(os.path.realpath(directory / name))))
+                digests = tree_digests(directory / name)
             except OSError as e:
                 raise GoldsmithError(f"cannot upload {name}: {e.filename}: {e.strerror}") from e
+            top = shown_path(name, directory)
+            inputs |= {f"file:{top}" if path == "." else f"file:{top}/{path}": digest
+                       for path, digest in digests.items()}  # fmt: skip
         return StepKey(inputs)
 
     def provision(self, context: ProvisionContext) -> None:
@@ -143,28 +149,6 @@ class FileProvisioner:
         context.communicator.download(name, destination)
 
 
-def _digests(name: str, top: Path) -> Iterator[tuple[str, str]]:
-    """The mode and content of a file, or of everything below a directory, by its name.
-
-    Raises GoldsmithError for what cannot be uploaded: opening a FIFO would wait for ever.
-    """
-    for path in _files_below(top):
-        status = os.lstat(path)
-        if stat.S_ISLNK(status.st_mode):
-            digest = "link:" + os.readlink(path)
-        elif stat.S_ISDIR(status.st_mode):
-            digest = "directory"
-        elif stat.S_ISREG(status.st_mode):
-            digest = file_digest(path)
-        else:
-            raise GoldsmithError(f"{path} is neither a file, a directory nor a link")
-        relative = os.path.relpath(path, top)
-        yield f"file:{name}:{relative}", f"{stat.S_IMODE(status.st_mode):o}:{digest}"
-
-
-def _files_below(path: Path) -> Iterator[Path]:
-    """A file itself, or everything below a directory, in name order."""
-    yield path
-    if path.is_dir() and not path.is_symlink():
-        for entry in sorted(path.iterdir()):
-            yield from _files_below(entry)
+def _name_that_arrives(name: str) -> str:
+    """What of a source's path can be seen in the tree: its last part, or that it is left out."""
+    return f"{os.path.basename(name.rstrip('/'))}{'/' * name.endswith('/')}"

@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
+from goldsmith.core.caching import config_inputs, shown_path
 from goldsmith.core.options import DurationSeconds, Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.core.script_environment import VariableMap, VariablePairs
@@ -22,7 +23,7 @@ from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
 from goldsmith.host.chroot import RUN_FILES
 from goldsmith.host.digests import bytes_digest
-from goldsmith.layers.keys import StepKey, canonical
+from goldsmith.layers.keys import StepKey
 
 DEFAULT_COMMAND = "chmod +x {{.Path}}; {{.Vars}} {{.Path}}"
 DEFAULT_SHEBANG = "/bin/sh -e"
@@ -114,14 +115,21 @@ class ShellProvisioner:
 
     def key(self, directory: Path) -> StepKey | None:
         """The scripts' bytes and everything that says how they run."""
-        settings = self.options.model_dump(
-            include={"environment_vars", "env", "execute_command", "inline_shebang", "binary",
-                     "valid_exit_codes", "remote_folder", "remote_file", "remote_path",
-                     "skip_clean", "network"}
-        )  # fmt: skip
-        contents = self._contents(directory)
-        files = {f"script:{i}": bytes_digest([data]) for i, data in enumerate(contents)}
-        return StepKey({"type": "shell/1", "config": canonical(settings), **files})
+        options = self.options
+        settings = options.model_dump(
+            exclude_defaults=True,
+            exclude={"inline", "script", "scripts", "environment_vars", "env", "pause_after"},
+        )
+        inputs = {"type": "shell/1", **config_inputs(settings)}
+        # Names by position: the same script may run twice, and the order matters.
+        names = [shown_path(name, directory) for name in self._paths] or ["inline"]
+        for number, (name, data) in enumerate(zip(names, self._contents(directory), strict=True)):
+            inputs[f"file:{name}" if number == names.index(name) else f"file:{name}#{number}"] = (
+                f"{number}:{bytes_digest([data])}"
+            )
+        given = [pair.partition("=") for pair in options.environment_vars]
+        inputs |= {f"env:{name}": value for name, _, value in given}
+        return StepKey({**inputs, **{f"env:{name}": value for name, value in options.env.items()}})
 
     def _contents(self, directory: Path) -> list[bytes]:
         options = self.options

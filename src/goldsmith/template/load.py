@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 from goldsmith.core.build import Template
 from goldsmith.errors import GoldsmithError
-from goldsmith.template.hcl2 import loader
 from goldsmith.values.world import World
+
+STANDARD_INPUT = "-"
+_HCL2_SUFFIXES = (".pkr.hcl", ".pkr.json")
 
 
 def load(
@@ -21,29 +24,39 @@ def load(
 
     `variables` are those of the command line, in order; everything impure goes through `world`.
     """
-    _check_language(path, world)
-    return loader.load(path, variables=variables, variable_files=variable_files, world=world)
+    language = _language(path, world)
+    template: Template = language.load(
+        path, variables=variables, variable_files=variable_files, world=world
+    )
+    return template
 
 
 def check_syntax(path: str, *, world: World) -> None:
     """Parse a template and evaluate nothing; raises TemplateError, GoldsmithError."""
-    _check_language(path, world)
-    loader.check_syntax(path, world=world)
+    _language(path, world).check_syntax(path, world=world)
 
 
-def _check_language(path: str, world: World) -> None:
-    """Refuse what is no HCL2 template by its name."""
-    hint = "name a .pkr.hcl file, or a directory that holds some"
-    if path == "-":
-        raise GoldsmithError("a template cannot be read from standard input yet", hint=hint)
+def is_hcl2(path: str, world: World) -> bool:
+    """Whether a path is in HCL2: by its suffix, or a directory; anything else is older JSON.
+
+    Raises GoldsmithError when there is nothing at the path.
+    """
+    if path == STANDARD_INPUT:
+        return False
     kind = world.path_kind(path)
     if kind == "none":
-        raise GoldsmithError(f"there is no template {path}", hint=hint)
-    if kind == "directory" or path.endswith(loader.HCL_SUFFIX):
-        return
-    if path.endswith(".json"):
         raise GoldsmithError(
-            f"{path}: templates in JSON are not available in goldsmith yet",
-            hint="`packer hcl2_upgrade` makes a .pkr.hcl file of it",
+            f"there is no template {path}",
+            hint="name a .pkr.hcl file, a directory that holds some, or a .json template",
         )
-    raise GoldsmithError(f"{path} is no template by its name", hint=hint)
+    return kind == "directory" or path.endswith(_HCL2_SUFFIXES)
+
+
+def _language(path: str, world: World) -> ModuleType:
+    if is_hcl2(path, world):
+        from goldsmith.template.hcl2 import loader
+
+        return loader
+    from goldsmith.template.legacy_json import loader as json_loader
+
+    return json_loader

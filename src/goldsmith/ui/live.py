@@ -1,70 +1,206 @@
-"""The live line of a terminal: what runs now, for how long, and how far it is."""
+"""The live lines of a terminal: what runs now in each build, for how long, and how far it is."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TextIO
 
 from goldsmith.events import Event, Progress, StepFinished, StepStarted
+from goldsmith.ui import terminal
+from goldsmith.ui.owners import build_of
+from goldsmith.ui.terminal import plain
+from goldsmith.units import format_size
 
 if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+    from rich.spinner import Spinner
+
+BAR_COLUMNS: Final = 20
+NARROW_COLUMNS: Final = 60
+"""A terminal that is not wider has no room for bars: they say as much in digits."""
+_FRAMES_PER_S: Final = 5
 
 
-class LiveLine:
-    """Shows one line per running step that takes long; `rich` is imported only here."""
+@dataclass(slots=True)
+class Bar:
+    """How far one piece of work is; `total` 0 is a spinner."""
 
-    def __init__(self, stream: TextIO) -> None:
+    what: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+    @property
+    def detail(self) -> str:
+        """How far it is in words."""
+        if not self.total:
+            return self.what
+        if self.unit == "bytes":
+            return f"{format_size(self.done)} of {format_size(self.total)}"
+        if self.unit == "%":
+            return f"{self.done}%"
+        return f"{self.done}/{self.total} {self.what}"
+
+
+@dataclass(slots=True)
+class RunningStep:
+    """A step that is shown; `parts` are what runs at once in it, "" the step itself."""
+
+    build: str
+    label: str
+    started_s: float
+    shown: bool
+    parts: dict[str, Bar] = field(default_factory=dict)
+
+    def note(self, event: Progress) -> None:
+        """Take note of how far it is; a part that is done is not shown any more."""
+        self.shown = True
+        if event.part and event.total and event.done >= event.total:
+            self.parts.pop(event.part, None)
+        else:
+            self.parts[event.part] = Bar(plain(event.what), event.done, event.total, event.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One live line before it is drawn."""
+
+    text: str
+    bar: Bar
+    elapsed_s: float | None
+
+
+class LiveLines:
+    """Draws a line for every step that takes long, and one for each of its parts.
+
+    `rich` is imported when the first one begins. What is drawn is gone at the end.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, color: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._stream = stream
-        self._bars: RichProgress | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._started_s: dict[str, float] = {}
+        self._color = color
+        self._clock = clock
+        self._builds: frozenset[str] = frozenset()
+        self._steps: dict[tuple[str, str], RunningStep] = {}
+        self._live: Live | None = None
+        self._spinner: Spinner | None = None
 
-    def _start(self) -> RichProgress:
-        from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bars
-
-        bars = Bars(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20),
-            TextColumn("{task.fields[detail]}"), TimeElapsedColumn(),
-            console=Console(file=self._stream, highlight=False), transient=True,
-        )  # fmt: skip
-        bars.start()
-        return bars
+    def announce(self, builds: Sequence[str]) -> None:
+        """Tell which builds there are."""
+        self._builds = frozenset(builds)
 
     def show(self, event: Event) -> None:
-        """Take note of an event; draws only for steps that take long."""
+        """Take note of an event, and draw while any step is to be shown."""
+        build = build_of(event.build, self._builds)
         match event:
-            case StepStarted() if event.takes_long:
-                self._bars = self._bars or self._start()
-                description = event.label if len(event.label) < 60 else event.label[:57] + "..."
-                self._tasks[event.build] = self._bars.add_task(description, total=None, detail="")
-                self._started_s[event.build] = time.monotonic()
-            case Progress() if self._bars is not None and event.build in self._tasks:
-                total = event.total or None
-                self._bars.update(
-                    self._tasks[event.build], completed=event.done, total=total,
-                    detail=event.what[:40],
-                )  # fmt: skip
-            case StepFinished() if self._bars is not None and event.build in self._tasks:
-                self._bars.remove_task(self._tasks.pop(event.build))
-                if not self._tasks:
-                    self.stop()
+            case StepStarted():
+                self._steps[build, event.step] = RunningStep(
+                    build, plain(event.label), self._clock(), event.takes_long
+                )
+            case Progress() if step := self._steps.get((build, event.step)):
+                step.note(event)
+            case StepFinished():
+                self._steps.pop((build, event.step), None)
             case _:
-                pass
+                return
+        if not any(step.shown for step in self._steps.values()):
+            self.stop()
+        elif self._live is None:
+            self._start()
+
+    def lines(self) -> list[Line]:
+        """What is to be drawn now."""
+        steps = [step for step in list(self._steps.values()) if step.shown]
+        several = len({step.build for step in steps}) > 1
+        return [line for step in steps for line in self._lines_of(step, several=several)]
+
+    def _lines_of(self, step: RunningStep, *, several: bool) -> Iterator[Line]:
+        prefix = f"{step.build}: " if several else ""
+        own = step.parts.get("", Bar())
+        yield Line(prefix + step.label, own, self._clock() - step.started_s)
+        for name, bar in list(step.parts.items()):
+            if name:
+                yield Line(f"  {name}", bar, None)
+
+    def _start(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+        from rich.spinner import Spinner
+
+        console = Console(
+            file=self._stream, highlight=False, force_terminal=True,
+            # rich reads NO_COLOR too, but not our flag.
+            no_color=not self._color, color_system="auto" if self._color else None,
+        )  # fmt: skip
+        self._spinner = Spinner("dots" if console.encoding.startswith("utf") else "line")
+        self._live = Live(
+            console=console, transient=True, refresh_per_second=_FRAMES_PER_S,
+            get_renderable=lambda: self._drawn(console), redirect_stdout=False,
+            # Logs on the same terminal stand above; elsewhere they are not ours to move.
+            redirect_stderr=sys.stderr.isatty(),
+        )  # fmt: skip
+        self._live.start(refresh=True)
+
+    def _drawn(self, console: Console) -> RenderableType:
+        """The lines as a table as wide as the terminal is now, none of them longer."""
+        from rich.console import ConsoleDimensions
+        from rich.table import Table
+
+        # rich asks standard input first, and COLUMNS only once.
+        console.size = ConsoleDimensions(*terminal.size(self._stream))
+        wide = console.width > NARROW_COLUMNS
+        lines, most = self.lines(), max(1, console.height - 2)
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(width=1)
+        table.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
+        if wide:
+            table.add_column(width=BAR_COLUMNS)
+        table.add_column(ratio=2, no_wrap=True, overflow="ellipsis")
+        table.add_column(no_wrap=True, justify="right", min_width=7)
+        for line in lines[:most]:
+            table.add_row(*self._cells(line, wide=wide))
+        if len(lines) > most:
+            table.add_row("", f"and {len(lines) - most} more", *[""] * (3 if wide else 2))
+        return table
+
+    def _cells(self, line: Line, *, wide: bool) -> Iterator[RenderableType]:
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        yield self._spinner if self._spinner and line.elapsed_s is not None else ""
+        yield Text(line.text)
+        if wide and line.bar.total:
+            yield ProgressBar(total=line.bar.total, completed=line.bar.done, width=BAR_COLUMNS)
+        elif wide:
+            yield ""
+        yield Text(line.bar.detail)
+        yield "" if line.elapsed_s is None else Text(_clock_text(line.elapsed_s))
 
     def print_above(self, text: str) -> bool:
-        """Print a line above the live one; False when nothing is drawn now."""
-        if self._bars is None:
+        """Print a line above the live ones; False when nothing is drawn now."""
+        if self._live is None:
             return False
-        self._bars.console.print(text, markup=False, soft_wrap=True)
+        from rich.text import Text
+
+        # As text with colours: as markup or with emoji codes it would not be what was said.
+        lines = [Text.from_ansi(line) for line in text.split("\n")]
+        self._live.console.print(Text("\n").join(lines), soft_wrap=True)
         return True
 
     def stop(self) -> None:
-        """Take the line away."""
-        if self._bars is not None:
-            self._bars.stop()
-            self._bars = None
-            self._tasks.clear()
+        """Take the lines away; the next event of a step that goes on draws them again."""
+        if self._live is not None:
+            live, self._live = self._live, None
+            live.stop()
+
+
+def _clock_text(elapsed_s: float) -> str:
+    minutes, seconds = divmod(int(elapsed_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.engine import BuildResult
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.ui import terminal
+from goldsmith.ui.diagnostics import render_diagnostics
 from goldsmith.units import format_duration
 
 _FAILED = "\n==> Some builds didn't complete successfully and had errors:"
@@ -50,8 +52,8 @@ class MachineRenderer:
             case _:
                 pass
 
-    def result(self, result: BuildResult) -> None:
-        """Print how a build ended."""
+    def result(self, result: BuildResult, log: Path | None = None) -> None:
+        """Print how a build ended; the file with its log has no record in Packer's lines."""
         took = format_duration(result.duration_s)
         if not result.errors:
             self._ui("", "say", f"Build '{result.name}' finished after {took}.")
@@ -93,6 +95,14 @@ class MachineRenderer:
     def error(self, error: GoldsmithError) -> None:
         """Print an error that ends the command."""
         self._ui("", "error", str(error) + (f"\n{error.hint}" if error.hint else ""))
+
+    def warnings(self, found: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
+        """Print findings about the template that do not stop the command."""
+        self.line(render_diagnostics(found, sources) + "\n")
+
+    def cancelled(self) -> None:
+        """Print that the user has stopped the command."""
+        self.line("\nCleanly cancelled builds after being interrupted.")
 
     def close(self) -> None:
         """Nothing is held."""

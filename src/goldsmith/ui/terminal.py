@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TextIO
 
@@ -11,21 +12,61 @@ BUILD_COLORS = ("\033[1;32m", "\033[1;36m", "\033[1;35m", "\033[1;33m", "\033[1;
 ERROR_COLOR = "\033[1;31m"
 
 
+# Sequences that steer a terminal (ECMA-48): control sequences, strings for it, and short ones.
+_ESCAPE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-Z\\`-~]"
+)
+_COLORS = re.compile(r"(\x1b\[[0-9;:]*m)")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """The text without anything that steers a terminal; ends of lines and tabs stay."""
+    if text.isprintable():
+        return text
+    return _CONTROLS.sub("", _ESCAPE.sub("", text))
+
+
+def tame(text: str) -> str:
+    """The text with its colours, and nothing else that steers a terminal.
+
+    A program that moves the cursor would write over the lines of others.
+    """
+    if text.isprintable():
+        return text
+    parts = _COLORS.split(text)
+    return "".join(part if number % 2 else plain(part) for number, part in enumerate(parts))
+
+
 def wants_color(stream: TextIO, flag: bool | None) -> bool:
     """Whether to use colour: the flag decides, else NO_COLOR and the kind of the stream.
 
-    `PACKER_NO_COLOR` and `NO_COLOR` count with any value, as their users expect.
+    `PACKER_NO_COLOR` and `NO_COLOR` count with any value, as their users expect. What nobody
+    watches (CI) and a dumb terminal get colour only where the flag asks for it.
     """
     if "PACKER_NO_COLOR" in os.environ or os.environ.get("NO_COLOR"):
         return False
     if flag is not None:
         return flag and (stream.isatty() or bool(os.environ.get("CLICOLOR_FORCE")))
-    return stream.isatty()
+    return is_live(stream)
 
 
 def is_live(stream: TextIO) -> bool:
     """Whether a line may be drawn over itself: a real terminal, and nobody logs it (CI)."""
     return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+
+
+def size(stream: TextIO) -> tuple[int, int]:
+    """The columns and lines of the terminal now; COLUMNS and LINES where it does not say."""
+    try:
+        columns, lines = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        columns = lines = 0
+    if not (columns and lines):
+        import shutil
+
+        columns, lines = shutil.get_terminal_size()
+    return columns, lines
 
 
 def write_line(text: str = "", *, stream: TextIO | None = None) -> None:

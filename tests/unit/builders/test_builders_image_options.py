@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from goldsmith.builders.image.options import Bootstrap, Disk, ImageOptions, Partition
+from goldsmith.disk.formats import FORMATS
+from goldsmith.errors import Severity
 from goldsmith.packages import identity
-from goldsmith.packages.bootstrap import PACKAGE_NAME
+from goldsmith.packages.apt_request import PACKAGE_NAME
 from goldsmith.packages.errors import PackageError
 
 
@@ -114,3 +116,54 @@ def test_sizes_are_those_that_files_can_have(size):
 
 def test_a_headroom_of_thousands_of_digits_is_refused():
     assert "is not a size" in refusal(Disk, headroom="9" * 5000 + "%")
+
+
+def test_formats_are_described_each_with_what_it_is_for():
+    said = ImageOptions.model_fields["formats"].description
+    for name, found in FORMATS.items():
+        assert f"{name}: {found.description}" in said
+
+
+def format_findings(disk=None, **options):
+    given = ImageOptions(bootstrap=Bootstrap(suite="stable"), disk=disk or Disk(), **options)
+    return [f for f in given.findings() if f.path[0] == "compression" or f.path[-1] == "size"]
+
+
+def test_compression_is_that_of_qcow2():
+    assert image().compression == "zstd"
+    assert format_findings(formats=("raw", "qcow2"), compression="zlib") == []
+    assert format_findings(formats=("raw", "vmdk")) == []
+    (found,) = format_findings(formats=("raw", "vmdk"), compression="zlib")
+    assert found.path == ("compression",)
+    assert 'add "qcow2" to formats' in found.hint
+    assert "'zstd' or 'zlib'" in refusal(image, compression="gzip")
+
+
+def test_a_vpc_is_no_larger_than_its_format():
+    assert format_findings(Disk(size="2040GiB"), formats=("vpc",)) == []
+    assert format_findings(Disk(size="2041GiB"), formats=("vhdx",)) == []
+    (found,) = format_findings(Disk(size="2041GiB"), formats=("vpc", "vhdx"))
+    assert (found.path, found.message) == (("disk", "size"), "a vpc holds at most 1.99 TiB")
+
+
+@pytest.mark.parametrize(
+    ("packages", "firmware", "warned"),
+    [
+        ((), ("bios",), True), (("ssh", "linux-base", "linux-libc-dev"), ("uefi",), True),
+        ((), (), False), (("linux-image-cloud-amd64",), ("bios",), False),
+        (("linux-generic",), ("uefi",), False), (("proxmox-kernel-6.8",), ("uefi",), False),
+    ],
+)  # fmt: skip
+def test_an_image_that_is_to_boot_without_a_kernel_is_warned_of(packages, firmware, warned):
+    options = ImageOptions(
+        bootstrap=Bootstrap(suite="stable", packages=packages), disk=Disk(), firmware=firmware
+    )
+    found = [f for f in options.findings() if f.severity is Severity.WARNING]
+    assert [f.path for f in found] == ([("bootstrap", "packages")] if warned else [])
+    assert all("linux-image" in f.hint for f in found)
+
+
+def test_a_finished_tree_brings_its_kernel_along():
+    bootstrap = Bootstrap(method="tar", source="tree.tar")
+    options = ImageOptions(bootstrap=bootstrap, disk=Disk(), firmware=("bios",))
+    assert [f for f in options.findings() if f.severity is Severity.WARNING] == []

@@ -7,8 +7,9 @@ import pytest
 
 from goldsmith.builders.image import preflight as module
 from goldsmith.builders.image.options import Bootstrap
-from goldsmith.builders.image.preflight import require_source, require_writable
-from goldsmith.errors import GoldsmithError
+from goldsmith.builders.image.preflight import require_guest, require_source, require_writable
+from goldsmith.disk.layout import AUTO, FileSystem, Layout, LogicalVolume, Partition, VolumeGroup
+from goldsmith.errors import GoldsmithError, MissingToolError
 
 
 def test_a_directory_that_can_be_written_to_stays_as_it_is(tmp_path):
@@ -67,3 +68,17 @@ def test_the_source_of_each_method(tmp_path):
         require_source(Bootstrap(method="tar", source="tree"), tmp_path)
     with pytest.raises(GoldsmithError, match="not a directory"):
         require_source(Bootstrap(method="directory", source="a.tar"), tmp_path)
+
+
+PLAIN = (Partition("root", "root", AUTO, FileSystem("ext4"), "/"),)
+GROUP = VolumeGroup("vg", ("p",), (LogicalVolume("root", AUTO, FileSystem("ext4"), "/"),))
+
+
+def test_only_what_needs_the_guest_needs_qemu(monkeypatch):
+    def missing(tool):
+        raise MissingToolError(tool, "qemu-system-x86")
+
+    monkeypatch.setattr(module, "get_tool", missing)
+    require_guest(Layout(partitions=PLAIN))
+    with pytest.raises(MissingToolError, match="qemu-system-x86_64 is not installed"):
+        require_guest(Layout(partitions=PLAIN, volume_groups=(GROUP,)))

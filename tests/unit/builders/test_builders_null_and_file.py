@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from goldsmith.builders.file import FileBuilder, FileSourceOptions
 from goldsmith.builders.null import NullBuilder, NullOptions
-from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.builder import BuildContext
+from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.errors import GoldsmithError, Interrupted, Severity
 from goldsmith.events import Emitter
 from goldsmith.host.journal import RunDirectory

@@ -58,13 +58,16 @@ def test_everything_given(image):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("a.raw", "raw"), ("A.RAW", "raw"), ("b.x.qcow2", "qcow2")]
-)
+    ("name", "kind"),
+    [("a.raw", "raw"), ("A.RAW", "raw"), ("b.x.qcow2", "qcow2"), ("a.vmdk", "vmdk"),
+     ("a.vdi", "vdi"), ("a.vhdx", "vhdx"), ("a.vhd", "vpc"), ("a.raw.gz", "raw.gz"),
+     ("a.raw.zst", "raw.zst")],
+)  # fmt: skip
 def test_the_ending_says_the_format(image, name, kind):
     assert [options.format for options in plan(image(name))] == [kind]
 
 
-@pytest.mark.parametrize("name", ["a.img", "a", "a.qcow2.bak", "qcow2"])
+@pytest.mark.parametrize("name", ["a.img", "a", "a.qcow2.bak", "qcow2", "a.gz", "raw.gz"])
 def test_no_other_name_says_it(image, name):
     with pytest.raises(UsageError) as caught:
         plan(image(name))
@@ -101,8 +104,8 @@ def test_a_manifest_that_does_not_fit_counts_for_nothing(image, entry):
 
 
 def test_a_format_that_cannot_be_booted_is_refused(image):
-    with pytest.raises(UsageError, match="vmdk"):
-        plan(image("debian.vmdk", format="vmdk"))
+    with pytest.raises(UsageError, match="parallels"):
+        plan(image("debian.hdd", format="parallels"))
 
 
 def test_an_image_made_for_no_firmware_is_refused_unless_one_is_named(image):
@@ -118,6 +121,54 @@ def test_each_firmware_gets_a_log_of_its_own(image):
         "logs/console.bios.txt", "logs/console.uefi.txt"]  # fmt: skip
 
 
+def warned(*words):
+    return verb.warnings(verb._parser().parse_args([str(word) for word in words]))
+
+
+def test_a_firmware_that_the_image_was_not_made_for_is_told(image):
+    path = image("debian.qcow2", firmware=["bios"])
+    assert warned(path) == warned(path, "--firmware=bios") == []
+    (text,) = warned(path, "--firmware=uefi")
+    assert "was made for bios" in text
+    assert "no boot loader for uefi" in text
+    (text,) = warned(image("data.qcow2", firmware=[]), "--firmware=bios")
+    assert "was made for no firmware" in text
+
+
+def test_another_format_and_another_size_than_the_manifest_says_are_told(image):
+    (text,) = warned(image("debian.qcow2", format="qcow2"), "--format=raw")
+    assert text.endswith("is qcow2, as its manifest says, not raw")
+    (text,) = warned(image("cut.raw", format="raw", size_bytes=4096))
+    assert "has 4 B and its manifest says 4 KiB" in text
+    assert warned(image("alone.raw")) == []
+
+
+def test_writes_are_thrown_away_unless_that_is_refused(image):
+    path = image("a.raw")
+    assert [plan(path, *words)[0].snapshot for words in ([], ["-snapshot"], ["--snapshot"])] == [
+        True] * 3  # fmt: skip
+    assert not plan(path, "--no-snapshot")[0].snapshot
+    with pytest.raises(UsageError, match="kept in a vdi"):
+        plan(image("a.vdi"), "--no-snapshot")
+
+
+def test_ports_and_the_console_belong_to_one_machine(image):
+    path = image("debian.qcow2", format="qcow2")
+    (only,) = plan(path, "--forward=2222:22", "--forward", "8080:80", "--serial-log=x.log")
+    assert (only.firmware, only.serial_log) == ("bios", Path("x.log"))
+    assert [str(f) for f in only.forwards] == ["127.0.0.1:2222 -> 22", "127.0.0.1:8080 -> 80"]
+    assert [options.firmware for options in plan(path, "--console")] == ["bios"]
+    for word in ("--console", "--forward=2222:22"):
+        with pytest.raises(UsageError, match=word.partition("=")[0]):
+            plan(path, word, "--firmware=bios", "--firmware=uefi")
+
+
+@pytest.mark.parametrize("word", ["--expect=x", "--timeout=1s", "--quiet"])
+def test_a_console_waits_for_nothing(image, word):
+    with pytest.raises(UsageError, match=word.partition("=")[0]):
+        plan(image("a.raw"), "--console", word)
+
+
 def test_an_image_that_is_not_there_is_named(tmp_path):
     with pytest.raises(GoldsmithError, match=r"absent\.qcow2") as caught:
         plan(tmp_path / "absent.qcow2")
@@ -127,7 +178,8 @@ def test_an_image_that_is_not_there_is_named(tmp_path):
 @pytest.mark.parametrize(
     "words",
     [[], ["a", "b"], ["a", "--memory=1Q"], ["a", "--timeout", "soon"], ["a", "--cpus=x"],
-     ["a", "--firmware=coreboot"], ["a", "--format=vmdk"], ["a", "--quie"], ["a", "--nope"]],
+     ["a", "--firmware=coreboot"], ["a", "--format=vhs"], ["a", "--forward=22"], ["a", "--quie"],
+     ["a", "--nope"]],
 )  # fmt: skip
 def test_a_wrong_command_line_is_2(words, capsys):
     assert verb.run(words, False) == 2

@@ -157,3 +157,16 @@ def test_the_description_has_a_line_for_each_flag_in_order():
         "  -parallel-builds=N           how many",
         "  -var=TEXT                    a variable",
     ]
+
+
+def test_flags_without_effect_are_described_last():
+    known = {"a-first": Flag("bool", "accepted; of no use"), "z-last": Flag("bool", "does much")}
+    assert [line.split()[0] for line in describe(known).splitlines()] == ["-z-last", "-a-first"]
+
+
+def test_an_unknown_flag_has_the_nearest_one():
+    with pytest.raises(FlagError) as caught:
+        read_flags(KNOWN, ["-paralel-builds=2"])
+    assert str(caught.value) == (
+        "flag provided but not defined: -paralel-builds. Did you mean -parallel-builds?"
+    )

@@ -84,3 +84,26 @@ def test_what_a_binary_template_holds_is_escaped(run):
     status, said = run(validate, "a\x1b[2J = \x07\n")
     assert status == 1
     assert said.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("timout", "timeout"), ("pause_befor", "pause_before"), ("max_retry", "max_retries"),
+     ("inlin", "inline")],
+)  # fmt: skip
+def test_a_misspelled_key_of_every_provisioner_is_recognised(run, wrong, meant):
+    text = BUILD % f'  provisioner "shell-local" {{\n    inline = ["x"]\n    {wrong} = "5s"\n  }}\n'
+    status, said = run(validate, text)
+    assert status == 1
+    assert f'Did you mean "{meant}"?' in " ".join(said.split())
+
+
+@pytest.mark.parametrize("verb", [validate, build])
+def test_an_unknown_flag_is_named_last_with_the_nearest(run, verb):
+    status, said = run(verb, BUILD % "", "-var-fil=x")
+    assert status == 1
+    usage, _, last = said.rstrip().rpartition("\n\n")
+    assert last == "flag provided but not defined: -var-fil. Did you mean -var-file?"
+    flags = [line.split()[0] for line in usage.splitlines() if line.startswith("  -")]
+    assert flags[-2:] == sorted(flags[-2:])
+    assert "-ignore-prerelease-plugins" in flags[-3:]

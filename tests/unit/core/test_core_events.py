@@ -30,12 +30,18 @@ JSON = st.recursive(
     max_leaves=5,
 )
 COMMON = {"build": TEXT, "at_s": TIME}
+CACHED = {
+    "key": st.none() | TEXT, "parent": st.none() | TEXT,
+    "cache": st.sampled_from(["hit", "miss", "none", None]), "reason": TEXT,
+}  # fmt: skip
 EVENTS = st.one_of(
     st.builds(Said, text=TEXT, level=TEXT, **COMMON),
-    st.builds(StepStarted, step=TEXT, label=TEXT, takes_long=st.booleans(), **COMMON),
-    st.builds(StepFinished, step=TEXT, label=TEXT, duration_s=TIME, outcome=TEXT, **COMMON),
+    st.builds(StepStarted, step=TEXT, label=TEXT, takes_long=st.booleans(), **CACHED, **COMMON),
+    st.builds(StepFinished, step=TEXT, label=TEXT, duration_s=TIME, outcome=TEXT, **CACHED,
+              **COMMON),
     st.builds(Output, step=TEXT, stream=TEXT, line=TEXT, routine=st.booleans(), **COMMON),
-    st.builds(Progress, step=TEXT, what=TEXT, done=st.integers(), total=st.integers(), **COMMON),
+    st.builds(Progress, step=TEXT, what=TEXT, done=st.integers(), total=st.integers(),
+              part=TEXT, unit=TEXT, **COMMON),
     st.builds(Asked, id=st.integers(), question=TEXT,
               choices=st.lists(TEXT, max_size=3).map(tuple), **COMMON),
     st.builds(ArtifactMade, artifact=st.dictionaries(TEXT, JSON, max_size=3), **COMMON),
@@ -143,3 +149,18 @@ def test_a_label_is_cut_after_it_is_redacted():
         assert all(len(label) <= 100 for label in labels)
         assert not any("abc" in label for label in labels)
         assert labels[0].endswith("...")
+
+
+@pytest.mark.parametrize(("cache", "outcome"), [("hit", "cached"), ("miss", "ran"), (None, "ran")])
+def test_both_events_of_a_step_say_what_the_cache_had(emitter, seen, cache, outcome):
+    with emitter.running("s", "S", key="k", parent="p", cache=cache, reason="of s3cret"):
+        pass
+    for event in seen:
+        assert (event.key, event.parent, event.cache) == ("k", "p", cache)
+        assert event.reason == "of <sensitive>"
+    assert seen[-1].outcome == outcome
+
+
+def test_a_progress_is_redacted_and_tells_its_part(emitter, seen):
+    emitter.progress("copy s3cret", 1, 2, part="raw", unit="bytes")
+    assert (seen[0].what, seen[0].part, seen[0].unit) == ("copy <sensitive>", "raw", "bytes")

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import ProvisionHook, go_duration
+from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.events import Emitter
 from goldsmith.host.journal import RunDirectory

@@ -3,9 +3,10 @@
 import os
 import tempfile
 
-from goldsmith.disk import assemble as module
+from goldsmith.disk import filling as module
 from goldsmith.disk.bootloader.grub import BootLoader
 from goldsmith.disk.disk_plan import PlannedPartition
+from goldsmith.disk.filesystems.stretch import Stretch
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.model import FileSystem, Partition
 
@@ -25,10 +26,10 @@ def test_the_boot_loader_for_an_esp_stands_in_the_scratch_directory(tmp_path, mo
     monkeypatch.setattr(module.vfat, "make", make)
     esp = Partition("esp", "esp", filesystem=FileSystem("vfat"), mount="/boot/efi")
     planned = PlannedPartition(1, esp, 2048, 65536)
-    filler = module._Filler(
-        trees={}, image=tmp_path / "image", identity=DiskIdentity("seed"), epoch_s=0,
+    filler = module.Filler(
+        trees={}, identity=DiskIdentity("seed"), epoch_s=0,
         clamp_mtimes=True, boot_loader=BootLoader(efi=b"efi"), packed_files={}, scratch=scratch,
     )  # fmt: skip
-    filler._fill_vfat(planned, planned.partition.filesystem)
+    filler.fill(planned, Stretch(tmp_path / "image", planned.offset_bytes, planned.size_bytes))
     assert seen == [(True, b"efi", [])]
     assert os.listdir(scratch) == []

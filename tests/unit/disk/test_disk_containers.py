@@ -125,6 +125,21 @@ def test_a_failed_container_leaves_nothing(tmp_path, image, monkeypatch):
         containers.pack(image, tmp_path / "packed", "none")
 
 
+def test_a_file_is_on_its_way_to_the_disk_before_it_is_complete(tmp_path, image, monkeypatch):
+    told = []
+    monkeypatch.setattr(containers, "_WRITE_BACK_BYTES", 1000)
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: told.append(words))
+    packed = containers.pack(image, tmp_path / "packed", "zstd")
+    reading, *written = told
+    assert reading == (0, 0, os.POSIX_FADV_SEQUENTIAL)
+    at = 0
+    for offset, length, advice in written:
+        assert (offset, advice) == (at, os.POSIX_FADV_DONTNEED)
+        assert length >= 1000
+        at += length
+    assert packed.size_bytes - 1000 < at <= packed.size_bytes
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_a_cut_or_changed_container_is_never_believed(tmp_path_factory, data):

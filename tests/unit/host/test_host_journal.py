@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,25 @@ def test_a_run_that_fails_is_removed_too(tmp_path):
         raise GoldsmithError("no")
     assert find_dead_runs(tmp_path) == []
     assert not run.path.exists()
+
+
+def test_a_slow_removal_is_told_of_and_a_quick_one_is_not(tmp_path, monkeypatch):
+    told = []
+    with open_run(tmp_path, "build", on_slow_removal=told.append):
+        pass
+    assert told == []
+    heard = threading.Event()
+
+    def slow(path):
+        assert heard.wait(20), "nobody was told"
+        shutil.rmtree(path)
+
+    monkeypatch.setattr(journal, "SLOW_REMOVAL_S", 0.01)
+    monkeypatch.setattr(journal, "remove_tree", slow)
+    with open_run(tmp_path, "build", on_slow_removal=lambda path: heard.set()) as run:
+        pass
+    assert not run.path.exists()
+    assert find_dead_runs(tmp_path) == []
 
 
 def test_a_run_takes_back_what_its_killed_worker_had_begun(tmp_path):

@@ -212,3 +212,10 @@ def test_the_tail_keeps_the_last_lines_and_hands_on_all():
 
 def test_markers_differ():
     assert new_marker() != new_marker()
+
+
+def test_a_clock_that_the_machine_cannot_show_is_refused():
+    assert a_step(clock_s=0).clock_s == 0
+    for seconds in (-1, 1 << 60):
+        with pytest.raises(GuestError, match="clock cannot begin"):
+            a_step(clock_s=seconds)

@@ -12,7 +12,8 @@ from goldsmith.machine.qemu import BootOptions, boot
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"format": "vmdk"}, "vmdk"),
+        ({"format": "parallels"}, "parallels"),
+        ({"format": "vmdk", "snapshot": False}, "kept in a vmdk"),
         ({"firmware": "coreboot"}, "coreboot"),
         ({"expect": ""}, "text to wait for"),
         ({"timeout_s": 0}, "time"),

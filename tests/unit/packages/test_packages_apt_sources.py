@@ -16,7 +16,8 @@ from goldsmith.packages.apt_sources import (
     render_sources,
 )
 from goldsmith.packages.errors import PackageError
-from goldsmith.packages.mirrors import DEBIAN_KEYRING, sources_for
+from goldsmith.packages.keyrings import DEBIAN_KEYRING
+from goldsmith.packages.mirrors import sources_for
 
 HOST = """\
 # a comment

@@ -11,8 +11,9 @@ import pytest
 
 from goldsmith.host.process import Completed
 from goldsmith.packages import bootstrap as module
+from goldsmith.packages.apt_request import PACKAGE_NAME, AptRequest, implied_packages
 from goldsmith.packages.apt_sources import AptSource
-from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt, implied_packages
+from goldsmith.packages.bootstrap import bootstrap_apt
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.unpack import mounts_below, require_archive, require_tree
 
@@ -58,7 +59,7 @@ def test_refused_names(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
              "ssh-server^", "0ad", "linux-image-6.1.0-56-cloud-amd64", "vim=1:2.0~rc1"]
 )  # fmt: skip
 def test_allowed_names(name: str) -> None:
-    assert module.PACKAGE_NAME.fullmatch(name)
+    assert PACKAGE_NAME.fullmatch(name)
 
 
 @pytest.mark.parametrize(

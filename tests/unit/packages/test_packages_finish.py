@@ -110,7 +110,15 @@ def test_the_mirror_of_the_template(tree: Path) -> None:
     assert image_sources(tree) == [source("http://m.invalid")]
 
 
-def test_clean_apt(tree: Path) -> None:
+@pytest.mark.parametrize(
+    ("users", "owner"),
+    [("root:x:0:0::/root:/bin/sh\n_apt:x:42:65534::/nonexistent:/bin/false\n", 42), ("", 0)],
+)
+def test_clean_apt(tree: Path, monkeypatch: pytest.MonkeyPatch, users: str, owner: int) -> None:
+    owners = {}
+    monkeypatch.setattr(os, "chown", lambda path, *ids: owners.update({path: ids}))
+    (tree / "etc").mkdir(exist_ok=True)
+    (tree / "etc/passwd").write_text(users)
     kept = put(tree, "var/lib/apt/extended_states")
     for path in ("lists/x_InRelease", "lists/lock", "lists/partial/y", "lists/auxfiles/z"):
         put(tree, f"var/lib/apt/{path}")
@@ -120,6 +128,9 @@ def test_clean_apt(tree: Path) -> None:
     assert [p.name for p in (tree / "var/lib/apt/lists").rglob("*")] == ["partial"]
     assert [p.name for p in (tree / "var/cache/apt/archives").rglob("*")] == ["partial"]
     assert kept.exists()
+    unfinished = ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial")
+    assert owners == {tree / path: (owner, 0) for path in unfinished}
+    assert {(tree / path).stat().st_mode & 0o7777 for path in unfinished} == {0o700}
 
 
 def test_leftovers(tree: Path) -> None:

@@ -267,3 +267,47 @@ def test_a_recorded_evaluation_replays(monkeypatch):
     monkeypatch.setenv("PKR_VAR_x", "later")
     scope = load_scope("t.pkr.hcl", world=ReplayedWorld(recording.record()))
     assert to_python(scope.lookup("var").attributes["x"]) == "recorded"
+
+
+@pytest.mark.parametrize(
+    ("declared", "form"),
+    [
+        ("list(string)", """'["a", "b"]'"""), ("set(string)", """'["a", "b"]'"""),
+        ("map(string)", """'{ a = "b" }'"""), ("object({ a = string })", """'{ a = "b" }'"""),
+        ("tuple([string])", """'["a", 1]'"""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("text", ["word", '"word"'])
+def test_a_bare_word_for_a_collection_is_told_how_to_write_one(declared, form, text):
+    variable(f"type = {declared}")
+    with pytest.raises(TemplateError) as caught:
+        value_of(var=[("x", text)])
+    (one,) = caught.value.diagnostics
+    assert one.summary == "Invalid value for variable"
+    assert form in one.detail
+    assert "Variables" not in one.detail
+
+
+def test_a_bare_word_that_is_a_secret_is_not_shown():
+    variable("type = list(string)\nsensitive = true")
+    with pytest.raises(TemplateError) as caught:
+        value_of(var=[("x", "hush")])
+    assert "hush" not in str(caught.value) + str(caught.value.sources)
+
+
+@pytest.mark.parametrize("name", ["missing", "missing.hcl", "missing.json"])
+def test_a_variable_file_that_is_not_there_is_said_to_be_missing(name):
+    variable('default = ""')
+    with pytest.raises(TemplateError) as caught:
+        value_of(files=[name])
+    first = caught.value.diagnostics[0]
+    assert first.summary == "Cannot read variable file"
+    assert name in first.detail
+
+
+def test_a_variable_file_of_another_name_is_told_the_endings(work):
+    variable('default = ""')
+    (work / "vars.txt").touch()
+    with pytest.raises(TemplateError) as caught:
+        value_of(files=["vars.txt"])
+    assert caught.value.diagnostics[0].summary == "Could not guess format of vars.txt"

@@ -38,6 +38,14 @@ def finished(label, duration_s, outcome="ran"):
             StepStarted(build=NAME, step="s", label="Booting", takes_long=True),
             ["==> image.debian: Booting..."],
         ),
+        (
+            StepStarted(build=NAME, step="s", label="Booting", takes_long=True, cache="hit"),
+            ["==> image.debian: Booting (cached)"],
+        ),
+        (
+            StepStarted(build=NAME, step="s", label="Booting", takes_long=True, cache="miss"),
+            ["==> image.debian: Booting..."],
+        ),
         (Output(build=NAME, step="s", stream="stdout", line=" in "), ["==> image.debian:  in"]),
         (Output(build=NAME, step="s", stream="stderr", line="no"), ["==> image.debian: no"]),
         (Output(build=NAME, step="s", stream="stdout", line="apt", routine=True), []),
@@ -173,3 +181,30 @@ def test_sizes_on_disk_are_told_only_where_they_differ(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"x" * 5000)
     assert human._files([str(path)], {}) == [f"{path}  4.88 KiB"]
+
+
+def test_the_summary_repeats_remedies_and_where_the_log_is(tmp_path, capsys):
+    renderer = HumanRenderer()
+    results = [BuildResult("a", errors=[GoldsmithError("broke\nso", hint="mend it")])]
+    renderer.result(results[0], tmp_path / "a.log")
+    renderer.summary(results, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "Build 'a' errored after 0 milliseconds: broke", "so", "  -> mend it",
+        f"  Log: {tmp_path / 'a.log'}",
+    ]  # fmt: skip
+    start = lines.index("--> a: broke")
+    assert lines[start + 1 : start + 3] == ["      -> mend it", f"      Log: {tmp_path / 'a.log'}"]
+
+
+def test_output_that_steers_a_terminal_does_not_reach_a_pipe(capsys):
+    line = "\x1b[2J\x1b[31mred\x1b[0m\x07"
+    HumanRenderer().render(Output(build=NAME, step="s", stream="stdout", line=line))
+    assert capsys.readouterr().out == "==> image.debian: red\n"
+
+
+def test_a_log_with_a_path_is_not_on_standard_error(monkeypatch, capsys):
+    monkeypatch.setenv("PACKER_LOG", "1")
+    monkeypatch.setenv("PACKER_LOG_PATH", "x.log")
+    HumanRenderer().render(Output(build=NAME, step="s", stream="stdout", line="x", routine=True))
+    assert capsys.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Builds an image: a tree in steps on overlays, a disk from the tree, files from the disk."""
+"""Builds an image: a tree in steps, a disk from the tree, files from the disk."""
 
 from __future__ import annotations
 
@@ -7,49 +7,65 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import goldsmith
+from goldsmith.builders.image.apt_plan import apt_request, finish_plan
+from goldsmith.builders.image.cache import (
+    IMAGE_LABEL,
+    STANDS,
+    Planner,
+    expected_method,
+    open_cache,
+    open_results,
+    reused,
+)
 from goldsmith.builders.image.disk_steps import AssembleStep, FormatsStep
 from goldsmith.builders.image.options import ImageOptions
 from goldsmith.builders.image.output import Outputs
-from goldsmith.builders.image.preflight import require_source, require_writable
+from goldsmith.builders.image.preflight import require_guest, require_source, require_writable
 from goldsmith.builders.image.tree_steps import (
     BootstrapStep,
     ConfigureStep,
     FinishStep,
+    KeyedProvision,
     LocalProvisionStep,
     ProvisionStep,
 )
 from goldsmith.communicators.chroot import ChrootEntrance
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
-from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.builder import BuildContext
+from goldsmith.core.kept_trees import KeptTrees
 from goldsmith.core.options import Finding, Options
+from goldsmith.core.plan import BuildPlan, PlanContext
+from goldsmith.core.provisioner import ProvisionerCall
+from goldsmith.core.results import Results
 from goldsmith.core.step import Step, StepContext
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
 from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.identity import DiskIdentity
-from goldsmith.disk.ways import require_no_guest, ways
+from goldsmith.disk.ways import filled_in_guest
 from goldsmith.errors import (
     GoldsmithError,
     Interrupted,
     StepFailed,
     explain_os_error,
 )
+from goldsmith.host import user_namespace
 from goldsmith.host.journal import doorway, state_directory
 from goldsmith.host.process import find_tool, get_tool
 from goldsmith.layers.keys import StepKey, canonical
+from goldsmith.layers.method import choose_method
+from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
-from goldsmith.packages.apt_sources import AptSource, parse_sources
-from goldsmith.packages.bootstrap import AptRequest
+from goldsmith.packages.apt_sources import parse_sources
+from goldsmith.packages.bootstrap import bootstrap_tools
 from goldsmith.packages.build_files import PRIVATE_NETRC_FILE, PRIVATE_SETTINGS_FILE
-from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.installed import installed_packages, os_release
-from goldsmith.packages.mirrors import sources_for
 from goldsmith.redact import Redactor
 
 BUILDER_ID = "goldsmith.image"
@@ -99,8 +115,10 @@ class ImageBuilder:
         """
         for tool in self._tools():
             get_tool(tool)
-        layout = self.options.disk.to_layout()
-        require_no_guest(layout, ways(layout))
+        if self.options.bootstrap.method == "apt":
+            for tool in bootstrap_tools():
+                get_tool(tool)
+        require_guest(self.options.disk.to_layout())
         require_source(self.options.bootstrap, directory)
         require_writable(directory / self.options.output_directory)
         self._outputs(directory).refuse_foreign_files(force=force)
@@ -111,32 +129,81 @@ class ImageBuilder:
         return (*outputs.images.values(), outputs.manifest)
 
     def _tools(self) -> list[str]:
-        bootstrap = {"apt": ["mmdebstrap", "apt-config"], "tar": ["tar"], "directory": ["cp"]}
+        bootstrap = {
+            "apt": ["apt-config"], "tar": ["tar"], "directory": ["cp"],
+            "image": ["blkid", "cp", "qemu-img"],
+        }  # fmt: skip
         layout = self.options.disk.to_layout()
-        kinds = [v.filesystem.type for v in layout.volumes() if v.filesystem is not None]
+        in_guest = filled_in_guest(layout)
+        kinds = [v.filesystem.type for v in layout.volumes()
+                 if v.filesystem is not None and v.name not in in_guest]  # fmt: skip
         tools = [*bootstrap[self.options.bootstrap.method], "nsenter", "chroot", "sfdisk",
                  *host_tools(kinds)]  # fmt: skip
         for name in self.options.formats:
             tools += check_format(name).tools
         return tools
 
-    def build(self, context: BuildContext) -> Artifact:
-        """Run the steps; raises GoldsmithError and leaves nothing half made."""
-        context.work.mkdir(mode=0o700)
-        layout = self.options.disk.to_layout()
-        identity = DiskIdentity(self.options.seed or self.image_name)
+    def plan(self, context: PlanContext) -> BuildPlan:
+        """What `build` would do; nothing is changed but the cache's own files."""
+        planner = self._planned(context)
         outputs = self._outputs(context.directory)
-        settings = self._apt_settings(context)
-        trees = TreeBuild(
-            directory=context.work, emitter=context.emitter,
+        results = open_results(context.state, planner.cache.store)
+        key = self._result_key(results, planner.tree_id, outputs, context.environment)
+        return planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
+
+    def kept_trees(self, context: PlanContext) -> KeptTrees:
+        """What is kept of the steps of the tree, for a look into it."""
+        return self._planned(context).kept_trees()
+
+    def _planned(self, context: PlanContext) -> Planner:
+        """Ask the cache about every step of the tree."""
+        redactor = context.redactor
+        settings = self._apt_settings(redactor)
+        request = self._request(settings, redactor, context.directory)
+        cache = open_cache(context.state, context.policy, request, redactor, expected_method())
+        planner = Planner(cache, context)
+        planner.tree_step(BootstrapStep(self.options.bootstrap, request, context.directory))
+        planner.tree_step(ConfigureStep(self.options.hostname))
+        for number, call in enumerate(context.provisioners({"PackerRunUUID": "?"}), 1):
+            step = KeyedProvision(call, number, context, self.type_name)
+            if call.provisioner.changes_tree:
+                planner.tree_step(step)
+            else:
+                planner.local_step(step)
+        planner.tree_step(self._finish_step(context.directory))
+        return planner
+
+    def build(self, context: BuildContext) -> Artifact:
+        """Run the steps that have to; raises GoldsmithError and leaves nothing half made."""
+        context.work.mkdir(mode=0o700)
+        redactor = context.emitter.redactor
+        settings = self._apt_settings(redactor)
+        request = self._request(settings, redactor, context.directory)
+        method = choose_method(context.work)
+        cache = open_cache(context.state, context.policy, request, redactor, method.name)
+        with TreeBuild(
+            directory=context.work, method=method, emitter=context.emitter, cache=cache,
             entrance=ChrootEntrance(_private_files(settings, context.work)),
             environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
-            on_error=context.on_error, doorway=doorway(state_directory()),
-        )  # fmt: skip
-        request = self._request(settings, context.emitter.redactor)
-        bootstrap = BootstrapStep(self.options.bootstrap, request, context.directory)
-        finish = FinishStep(self.options, layout, identity, self._image_sources(context))
+            on_error=context.on_error, doorway=_doorway(),
+        ) as trees:  # fmt: skip
+            keys = self._make_tree(trees, request, context)
+            return self._make_image(trees, keys, open_results(context.state, cache.store), context)
 
+    def _finish_step(self, directory: Path) -> FinishStep:
+        layout = self.options.disk.to_layout()
+        plan = finish_plan(self.options.bootstrap, directory)
+        return FinishStep(self.options, layout, self._identity(), plan)
+
+    def _identity(self) -> DiskIdentity:
+        return DiskIdentity(self.options.seed or self.image_name)
+
+    def _make_tree(
+        self, trees: TreeBuild, request: AptRequest | None, context: BuildContext
+    ) -> list[StepKey | None]:
+        """Run the steps of the tree; returns the keys of those whose inputs make the image."""
+        bootstrap = BootstrapStep(self.options.bootstrap, request, context.directory)
+        finish = self._finish_step(context.directory)
         trees.run(bootstrap)
         trees.run(ConfigureStep(self.options.hostname))
         keys = [bootstrap.key()]
@@ -151,17 +218,34 @@ class ImageBuilder:
                 local = LocalProvisionStep(call, number, context, self.type_name)
                 self._provision(functools.partial(self._run, local, context), call, context)
         trees.run(finish)
-        keys.append(finish.key())
+        return [*keys, finish.key()]
 
+    def _make_image(
+        self,
+        trees: TreeBuild,
+        keys: Sequence[StepKey | None],
+        results: Results,
+        context: BuildContext,
+    ) -> Artifact:
+        """Make the disk and its files, unless they stand already."""
+        started_s = time.monotonic()
+        outputs = self._outputs(context.directory)
+        key = self._result_key(results, trees.tree_id, outputs, context.environment)
+        if context.policy.use and key is not None and (found := results.find(key)) is not None:
+            with context.emitter.running(
+                "image", IMAGE_LABEL, key=key, cache="hit", reason=STANDS
+            ):  # fmt: skip
+                return reused(found)
+        layout = self.options.disk.to_layout()
         with outputs.being_written(context.run) as partial:
             # Without a raw output the raw image is only a stage: it stays in the run directory.
             raw = partial.get("raw", context.work / "disk.raw")
             assembled = self._run(
-                AssembleStep(trees, layout, identity, self.options.firmware, raw), context
+                AssembleStep(trees, layout, self._identity(), self.options.firmware, raw), context
             )
             with trees.view() as tree:
                 described = _describe_tree(tree)
-            written = self._run(FormatsStep(raw, partial), context)
+            written = self._run(FormatsStep(raw, partial, self.options.compression), context)
             manifest = {
                 "name": context.name, "image_name": self.image_name,
                 "goldsmith_version": goldsmith.__version__,
@@ -172,38 +256,46 @@ class ImageBuilder:
             context.commit()
             outputs.publish(partial, manifest, context.run, force=context.force)
         digests = {name: file.sha256 for name, file in written.files.items()}
-        return self._artifact(outputs, digests, context)
+        artifact = self._artifact(outputs, digests, context)
+        if key is not None:
+            made = {outputs.images[name]: digest for name, digest in digests.items()}
+            results.keep(key, artifact.to_wire(), (*made, outputs.manifest), digests=made,
+                         duration_s=time.monotonic() - started_s, step="image")  # fmt: skip
+        return artifact
 
-    def _apt_settings(self, context: BuildContext) -> AptSettings:
+    def _result_key(
+        self,
+        results: Results,
+        tree_id: str | None,
+        outputs: Outputs,
+        environment: Mapping[str, str],
+    ) -> str | None:
+        """What identifies the files; None when the tree cannot be known again."""
+        if tree_id is None:
+            return None
+        return results.key({
+            "type": "image/1", "version": goldsmith.__version__, "tree": tree_id,
+            "disk": canonical(self.options.disk.model_dump(mode="json")),
+            "firmware": canonical(self.options.firmware), "seed": self._identity().seed,
+            "cmdline": self.options.kernel_cmdline, "compression": self.options.compression,
+            "outputs": canonical([str(path) for path in outputs.images.values()]),
+            "epoch": environment.get("SOURCE_DATE_EPOCH", ""),
+        })  # fmt: skip
+
+    def _apt_settings(self, redactor: Redactor) -> AptSettings:
         """What downloads need on this host; its passwords are redacted from here on."""
         settings = read_apt_settings() if find_tool("apt-config") else AptSettings()
-        context.emitter.redactor.add(settings.secrets)
+        redactor.add(settings.secrets)
         return settings
 
-    def _request(self, settings: AptSettings, redactor: Redactor) -> AptRequest | None:
-        bootstrap = self.options.bootstrap
-        if bootstrap.method != "apt" or bootstrap.suite is None:
-            return None
-        architecture = _DEBIAN_ARCHITECTURES.get(platform.machine(), "")
-        sources = sources_for(bootstrap.suite, bootstrap.mirror, architecture=architecture)
-        if bootstrap.components:
-            sources = [replace(s, components=bootstrap.components) for s in sources]
-        for source in sources:
+    def _request(
+        self, settings: AptSettings, redactor: Redactor, directory: Path
+    ) -> AptRequest | None:
+        packages = self.options.tree_packages()
+        request = apt_request(self.options.bootstrap, packages, settings, directory)
+        for source in request.sources if request is not None else ():
             redactor.add(source.passwords())
-        return AptRequest(
-            bootstrap.suite, self.options.tree_packages(), tuple(sources), settings,
-            architecture, bootstrap.variant,
-        )  # fmt: skip
-
-    def _image_sources(self, context: BuildContext) -> FinishPlan:
-        bootstrap = self.options.bootstrap
-        given = None
-        if bootstrap.apt_sources is not None:
-            given = tuple(parse_sources(bootstrap.apt_sources, "apt_sources"))
-        named: tuple[AptSource, ...] = ()
-        if bootstrap.mirror and bootstrap.suite is not None:
-            named = tuple(sources_for(bootstrap.suite, bootstrap.mirror))
-        return FinishPlan(given, bootstrap.keep_build_sources, named)
+        return request
 
     def _provision(
         self, run: Callable[[], None], call: ProvisionerCall, context: BuildContext
@@ -266,6 +358,13 @@ class ImageBuilder:
         )  # fmt: skip
 
 
+def _doorway() -> Path | None:
+    """Where every user can reach the first tree: root's state, but no user's home, lets them in."""
+    if user_namespace.is_inside():
+        return user_namespace.make_doorway()
+    return doorway(state_directory())
+
+
 def _private_files(settings: AptSettings, directory: Path) -> dict[str, Path]:
     """The settings with passwords, as files of the run that steps see and the image never has."""
     texts = {
@@ -305,4 +404,5 @@ def _describe_disk(assembled: AssembledImage) -> dict[str, Any]:
             }
             for p in assembled.partitions
         ],
+        "volumes": [asdict(volume) for volume in assembled.volumes],
     }  # fmt: skip

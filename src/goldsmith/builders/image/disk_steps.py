@@ -14,18 +14,21 @@ from goldsmith.disk.assemble import AssembledImage, assemble
 from goldsmith.disk.bootloader import grub
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
+from goldsmith.disk.packing import packed_trees
 from goldsmith.disk.planner import plan
 from goldsmith.disk.usage import measure
+from goldsmith.disk.ways import needs_guest
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.confined import confined
 from goldsmith.host.mounts import bound, is_directory
 from goldsmith.host.teardown import Teardown
 from goldsmith.layers.overlay import copy_root_attributes
+from goldsmith.machine.disk_guest import DiskGuest
 
 
 @dataclass(frozen=True, slots=True)
 class AssembleStep:
-    """Plans the disk by the tree's real size and fills it, offline."""
+    """Plans the disk by the tree's real size and fills it, in the guest what has to be."""
 
     trees: TreeBuild
     layout: Layout
@@ -39,14 +42,30 @@ class AssembleStep:
         """Write the raw image; raises LayoutError when the tree does not fit the layout."""
         with self.trees.view() as tree:
             usage = measure(tree, self.layout.by_mount())
-            disk_plan = plan(self.layout, usage)
             boot_loader = self._boot_loader(tree)
-            with _split(tree, sorted(self.layout.by_mount()), context.scratch) as contents:
+            with (
+                _split(tree, sorted(self.layout.by_mount()), context.scratch) as contents,
+                packed_trees(
+                    self.layout, contents, identity=self.identity, epoch_s=context.epoch_s,
+                    scratch=context.scratch, on_file=context.emitter.progress,
+                ) as packed,
+            ):  # fmt: skip
+                disk_plan = plan(self.layout, usage, packed_bytes=packed.sizes_bytes)
                 return assemble(
                     disk_plan, contents, self.image, identity=self.identity,
                     epoch_s=context.epoch_s, boot_loader=boot_loader, scratch=context.scratch,
-                    on_stage=context.emitter.progress,
+                    packed_files=packed.files, on_stage=context.emitter.progress,
+                    guest=self._guest(context),
                 )  # fmt: skip
+
+    def _guest(self, context: StepContext) -> DiskGuest | None:
+        if not needs_guest(self.layout):
+            return None
+
+        def show(stream: str, line: str) -> None:
+            context.emitter.output(line, stream, routine=True)
+
+        return DiskGuest(context.scratch, on_line=show, report=context.emitter.say)
 
     def _boot_loader(self, tree: Path) -> grub.BootLoader | None:
         if not self.firmware:
@@ -116,7 +135,7 @@ class FormatsStep:
         def on_percent(name: str, percent: float) -> None:
             if name in self.targets and shown.get(name) != round(percent):
                 shown[name] = round(percent)
-                context.emitter.progress(name, shown[name], 100)
+                context.emitter.progress(name, shown[name], 100, part=name, unit="%")
 
         return formats.write_all(
             self.image, self.targets, epoch_s=context.epoch_s, compression=self.compression,

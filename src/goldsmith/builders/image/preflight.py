@@ -1,25 +1,63 @@
-"""What an image build looks at before it starts: its tree's source, the place of its output."""
+"""What an image build looks at before it starts: its tree's source, the guest, its output."""
 
 from __future__ import annotations
 
 import errno
 import os
 from pathlib import Path
+from typing import Final
 
 from goldsmith.builders.image.options import Bootstrap
+from goldsmith.disk.layout import Layout
+from goldsmith.disk.ways import needs_guest
 from goldsmith.errors import GoldsmithError
+from goldsmith.host import user_namespace
+from goldsmith.host.mounts import list_mounts
+from goldsmith.host.process import get_tool
+from goldsmith.host.sparse import mount_point_of
+from goldsmith.machine.acceleration import EMULATOR
+from goldsmith.machine.guest_image import require_guest_image
+from goldsmith.packages.image_tree import require_image
 from goldsmith.packages.unpack import require_archive, require_tree
+
+_HOLD_NO_FILES: Final = frozenset({
+    "proc", "sysfs", "devpts", "cgroup", "cgroup2", "securityfs", "debugfs", "tracefs", "configfs",
+    "bpf", "pstore", "efivarfs", "selinuxfs", "fusectl", "binfmt_misc", "mqueue",
+})  # fmt: skip
+"""File systems of the kernel's own, in which root may write by their modes and can make nothing."""
 
 
 def require_source(bootstrap: Bootstrap, directory: Path) -> None:
-    """Raise PackageError when the archive or directory is absent, or of the wrong kind."""
+    """Raise PackageError when the archive, directory or image is absent, or of the wrong kind."""
     if bootstrap.source is None:
         return
     source = directory / bootstrap.source
     if bootstrap.method == "tar":
         require_archive(source)
-    else:
-        require_tree(source)
+        return
+    if bootstrap.method == "image":
+        require_image(source)
+        return
+    require_tree(source)
+    if os.geteuid() != 0:
+        _require_own(source)
+
+
+def _require_own(tree: Path) -> None:
+    """In a user namespace a file of anybody else would be a file of nobody, and so in the image."""
+    foreign = user_namespace.first_foreign(tree.resolve(), user_namespace.id_map())
+    if foreign is not None:
+        raise GoldsmithError(
+            f"without root {tree} cannot be the tree: {foreign} belongs to another user",
+            hint="build as root, or give a tar archive of it",
+        )
+
+
+def require_guest(layout: Layout) -> None:
+    """Raise HostError when a layout needs the guest and this host has none and cannot make one."""
+    if needs_guest(layout):
+        get_tool(EMULATOR)
+        require_guest_image()
 
 
 def require_writable(directory: Path) -> None:
@@ -36,10 +74,17 @@ def require_writable(directory: Path) -> None:
     except OSError as e:
         # Not every file system can do it (NFS, and overlays before Linux 6.1).
         unsupported = e.errno in (errno.EOPNOTSUPP, errno.EISDIR)
-        if unsupported and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        is_place = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+        if unsupported and is_place and _kind_of(existing) not in _HOLD_NO_FILES:
             return
         reason = os.strerror(errno.EACCES) if unsupported else e.strerror
         raise GoldsmithError(
             f"cannot write to the output directory {directory}: {existing}: {reason}",
             hint="choose another output_directory",
         ) from e
+
+
+def _kind_of(path: Path) -> str:
+    """The type of the file system that a path lies on; "" when the kernel does not tell."""
+    point = str(mount_point_of(path))
+    return next((m.kind for m in reversed(list_mounts()) if m.path == point), "")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from goldsmith.builders.image.options import Bootstrap, ImageOptions
 from goldsmith.communicators.none import NoCommunicator
-from goldsmith.core.builder import BuildContext, ProvisionerCall
+from goldsmith.core.builder import BuildContext
+from goldsmith.core.caching import Caching, config_inputs, shown_path
 from goldsmith.core.hook import provision_context, run_provisioner
-from goldsmith.core.step import StepContext, TreeContext
-from goldsmith.disk import fstab
+from goldsmith.core.plan import PlanContext
+from goldsmith.core.provisioner import ProvisionerCall
+from goldsmith.core.step import StepContext, StepTraits, TreeContext
+from goldsmith.disk import array_config, fstab
 from goldsmith.disk.bootloader.grub_config import (
     find_kernels,
     render_default_grub,
@@ -19,12 +22,17 @@ from goldsmith.disk.bootloader.grub_config import (
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
 from goldsmith.errors import GoldsmithError
-from goldsmith.host.confined import make_directory, write_confined
+from goldsmith.host.confined import make_directory, read_confined, write_confined
+from goldsmith.host.tree_digests import tree_digests
+from goldsmith.layers.content import describe, scan
 from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages import finish, initramfs, policy
-from goldsmith.packages.bootstrap import AptRequest, bootstrap_apt
+from goldsmith.packages.apt_progress import AptProgress
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.bootstrap import bootstrap_apt, bootstrap_tool
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.identity import set_hostname
+from goldsmith.packages.image_tree import bootstrap_image
 from goldsmith.packages.installed import os_release
 from goldsmith.packages.unpack import bootstrap_directory, bootstrap_tar
 
@@ -32,15 +40,20 @@ DEFAULT_GRUB_FILE = "/etc/default/grub.d/50-image.cfg"
 
 
 @dataclass(frozen=True, slots=True)
-class BootstrapStep:
+class BootstrapStep(StepTraits):
     """Makes the tree from packages, an archive or a directory."""
 
     bootstrap: Bootstrap
     request: AptRequest | None
     directory: Path
     name: str = "bootstrap"
-    network: bool = True
     enters: bool = False
+    declared: bool = field(default=True, kw_only=True)
+
+    @property
+    def network(self) -> bool:
+        """Whether packages are fetched."""
+        return self.request is not None
 
     @property
     def label(self) -> str:
@@ -51,12 +64,25 @@ class BootstrapStep:
         return f"Bootstrapping {self.request.suite} with {count} packages by APT"
 
     def key(self) -> StepKey | None:
-        """The request, without the digests of the Release files, which the store adds."""
-        if self.request is None:
-            return None
-        wanted = self.bootstrap.model_dump(exclude={"apt_sources", "keep_build_sources"})
-        return StepKey({"type": "bootstrap/1", "config": canonical(wanted),
-                        "packages": canonical(self.request.all_packages())})  # fmt: skip
+        """The request with all that it leaves in the tree; or the archive, or the directory.
+
+        The digests of the Release files are added by the cache.
+        """
+        if self.request is not None:
+            return _key_of_request(self.request)
+        name = self.bootstrap.source or ""
+        source = self.directory / name
+        if source.is_dir():
+            # Owners, attributes and times come along.
+            content = describe(source, scan(source)).content
+        else:
+            content = tree_digests(source)["."]
+        shown = f"file:{shown_path(name, self.directory)}"
+        partition = self.bootstrap.partition
+        chosen = {} if partition is None else {"partition": str(partition)}
+        return StepKey({
+            "type": f"bootstrap {self.bootstrap.method}/1", shown: content, **chosen,
+        })  # fmt: skip
 
     def run(self, context: TreeContext) -> None:
         """Fill the empty tree; every program for that ends with the step."""
@@ -69,8 +95,26 @@ class BootstrapStep:
         source = self.directory / (self.bootstrap.source or "")
         if self.bootstrap.method == "tar":
             bootstrap_tar(context.tree, source, emit=emit, run_tool=run_tool)
+        elif self.bootstrap.method == "image":
+            bootstrap_image(context.tree, source, emit=emit, scratch=context.scratch,
+                            partition=self.bootstrap.partition)  # fmt: skip
         else:
             bootstrap_directory(context.tree, source, emit=emit, run_tool=run_tool)
+
+
+def _key_of_request(request: AptRequest) -> StepKey:
+    settings = request.settings
+    return StepKey({
+        "type": "bootstrap apt/1", "packages": canonical(request.all_packages()),
+        **config_inputs({
+            "suite": request.suite, "architecture": request.architecture,
+            "variant": request.variant, "tool": request.tool or bootstrap_tool(),
+            "pins": [repr(pin) for pin in request.pins],
+            # They stand in the tree until it is finished, so steps can see them.
+            "sources": [repr(source) for source in request.build_sources()],
+            "apt settings": settings.tree_text(), "ca certificates": settings.ca_bundle.hex(),
+        }),
+    })  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +122,22 @@ class _Reporter:
     """Hands a bootstrap's lines to the emitter."""
 
     context: TreeContext
+    apt: AptProgress = field(default_factory=AptProgress)
 
     def __call__(self, level: str, text: str) -> None:
         emitter = self.context.emitter
         if level == "warning":
             emitter.warn(text)
-        elif level == "message":
+            return
+        emitter.output(text, routine=True)
+        if level == "message":
             emitter.progress(text, 0)
-            emitter.output(text, routine=True)
-        else:
-            emitter.output(text, routine=True)
+        elif stage := self.apt.read(text):
+            emitter.progress(stage.what, stage.done, stage.total, unit=stage.unit)
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigureStep:
+class ConfigureStep(StepTraits):
     """Prepares the tree for provisioners: its name, no services, one initramfs at the end."""
 
     hostname: str | None
@@ -113,12 +159,12 @@ class ConfigureStep:
 
 
 @dataclass(frozen=True, slots=True)
-class ProvisionStep:
-    """Runs one provisioner."""
+class KeyedProvision:
+    """What is known of a provisioner's step before it runs."""
 
     call: ProvisionerCall
     number: int
-    build: BuildContext
+    build: BuildContext | PlanContext
     builder_type: str
     enters: bool = True
 
@@ -137,17 +183,48 @@ class ProvisionStep:
         """Whether its programs see the host's network."""
         return self.call.provisioner.network
 
+    @property
+    def caching(self) -> Caching:
+        """What the template says of its result."""
+        return self.call.caching
+
+    @property
+    def chance(self) -> tuple[str, ...]:
+        """What of clock and chance is in its options."""
+        return self.call.chance
+
+    @property
+    def declared(self) -> bool:
+        """No: a script may fetch anything."""
+        return False
+
+    @property
+    def given_secrets(self) -> bool:
+        """Every provisioner of a template with secrets may have got one."""
+        return True
+
     def key(self) -> StepKey | None:
-        """What the provisioner says identifies it."""
-        return self.call.provisioner.key(self.build.directory)
+        """What the provisioner says identifies it, and the names that its scripts are told."""
+        own = self.call.provisioner.key(self.build.directory)
+        if own is None:
+            return None
+        return StepKey({
+            "env:PACKER_BUILD_NAME": self.build.source_name,
+            "env:PACKER_BUILDER_TYPE": self.builder_type, **own.inputs,
+        })  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionStep(KeyedProvision):
+    """Runs one provisioner."""
 
     def run(self, context: TreeContext) -> None:
         """Provision; raises GoldsmithError, also when the provisioner's `timeout` is over."""
+        assert isinstance(self.build, BuildContext), "who plans runs nothing"
+        environment = context.environment
         run_provisioner(
             self.call,
-            provision_context(
-                self.build, context.communicator, self.builder_type, context.environment
-            ),
+            provision_context(self.build, context.communicator, self.builder_type, environment),
         )
 
 
@@ -178,7 +255,7 @@ class LocalProvisionStep:
 
 
 @dataclass(frozen=True, slots=True)
-class FinishStep:
+class FinishStep(StepTraits):
     """Makes the tree an image's: initramfs, fstab, GRUB's configuration, and everything clean."""
 
     options: ImageOptions
@@ -195,7 +272,13 @@ class FinishStep:
         return StepKey({
             "type": "finish/1", "fstab": self._fstab(), "cmdline": self.options.kernel_cmdline,
             "firmware": canonical(self.options.firmware), "sources": repr(self.sources),
+            "arrays": self._arrays(),
         })  # fmt: skip
+
+    def _arrays(self, existing: str = "") -> str:
+        if not self.layout.raids:
+            return ""
+        return array_config.render(self.layout, self.identity, existing)
 
     def _fstab(self) -> str:
         return fstab.render(fstab.entries(self.layout, self.identity))
@@ -212,6 +295,10 @@ class FinishStep:
                     hint="name the directory itself, without links, or change it in a provisioner",
                 )
         write_confined(tree, "/etc/fstab", self._fstab().encode())
+        if self.layout.raids:
+            existing = read_confined(tree, array_config.CONFIG_FILE) or b""
+            text = self._arrays(existing.decode(errors="surrogateescape"))
+            write_confined(tree, array_config.CONFIG_FILE, text.encode(errors="surrogateescape"))
         if self.options.firmware:
             text = render_default_grub(self.options.kernel_cmdline)
             write_confined(tree, DEFAULT_GRUB_FILE, text.encode())

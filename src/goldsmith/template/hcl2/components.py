@@ -7,20 +7,22 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from goldsmith.core.build import Component
+from goldsmith.core.caching import Caching
 from goldsmith.errors import Diagnostics, TemplateError
 from goldsmith.template.hcl2.ast import Attribute, Block
 from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY
 from goldsmith.template.hcl2.config import HclConfig, with_subject
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.scope import Scope
-from goldsmith.units import UnitError, parse_wait_s
+from goldsmith.units import UnitError, parse_duration_s, parse_wait_s
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.types import BOOL, NUMBER, STRING, ListType, Type
 from goldsmith.values.value import Value, object_of, string
 
 PROVISIONER_KEYS = frozenset(
-    {"name", "pause_before", "max_retries", "timeout", "only", "except", "override"}
-)
+    {"name", "pause_before", "max_retries", "timeout", "only", "except", "override",
+     "cache", "cache_key", "cache_ttl"}
+)  # fmt: skip
 POST_PROCESSOR_KEYS = frozenset({"name", "only", "except", "keep_input_artifact"})
 _NOT_YET_KEYS = frozenset({"continue_on_error"})
 
@@ -72,6 +74,11 @@ def provisioner(block: Block, context: BuildContext, found: Diagnostics) -> Comp
         timeout_s=keys.read("timeout", STRING, _duration_s, None),
         only=keys.names("only"),
         except_=keys.names("except"),
+        caching=Caching(
+            reuse=keys.read("cache", BOOL, lambda value: value.truth, True),
+            key=keys.read("cache_key", STRING, lambda value: value.text, None),
+            ttl_s=keys.read("cache_ttl", STRING, _age_s, None),
+        ),
     )
 
 
@@ -92,6 +99,13 @@ def post_processor(block: Block, context: BuildContext, found: Diagnostics) -> C
 
 def _duration_s(value: Value) -> float:
     return parse_wait_s(value.text)
+
+
+def _age_s(value: Value) -> float:
+    age_s = parse_duration_s(value.text)
+    if age_s < 0:
+        raise UnitError("a duration that is not negative is required")
+    return age_s
 
 
 def _count(value: Value) -> int:

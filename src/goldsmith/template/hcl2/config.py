@@ -67,7 +67,7 @@ class HclConfig:
         if found:
             raise TemplateError(with_subject(found, self.subject))
         blocks = tuple(block for body in bodies for block in body.blocks)
-        return RawBody(attributes, names, blocks, self.range)
+        return RawBody(attributes, names, blocks, self.range, common=self.reserved)
 
     def _build_values(self, run_values: Mapping[str, Value] | None) -> Value:
         values: dict[str, Value] = {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 
 from goldsmith.core.options import did_you_mean
-from goldsmith.errors import Diagnostic, SourceRange, TemplateError
+from goldsmith.errors import Diagnostic, Position, SourceRange, TemplateError
 from goldsmith.template.hcl2 import access, operators
 from goldsmith.template.hcl2.ast import (
     AttributeAccess,
@@ -60,9 +60,14 @@ def evaluate(expression: Expression, scope: Scope) -> Value:
         raise failure(*TOO_DEEP, expression.range) from None
 
 
-def evaluate_text(source: str, scope: Scope, filename: str = "<expression>") -> Value:
-    """The value of a text that is one expression. Raises TemplateError with every finding."""
-    expression, found = parse_expression(source, filename)
+def evaluate_text(
+    source: str, scope: Scope, filename: str = "<expression>", start: Position | None = None
+) -> Value:
+    """The value of a text that is one expression, and that begins at `start` of its file.
+
+    Raises TemplateError with every finding.
+    """
+    expression, found = parse_expression(source, filename, start)
     if expression is None:
         raise TemplateError(found, {filename: source})
     try:

@@ -191,7 +191,7 @@ class _Lexer:
             if level.mode is _Mode.HEREDOC and level.opening and not self._closes(level):
                 detail = (
                     f"This heredoc is never closed: a line with nothing but {level.marker} is "
-                    "expected after its text."
+                    f"expected after its text, and the file ends at line {self.position.line}."
                 )
                 self._complain("Invalid expression", detail, level.opening)
                 self.cut_short = True

@@ -19,6 +19,7 @@ from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY, PACKER, TOP_LEVEL, c
 from goldsmith.template.hcl2.builds import BuildAssembly, declare_sources
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.locals_graph import declare_locals, evaluate_locals
+from goldsmith.template.hcl2.overview import Overview, build_overview, hinders
 from goldsmith.template.hcl2.parser import parse_file
 from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
 from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
@@ -72,6 +73,22 @@ def load_scope(
         scope = loading.scope(Inputs(variables, variable_files, loading.directory))
         loading.found.raise_if_errors(loading.sources)
         return scope
+
+
+def load_overview(
+    path: str,
+    *,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[str] = (),
+    world: World,
+) -> Overview:
+    """What a template is made of, with values as far as they can be had.
+
+    Raises TemplateError when it cannot be read, or a value does not suit its variable.
+    """
+    loading = _Loading(path, world)
+    with loading.all_findings():
+        return loading.overview(Inputs(variables, variable_files, loading.directory))
 
 
 def check_syntax(path: str, *, world: World) -> None:
@@ -164,6 +181,26 @@ class _Loading:
             sources=self.shown_sources(redactor),
             warnings=tuple(redactor.findings(dict.fromkeys(self.found.warnings))),
             secrets=redactor.secrets,
+        )
+
+    def overview(self, inputs: Inputs) -> Overview:
+        """The template in outline; findings that do not hinder that are passed over."""
+        self.outline()
+        declarations = declare(self._of("variable", "variables"), self.world, self.found)
+        assigned = assign(declarations, inputs, self.world, self.found, self.sources)
+        self.secrets = list(assigned.secrets)
+        declared = declare_locals(self._of("locals", "local"), self.world, self.found)
+        if hindrances := [one for one in self.found.errors if hinders(one)]:
+            raise TemplateError(hindrances, self.sources)
+        scope = self._scope(assigned.values)
+        local_values = evaluate_locals(declared, scope, Diagnostics())
+        self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
+        inner = scope.child({"local": object_of(local_values)})
+        return Overview(
+            variables={name: assigned.values[name] for name in sorted(assigned.values)},
+            local_values={name: local_values[name] for name in sorted(local_values)},
+            builds=tuple(build_overview(block, inner) for block in self._of("build")),
+            secrets=self.secret_texts(),
         )
 
     def _of(self, *kinds: str) -> list[Block]:

@@ -21,20 +21,37 @@ from goldsmith.errors import (
     TemplateError,
 )
 from goldsmith.redact import MASK
-from goldsmith.template.hcl2.ast import Expression
+from goldsmith.template.hcl2.ast import Expression, Variable
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.parser import parse_expression, parse_file
 from goldsmith.template.hcl2.scope import constants_only
 from goldsmith.template.hcl2.variables import Declaration
 from goldsmith.values.convert import ConversionError
 from goldsmith.values.json_form import decode
-from goldsmith.values.types import ANY, PrimitiveType
+from goldsmith.values.types import (
+    ANY,
+    ListType,
+    MapType,
+    ObjectType,
+    PrimitiveType,
+    SetType,
+    TupleType,
+    Type,
+)
 from goldsmith.values.value import Value, string, unknown
 from goldsmith.values.world import World
 
 ENVIRONMENT_PREFIX = "PKR_VAR_"
 UNDECLARED_SUMMARY = "Undefined variable"
 """The warning for a value of a variable file that no variable takes."""
+_FORMS: Mapping[type[Type], str] = {
+    ListType: """a list as '["a", "b"]'""", SetType: """a set as '["a", "b"]'""",
+    TupleType: """a tuple as '["a", 1]'""", MapType: """a map as '{ a = "b" }'""",
+    ObjectType: """an object as '{ a = "b" }'""",
+}  # fmt: skip
+"""How values that are no plain text are written on a command line, quoted for a shell."""
+UNSET_SUMMARY = "Unset variable"
+"""How the error about a variable without a value begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +139,7 @@ class _Assignment:
             f"{ENVIRONMENT_PREFIX}{name}, name it in a variable file, or give it a default."
         )
         subject = f'variable "{name}"'
-        self.found.error(f'Unset variable "{name}"', detail, declaration.range, subject)
+        self.found.error(f'{UNSET_SUMMARY} "{name}"', detail, declaration.range, subject)
 
     def from_environment(self) -> None:
         for variable in self.world.env_names(ENVIRONMENT_PREFIX):
@@ -163,6 +180,10 @@ class _Assignment:
         if expression is None:
             self._refused(declaration, findings, where)
             return
+        if isinstance(expression, Variable):
+            # Somebody wrote a text without quotes, or a shell took them away.
+            self._take(declaration, string(text).at(where), where)
+            return
         self._evaluated(declaration, expression, "the value of a variable")
 
     def _evaluated(self, declaration: Declaration, expression: Expression, place: str) -> None:
@@ -194,13 +215,18 @@ class _Assignment:
             self.broken.discard(name)
         except ConversionError as error:
             detail = f'The value given for variable "{name}" is not suitable: {error.message}.'
+            if isinstance(value.raw, str) and (form := _FORMS.get(type(declaration.type))):
+                detail += f" Write {form}."
             self.found.error("Invalid value for variable", detail, where, f'variable "{name}"')
             self.broken.add(name)
 
     def from_file(self, path: str, *, automatic: bool = False) -> None:
         if not path.endswith((".hcl", ".json")):
+            summary = f"Could not guess format of {path}"
             detail = "The name of a variable file must end in .hcl or .json."
-            self._file_error(f"Could not guess format of {path}", detail, path)
+            if self.world.path_kind(path) == "none":
+                summary, detail = "Cannot read variable file", f"There is no {path}. {detail}"
+            self._file_error(summary, detail, path)
             return
         # A pipe that was not named by the user would be read until somebody writes to it.
         if automatic and self.world.path_kind(path) != "file":

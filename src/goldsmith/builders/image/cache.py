@@ -1,0 +1,153 @@
+"""The caches of the `image` source, and its plan: what of them an unchanged template needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from goldsmith.core.artifact import Artifact
+from goldsmith.core.caching import CachePolicy
+from goldsmith.core.kept_trees import KeptTree, KeptTrees
+from goldsmith.core.plan import BuildPlan, PlanContext, PlannedStep
+from goldsmith.core.post_results import REUSED
+from goldsmith.core.results import Result, Results
+from goldsmith.core.step import KeyedStep
+from goldsmith.core.step_cache import UNKNOWN_PARENT, StepCache
+from goldsmith.layers.method import FORCED, OVERLAY, PLAIN
+from goldsmith.layers.records import Record
+from goldsmith.layers.store import Store
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.release_files import release_digests
+from goldsmith.redact import Redactor
+
+IMAGE_LABEL: Final = "Making the image"
+STANDS: Final = "tree and options unchanged, the files are as they were made"
+
+
+def open_cache(
+    state: Path,
+    policy: CachePolicy,
+    request: AptRequest | None,
+    redactor: Redactor,
+    method: str,
+) -> StepCache:
+    """The store of this user, with the Release files of a request's sources as they are now.
+
+    Fetches those that changed; raises HostError for a store that is not safe.
+    """
+    store = Store.open(state / "store")
+    releases = {}
+    if request is not None:
+        releases = dict(release_digests(
+            request.sources, request.settings, cache=state / "releases", offline=policy.offline,
+        ))  # fmt: skip
+    return StepCache(store, policy, releases, method, redactor)
+
+
+def open_results(state: Path, store: Store) -> Results:
+    """The records of finished images and of what was made of them."""
+    return Results(state / "results", store.keyed)
+
+
+def expected_method() -> str:
+    """How a worker of this user will put trees on each other, unless overlays fail it."""
+    plain = os.environ.get(FORCED) == PLAIN.name or os.geteuid() != 0
+    return PLAIN.name if plain else OVERLAY.name
+
+
+def reused(found: Result) -> Artifact:
+    """An artifact of which nothing was made in this run."""
+    made = Artifact.from_wire(found.value)
+    return replace(made, state={**made.state, REUSED: True})
+
+
+@dataclass(slots=True)
+class Planner:
+    """Asks the cache about one step after the other, as the build will."""
+
+    cache: StepCache
+    context: PlanContext
+    steps: list[PlannedStep] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    tree_id: str | None = ""
+    """The id of the tree so far; None once a step has to run."""
+    _kept: list[KeptTree] = field(default_factory=list)
+    _recipe: str = ""
+    _history: list[Record] | None = None
+
+    def tree_step(self, step: KeyedStep) -> None:
+        """Add a step that changes the tree."""
+        question = self.cache.question(step, self.context.environment, self._recipe)
+        self._recipe = question.recipe
+        parent = self.tree_id
+        if question.key is None:
+            self._add(step, "always", question.reason)
+            self.tree_id = None
+            self._kept.append(KeptTree(step.name, step.label, None, None))
+            return
+        waits = parent is None and self.cache.store.has_own(question.key.digest)
+        answer = self.cache.answer(question, UNKNOWN_PARENT if parent is None else parent)
+        reason = (
+            "only if the steps before it leave another tree than before"
+            if waits
+            else (answer.reason)
+        )
+        self._add(step, "hit" if answer.hit else "miss", reason,
+                  None if parent is None else question.key.on(parent))  # fmt: skip
+        self.tree_id = answer.record.id if answer.record is not None else None
+        failed = None
+        if parent is not None and not answer.hit:
+            failed = self.cache.store.find_failed(question.key.on(parent))
+        self._kept.append(KeptTree(step.name, step.label, answer.record, failed))
+
+    def kept_trees(self) -> KeptTrees:
+        """What is kept of the steps so far."""
+        return KeptTrees(self.cache.store, tuple(self._kept))
+
+    def local_step(self, step: KeyedStep) -> None:
+        """Add a provisioner that works on this host's files."""
+        self._add(step, "always", "it works on this host, of which no key can tell")
+        self.notes.append(
+            f"{step.name} may change files on this host that later steps use: for those the plan "
+            "holds as the files stand now"
+        )
+
+    def finished(self, results: Results, key: str | None, writes: Sequence[Path]) -> BuildPlan:
+        """The whole plan, with the image that `key` identifies."""
+        found = results.find(key) if key is not None and self.cache.policy.use else None
+        reason = STANDS if found else "the tree is made anew"
+        if key is not None and found is None:
+            reason = "it was not made of this tree with these options, or its files were changed"
+        self.steps.append(
+            PlannedStep(name="image", label=IMAGE_LABEL, state="hit" if found else "miss",
+                        reason=reason, key=key, predicted_s=results.latest_s("image"))
+        )  # fmt: skip
+        always = any(step.state == "always" for step in self.steps)
+        place = next(path for path in (writes[0], *writes[0].parents) if path.exists())
+        return BuildPlan(
+            build=self.context.name, steps=tuple(self.steps), notes=tuple(self.notes),
+            writes=() if found else tuple(str(path) for path in writes),
+            disk_free_bytes=min(shutil.disk_usage(place).free,
+                                shutil.disk_usage(self.cache.store.directory.path).free),
+            finished=reused(found) if found and not always else None,
+        )  # fmt: skip
+
+    def _add(self, step: KeyedStep, state: str, reason: str, key: str | None = None) -> None:
+        predicted_s = 0.0 if state == "hit" else self._predicted_s(step)
+        self.steps.append(
+            PlannedStep(name=step.name, label=self.context.redactor.redact(step.label),
+                        state=state, reason=reason, key=key,  # type: ignore[arg-type]
+                        predicted_s=predicted_s)
+        )  # fmt: skip
+
+    def _predicted_s(self, step: KeyedStep) -> float | None:
+        """What the same step took when it was made last."""
+        if self._history is None:
+            self._history = self.cache.store.records()
+        alike = [record for record in self._history if record.step == step.name]
+        same = [record for record in alike if record.label == step.label] or alike
+        return same[-1].duration_s if same else None

@@ -1,0 +1,204 @@
+"""`goldsmith cache`: what is kept of earlier builds; how it is shown, checked and removed."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from goldsmith.cli.native_flags import NativeParser
+from goldsmith.core.results import prune_results
+from goldsmith.errors import GoldsmithError
+from goldsmith.host.journal import state_directory
+from goldsmith.layers.prune import Limits, Pruned, prune
+from goldsmith.layers.records import Record
+from goldsmith.layers.store import Store
+from goldsmith.layers.usage import usage
+from goldsmith.layers.verify import verify_store
+from goldsmith.packages import package_store
+from goldsmith.ui.terminal import write_line
+from goldsmith.units import (
+    UnitError,
+    format_age,
+    format_size,
+    parse_duration_s,
+    parse_size_bytes,
+)
+
+_SHORT = 12
+_DAY_S = 24 * 3600.0
+
+
+def run(words: list[str], machine_readable: bool) -> int:
+    """Do what a subcommand says; 0, 1 for an error, 2 for usage, 4 when something is damaged."""
+    try:
+        options = _parser().parse_args(words)
+    except SystemExit as e:
+        return int(e.code or 0)
+    state = state_directory()
+    store = Store.open(state / "store")
+    code: int = options.do(store, state, options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = NativeParser(
+        prog="goldsmith cache",
+        description="Shows and removes the results of steps that are kept for later builds.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    one = verbs.add_parser("ls", help="list what is kept, the latest last")
+    one.set_defaults(do=_ls)
+    one = verbs.add_parser("show", help="tell all of one result")
+    one.add_argument("key", metavar="KEY", help="the beginning of its key or id, as ls shows it")
+    one.set_defaults(do=_show)
+    one = verbs.add_parser("du", help="say what is taken on the disk")
+    one.set_defaults(do=_du)
+    one = verbs.add_parser("prune", help="remove what is not needed any more")
+    one.add_argument("--older-than", type=_age_s, metavar="AGE", help='made before, as "30d"')
+    one.add_argument("--unused-for", type=_age_s, metavar="AGE", help='not used since, as "7d"')
+    one.add_argument("--max-size", type=_size_bytes, metavar="SIZE", help="keep no more")
+    one.add_argument("--failed", action="store_true", help="the trees of failed steps, too")
+    one.add_argument("--all", action="store_true", help="everything that nobody uses")
+    one.add_argument("--dry-run", action="store_true", help="only tell, remove nothing")
+    one.set_defaults(do=_prune)
+    one = verbs.add_parser("verify", help="read everything and compare it with what was kept")
+    one.add_argument("--forget", action="store_true", help="forget what is damaged")
+    one.set_defaults(do=_verify)
+    return parser
+
+
+def _age_s(text: str) -> float:
+    try:
+        if text.endswith("d"):
+            return float(text[:-1]) * _DAY_S
+        return parse_duration_s(text)
+    except (UnitError, ValueError) as e:
+        raise argparse.ArgumentTypeError(f"{text!r} is no age: write 30d, 12h or 90m") from e
+
+
+def _size_bytes(text: str) -> int:
+    try:
+        return parse_size_bytes(text)
+    except UnitError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def _ls(store: Store, state: Path, options: argparse.Namespace) -> int:
+    records = [*store.records(), *store.failed_records()]
+    if not records:
+        write_line("Nothing is kept yet.")
+        return 0
+    now_s = time.time()
+    rows = [("KEY", "STEP", "SIZE", "MADE", "USED", "WHAT")]
+    for record in sorted(records, key=lambda one: one.made_s):
+        label = f"{record.label}{'  (failed)' if record.failed else ''}"
+        rows.append(
+            (record.key[:_SHORT], record.step, format_size(record.size_bytes),
+             f"{format_age(now_s - record.made_s)} ago",
+             f"{format_age(now_s - record.last_used_s)} ago", label)
+        )  # fmt: skip
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    for row in rows:
+        cells = [text.ljust(width) for text, width in zip(row[:5], widths, strict=True)]
+        write_line("  ".join([*cells, row[5]]).rstrip())
+    return 0
+
+
+def _show(store: Store, state: Path, options: argparse.Namespace) -> int:
+    record = _one_record(store, options.key)
+    made = datetime.fromtimestamp(record.made_s, UTC).isoformat(timespec="seconds")
+    write_line(f"step      {record.step}: {record.label}")
+    write_line(f"key       {record.key}")
+    write_line(f"id        {record.id or '(none: the step failed)'}")
+    write_line(f"parent    {record.parent or '(none)'}")
+    write_line(f"made      {made} in {record.duration_s:.1f} s by goldsmith {record.goldsmith}")
+    write_line(f"size      {format_size(record.size_bytes)}")
+    write_line(f"rule      {record.network}")
+    write_line(f"tree      {store.tree(record)}")
+    if record.error:
+        write_line(f"error     {record.error}")
+    write_line("inputs")
+    for name, value in record.inputs.items():
+        write_line(f"  {name:<40}  {value[:60]}")
+    return 0
+
+
+def _one_record(store: Store, prefix: str) -> Record:
+    records = [*store.records(), *store.failed_records()]
+    found = [r for r in records if r.key.startswith(prefix) or r.id.startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    raise GoldsmithError(
+        f"{'several results begin' if found else 'no result begins'} with {prefix!r}",
+        hint="`goldsmith cache ls` shows them all",
+    )
+
+
+def _du(store: Store, state: Path, options: argparse.Namespace) -> int:
+    taken = usage(store)
+    packages = _size_below(state / "packages")
+    rows = [
+        (taken.total_bytes - taken.garbage_bytes, "results of steps"),
+        (taken.garbage_bytes, "unfinished results: of builds that run, or were killed"),
+        (packages, "downloaded packages"),
+    ]
+    for size_bytes, what in rows:
+        write_line(f"{format_size(size_bytes):>10}  {what}")
+    write_line(f"{format_size(sum(row[0] for row in rows)):>10}  in {state}")
+    return 0
+
+
+def _size_below(top: Path) -> int:
+    return sum(path.lstat().st_blocks * 512 for path in top.rglob("*")) if top.is_dir() else 0
+
+
+def _prune(store: Store, state: Path, options: argparse.Namespace) -> int:
+    limits = Limits(
+        older_than_s=0.0 if options.all else options.older_than, unused_for_s=options.unused_for,
+        most_bytes=options.max_size,
+        failed_older_than_s=0.0 if options.failed or options.all else None,
+    )  # fmt: skip
+    pruned = prune(store, limits, dry_run=options.dry_run)
+    for removal in pruned.removed:
+        record = removal.record
+        write_line(f"{record.key[:_SHORT]}  {format_size(record.size_bytes):>9}  {removal.reason}: "
+                   f"{record.label or record.step}")  # fmt: skip
+    write_line(_told(pruned, dry_run=options.dry_run))
+    if options.dry_run:
+        return 0
+    prune_results(state / "results")
+    if options.all or options.older_than is not None:
+        age_s = 0.0 if options.all else options.older_than
+        kept = package_store.PackageStore(state / "packages")
+        gone = package_store.prune(kept, max_age_s=age_s)
+        write_line(f"Removed {gone.files} packages, {format_size(gone.size_bytes)}.")
+    return 0
+
+
+def _told(pruned: Pruned, *, dry_run: bool) -> str:
+    verb = "Would remove" if dry_run else "Removed"
+    told = f"{verb} {_count(pruned.removed)}, {format_size(pruned.freed_bytes)}"
+    if pruned.in_use:
+        told += f"; {_count(pruned.in_use)} in use"
+    if pruned.garbage:
+        told += f"; {pruned.garbage} unfinished"
+    return told + "."
+
+
+def _count(things: Sequence[object]) -> str:
+    return f"{len(things)} result{'' if len(things) == 1 else 's'}"
+
+
+def _verify(store: Store, state: Path, options: argparse.Namespace) -> int:
+    problems = verify_store(store, forget=options.forget)
+    for problem in problems:
+        write_line(str(problem))
+    if not problems:
+        write_line("Everything is as it was kept.")
+        return 0
+    remedy = "forgotten" if options.forget else "`goldsmith cache verify --forget` drops them"
+    write_line(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}; {remedy}.")
+    return 0 if options.forget else 4

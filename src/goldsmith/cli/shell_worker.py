@@ -1,0 +1,62 @@
+"""The hidden verb that holds a tree open for `goldsmith shell`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from goldsmith.host.worker import Link, become_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+def run_worker(words: list[str]) -> int:
+    """Become a worker: the words are the two pipes' descriptors and the parent's pid."""
+    control, events, parent_pid = (int(word) for word in words)
+    return become_worker(control, events, parent_pid, _work)
+
+
+def _work(link: Link) -> int:
+    from goldsmith.errors import GoldsmithError, explain_os_error
+    from goldsmith.events import Failed
+    from goldsmith.host.signals import interruptible
+
+    with interruptible() as interrupts:
+        document = link.read_start_document()
+        try:
+            return _run_in_tree(document)
+        except (GoldsmithError, OSError) as e:
+            interrupts.settle()
+            told = explain_os_error(e) if isinstance(e, OSError) else e
+            link.emit(Failed(error=type(told).__name__, message=str(told), hint=told.hint or ""))
+            return 1
+
+
+def _run_in_tree(document: Mapping[str, Any]) -> int:
+    import os
+    from pathlib import Path
+
+    from goldsmith.communicators.chroot import ChrootEntrance
+    from goldsmith.core.tree_build import entered
+    from goldsmith.host import chroot, process
+    from goldsmith.layers.method import choose_method
+
+    work = Path(document["work"])
+    work.mkdir(mode=0o700)
+    trees = [Path(text) for text in document["trees"]]
+    stdin, stdout, stderr = document["stdio"]
+    environment = {**chroot.CLEAN_ENVIRONMENT, "TERM": document["term"]}
+    with choose_method(work).view(trees, work / "tree", work / "view") as tree:
+        with entered(ChrootEntrance(), tree, {}, network=True, enters=True) as access:
+            argv = chroot.chroot_argv(tree, document["command"])
+            if document["controls"]:
+                argv = ["/usr/bin/setsid", "--ctty", "--wait", *argv]
+            with process.start(
+                access.words_into(argv), env=environment,
+                stdin=stdin, stdout=stdout, stderr=stderr,
+            ) as running:  # fmt: skip
+                for fd in {stdin, stdout, stderr} - {0, 1, 2}:
+                    os.close(fd)
+                status = running.popen.wait()
+    return status if status >= 0 else 128 - status

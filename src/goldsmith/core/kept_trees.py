@@ -1,0 +1,86 @@
+"""The trees that are kept of a build's steps, to be looked into: before, after, or as it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from goldsmith.core.options import did_you_mean
+from goldsmith.core.plan import PlanContext
+from goldsmith.errors import GoldsmithError
+from goldsmith.layers.flatten import shortest_stack
+from goldsmith.layers.records import PLAIN, Record
+from goldsmith.layers.store import Store
+
+Moment = Literal["at", "before", "after"]
+"""When a tree is looked at; "at" is as a step failed, or else after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTree:
+    """One step: its result, or what it left when it failed last."""
+
+    name: str
+    label: str
+    record: Record | None
+    failed: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTrees:
+    """The steps of a tree in order."""
+
+    store: Store
+    steps: tuple[KeptTree, ...]
+
+    @contextmanager
+    def opened(self, name: str, moment: Moment) -> Iterator[list[Path]]:
+        """The trees to mount for a moment of a step, topmost first; they are in use meanwhile.
+
+        Raises GoldsmithError for a step that there is not, and for one that nothing is kept of.
+        """
+        records = self._records(self._number(name), moment)
+        with shortest_stack(self.store, records) as trees:
+            yield trees
+
+    def _number(self, name: str) -> int:
+        names = [step.name for step in self.steps]
+        if name not in names:
+            raise GoldsmithError(
+                f"there is no step {name!r}.{did_you_mean(name, names)}",
+                hint=f"the steps are {', '.join(names)}",
+            )
+        return names.index(name)
+
+    def _records(self, number: int, moment: Moment) -> list[Record]:
+        step = self.steps[number]
+        chosen = list(self.steps[:number])
+        records = [kept.record for kept in chosen]
+        if moment == "at" and step.failed is not None:
+            records.append(step.failed)
+        elif moment != "before":
+            records.append(step.record)
+        if not records:
+            raise GoldsmithError(f"before {step.name} there is no tree: it is the first step")
+        known = [record for record in records if record is not None]
+        if len(known) < len(records):
+            absent = (*chosen, step)[records.index(None)]
+            raise GoldsmithError(
+                f"nothing is kept of {absent.name} ({absent.label}) as the template stands now",
+                hint="build it first; `goldsmith plan` says why a result does not count",
+            )
+        if known[-1].kind == PLAIN:
+            return known[-1:]
+        return known
+
+
+@runtime_checkable
+class KeepsTrees(Protocol):
+    """A builder whose steps make a tree that is kept."""
+
+    def kept_trees(self, context: PlanContext) -> KeptTrees:
+        """What is kept of the steps; raises GoldsmithError."""
+        ...

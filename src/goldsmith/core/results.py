@@ -1,0 +1,160 @@
+"""Results outside of layers, images and what was made of them: reused while their files stand.
+
+A record says by what key a result was made, what it is, and the digest of each file. A file counts
+as unchanged when size, times and inode are those at which it was hashed last; else it is hashed
+again. The time of change (ctime) is set by the kernel alone, so nobody changes a file unseen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from goldsmith.host.sparse import hash_sparse
+from goldsmith.layers.keys import encode_table
+
+RECORD_VERSION: Final = 1
+
+# Two changes within one tick of the kernel's clock (at most 10 ms) have one time of change.
+_SETTLED_NS: Final = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result that stands: what it is (JSON values), when it was made and how long it took."""
+
+    value: Mapping[str, Any]
+    made_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The records below a directory that is its owner's alone.
+
+    `keyed` is a keyed hash: what identifies a result may hold secrets.
+    """
+
+    directory: Path
+    keyed: Callable[[bytes], str]
+
+    def key(self, inputs: Mapping[str, str]) -> str:
+        """The key of a result that follows from these inputs."""
+        return self.keyed(encode_table(inputs))
+
+    def find(self, key: str) -> Result | None:
+        """The result of a key, if every file of it is as it was made."""
+        record = _read(self._record(key))
+        if record is None or record.get("version") != RECORD_VERSION or record.get("key") != key:
+            return None
+        try:
+            files, value = dict(record["files"]), dict(record["value"])
+            found = Result(value, float(record["made_s"]), float(record["duration_s"]))
+            unchanged = all(self.digest(Path(name)) == known for name, known in files.items())
+        except (KeyError, TypeError, ValueError, OSError):
+            return None
+        return found if unchanged else None
+
+    def keep(
+        self,
+        key: str,
+        value: Mapping[str, Any],
+        files: Iterable[Path],
+        *,
+        digests: Mapping[Path, str] | None = None,
+        duration_s: float = 0.0,
+        step: str = "",
+    ) -> None:
+        """Write down a result whose files are in place; `digests` are SHA-256 known already."""
+        known = {path.absolute(): digest for path, digest in (digests or {}).items()}
+        for path, digest in known.items():
+            self._remember(path, digest)
+        listed = {str(path.absolute()): self.digest(path) for path in files}
+        _write(self._record(key), {
+            "version": RECORD_VERSION, "key": key, "value": dict(value), "files": listed,
+            "made_s": time.time(), "duration_s": duration_s, "step": step,
+        })  # fmt: skip
+
+    def latest_s(self, step: str) -> float | None:
+        """How long this kind of step took when its result was kept last."""
+        found: tuple[float, float] | None = None
+        for path in (self.directory / "made").glob("*.json"):
+            record = _read(path) or {}
+            if record.get("step") == step:
+                times = float(record.get("made_s", 0)), float(record.get("duration_s", 0))
+                found = max(found or times, times)
+        return None if found is None else found[1]
+
+    def digest(self, path: Path) -> str:
+        """The SHA-256 of a file, from memory where it has not changed; raises OSError."""
+        path = path.absolute()
+        before = _stamp(path)
+        known = _read(self._memory(path))
+        if known is not None and known.get("stamp") == before and known.get("path") == str(path):
+            return str(known["sha256"])
+        digest = hash_sparse(path)["sha256"]
+        if _stamp(path) == before:
+            self._remember(path, digest)
+        return digest
+
+    def _remember(self, path: Path, digest: str) -> None:
+        stamp = _stamp(path)
+        if time.time_ns() - stamp[3] > _SETTLED_NS:
+            _write(self._memory(path), {"path": str(path), "stamp": stamp, "sha256": digest})
+
+    def _record(self, key: str) -> Path:
+        return self.directory / "made" / f"{key}.json"
+
+    def _memory(self, path: Path) -> Path:
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()
+        return self.directory / "files" / f"{name}.json"
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes with every change of a file; raises OSError for what is no regular file."""
+    status = os.lstat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is not a file")
+    return [status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns, status.st_mtime_ns]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A record; None where there is none, or only a part of one."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with open(temporary, "x", encoding="ascii") as file:
+            json.dump(document, file)
+        os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def prune_results(directory: Path) -> int:
+    """Remove the records of results whose files do not stand any more; returns their number."""
+    removed = 0
+    for path in (*(directory / "made").glob("*.json"), *(directory / "files").glob("*.json")):
+        record = _read(path) or {}
+        names = record.get("files") or [record.get("path", "")]
+        if not all(name and os.path.lexists(name) for name in names):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed

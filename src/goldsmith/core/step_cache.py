@@ -1,0 +1,183 @@
+"""Whether the result of a step is there already: its key, the rule that applies, and the reason.
+
+`plan` and the build ask the same questions in the same order, so they give the same answers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from goldsmith.core.caching import DEFAULT_POLICY, DEFAULT_TTL_S, CachePolicy
+from goldsmith.core.step import KeyedStep
+from goldsmith.layers.explain import explain, explain_age
+from goldsmith.layers.keys import StepKey
+from goldsmith.layers.records import MadeStep, Record
+from goldsmith.layers.store import Store
+from goldsmith.packages.release_files import ReleaseState
+from goldsmith.redact import Redactor
+from goldsmith.units import format_age
+
+UNKNOWN_PARENT: Final = "?"
+"""Stands for the id of a layer that is not known and need not be."""
+
+BY_INPUTS: Final = "none"
+BY_RELEASES: Final = "releases"
+BY_RELEASES_AND_AGE: Final = "releases and age"
+
+_PLAIN: Final = frozenset({"type", "packages", "release", "network", "trees"})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the result of a step is looked up by; without a key it is not looked up at all."""
+
+    step: KeyedStep
+    key: StepKey | None
+    """The inputs, almost all as keyed hashes: they may hold secrets, and lie on the disk."""
+    recipe: str
+    """Names this step on these steps below it, before any layer's content is known."""
+    reason: str = ""
+    """Why there is no key."""
+    rule: str = BY_INPUTS
+    ttl_s: float = DEFAULT_TTL_S
+    unchecked: tuple[str, ...] = ()
+    """The Release files that count as unchanged only because nothing is asked of the network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Whether a record may be used; `reason` is its rule, or why the step runs."""
+
+    record: Record | None
+    reason: str
+    too_old: Record | None = None
+    """A record under the same key that the new result takes the place of."""
+
+    @property
+    def hit(self) -> bool:
+        """Whether the step need not run."""
+        return self.record is not None
+
+
+@dataclass(slots=True)
+class StepCache:
+    """A store with what this command wants of it, and the Release files as they are now."""
+
+    store: Store
+    policy: CachePolicy = DEFAULT_POLICY
+    releases: Mapping[str, ReleaseState] = field(default_factory=dict)
+    method: str = "overlay"
+    """How trees stand on each other here: a layer of the one is none of the other."""
+    redactor: Redactor = field(default_factory=Redactor)
+    now: Callable[[], float] = time.time
+    _records: list[Record] | None = None
+
+    def question(self, step: KeyedStep, environment: Mapping[str, str], below: str) -> Question:
+        """The question of a step of a build with this environment, on the recipe below it."""
+        unheard = [name for name, state in self.releases.items() if state.digest is None]
+        if not step.caching.reuse:
+            return _unkeyed(step, below, "cache = false")
+        own = step.key()
+        if own is None and step.caching.key is None:
+            return _unkeyed(step, below, "nothing says beforehand what it does")
+        if step.network and unheard:
+            told = f"the Release file of {', '.join(unheard)} cannot be fetched"
+            return _unkeyed(step, below, f"{told} (-offline takes it as unchanged)")
+        inputs = dict(own.inputs) if own is not None else {"type": step.name}
+        given = given_environment(step, environment)
+        inputs |= {f"env:{name}": value for name, value in given.items()}
+        inputs |= {"trees": self.method, "network": str(step.network)}
+        if step.caching.key is not None:
+            inputs["config:cache_key"] = step.caching.key
+        if step.network:
+            inputs |= {name: state.digest or "" for name, state in self.releases.items()}
+        keyed = StepKey({name: self._shown(name, value) for name, value in inputs.items()})
+        ttl_s = DEFAULT_TTL_S if step.caching.ttl_s is None else step.caching.ttl_s
+        unchecked = [name for name, state in self.releases.items() if not state.fetched]
+        return Question(
+            step, keyed, StepKey({"below": below, "own": keyed.digest}).digest,
+            rule=_rule(step), ttl_s=ttl_s, unchecked=tuple(unchecked) if step.network else (),
+        )  # fmt: skip
+
+    def _shown(self, name: str, value: str) -> str:
+        """An input as it may lie on the disk: only what cannot hold a secret in plain."""
+        if name.partition(":")[0] in _PLAIN and self.redactor.redact(value) == value:
+            return value
+        return self.store.keyed(value.encode("utf-8", "surrogatepass"))
+
+    def answer(self, question: Question, parent: str | None) -> Answer:
+        """Look a result up; `parent` is the id of the layer below, "" for none, None if unknown."""
+        if question.key is None:
+            return Answer(None, question.reason)
+        if parent is None:
+            return Answer(None, "a step before it is made anew each time")
+        record = self.store.find(question.key.on(parent))
+        if not self.policy.use:
+            return Answer(None, "-no-cache", record)
+        if question.step.name in self.policy.refresh:
+            return Answer(None, "-refresh", record)
+        if record is None:
+            return Answer(None, self._why(question, question.key, parent))
+        age_s = max(self.now() - record.made_s, 0.0)
+        aged = question.rule == BY_RELEASES_AND_AGE and not self.policy.any_age
+        if aged and age_s > question.ttl_s:
+            return Answer(None, explain_age(record, question.ttl_s, self.now()), record)
+        return Answer(record, self._rule_told(question, age_s))
+
+    def _why(self, question: Question, key: StepKey, parent: str) -> str:
+        chance = question.step.chance
+        if chance:
+            return f"it uses {', '.join(chance)}, which differs in every run"
+        if self._records is None:
+            self._records = self.store.records()
+        step = question.step
+        return explain(key, parent, self._records, step=step.name, label=step.label,
+                       now_s=self.now())  # fmt: skip
+
+    def made(self, question: Question, parent: str, kind: str, duration_s: float) -> MadeStep:
+        """What the store is told of a step that has run."""
+        assert question.key is not None, "a result without a key is not kept"
+        read_s = [state.since_s for state in self.releases.values() if state.since_s is not None]
+        return MadeStep(
+            key=question.key, parent=parent, kind=kind, step=question.step.name,
+            label=question.step.label, duration_s=duration_s, network=question.rule,
+            releases_s=max(read_s, default=None) if question.step.network else None,
+        )  # fmt: skip
+
+    def _rule_told(self, question: Question, age_s: float) -> str:
+        if question.rule == BY_INPUTS:
+            return "inputs unchanged"
+        told = "inputs and Release files unchanged"
+        if question.rule == BY_RELEASES_AND_AGE:
+            told += f", made {format_age(age_s)} ago (cache_ttl {format_age(question.ttl_s)})"
+        if question.unchecked:
+            told += f"; {_listed(question.unchecked)} not looked at: -offline"
+        return told
+
+
+def given_environment(step: KeyedStep, environment: Mapping[str, str]) -> dict[str, str]:
+    """What of a build's environment a step is given: what is not in its key is not in here."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if step.network or name == "SOURCE_DATE_EPOCH"
+    }
+
+
+def _rule(step: KeyedStep) -> str:
+    if not step.network:
+        return BY_INPUTS
+    return BY_RELEASES if step.declared else BY_RELEASES_AND_AGE
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name.removeprefix("release:") for name in names)
+
+
+def _unkeyed(step: KeyedStep, below: str, reason: str) -> Question:
+    chance = secrets.token_hex(16)
+    return Question(step, None, StepKey({"below": below, "chance": chance}).digest, reason)

@@ -1,0 +1,299 @@
+"""JSON with the place of every key and value, because every error of a template has one.
+
+Python's own reader knows no places and lets repeated keys pass.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
+from goldsmith.values.numbers import Number
+from goldsmith.values.value import Value, boolean, null, number, object_of, string, tuple_of
+
+DEEPEST = 200
+"""Levels of nesting; no template has twenty, and Go's reader ends somewhere, too."""
+LONGEST_NUMBER = 400
+"""Digits: the largest number of 64-bit floats, which is all that Packer's reader takes, has 309."""
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_WORD = re.compile(r"true|false|null")
+_WORDS = {"true": True, "false": False, "null": None}
+_SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A JSON value and where it stands: objects are dicts of members, arrays are lists of nodes."""
+
+    content: dict[str, Member] | list[Node] | str | Number | bool | None
+    range: SourceRange
+
+    @property
+    def kind(self) -> str:
+        """What JSON calls it, for messages."""
+        match self.content:
+            case dict():
+                return "an object"
+            case list():
+                return "an array"
+            case str():
+                return "a text"
+            case bool():
+                return "true or false"
+            case None:
+                return "null"
+            case _:
+                return "a number"
+
+    def members(self) -> Iterator[tuple[str, Member]]:
+        """Keys and members of an object; nothing for any other value."""
+        if isinstance(self.content, dict):
+            yield from self.content.items()
+
+    def elements(self) -> list[Node]:
+        """The elements of an array; nothing for any other value."""
+        return self.content if isinstance(self.content, list) else []
+
+    def value(self) -> Value:
+        """As a value of the languages of templates, with its place."""
+        match self.content:
+            case dict():
+                made = object_of({key: one.node.value() for key, one in self.content.items()})
+            case list():
+                made = tuple_of(one.value() for one in self.content)
+            case str():
+                made = string(self.content)
+            case bool():
+                made = boolean(self.content)
+            case None:
+                made = null()
+            case _:
+                made = number(self.content)
+        return made.at(self.range)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A value of an object with the place of its key."""
+
+    key_range: SourceRange
+    node: Node
+
+
+@dataclass(slots=True)
+class Places:
+    """From offsets in a text to places."""
+
+    text: str
+    filename: str
+    _starts: list[int] = field(default_factory=list)
+    _bytes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        offset = size = 0
+        for line in self.text.split("\n"):
+            self._starts.append(offset)
+            self._bytes.append(size)
+            offset += len(line) + 1
+            size += _size(line) + 1
+
+    def position(self, offset: int) -> Position:
+        """The place of a character."""
+        line = bisect_right(self._starts, offset) - 1
+        start = self._starts[line]
+        before = _size(self.text[start:offset])
+        return Position(line + 1, offset - start + 1, self._bytes[line] + before)
+
+    def range(self, start: int, end: int) -> SourceRange:
+        """The stretch between two characters."""
+        return SourceRange(self.filename, self.position(start), self.position(end))
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def read_document(
+    text: str, filename: str, *, found: Diagnostics, last_key_wins: bool = False
+) -> Node:
+    """Read one JSON document; repeated keys are added to `found` unless the last one wins.
+
+    Raises TemplateError at the first character that is no JSON.
+    """
+    return _Reader(text, Places(text, filename), found, last_key_wins).document()
+
+
+@dataclass(slots=True)
+class _Reader:
+    text: str
+    places: Places
+    found: Diagnostics
+    last_key_wins: bool
+    at: int = 0
+    opened: list[tuple[str, int]] = field(default_factory=list)
+
+    def document(self) -> Node:
+        self._skip()
+        if self.at == len(self.text):
+            raise self._error("The template is empty", "A JSON template is an object: { … }.")
+        node = self._value()
+        self._skip()
+        if self.at < len(self.text):
+            detail = f"Nothing may follow the template, but {self._here()} does."
+            raise self._error("Invalid JSON", detail)
+        return node
+
+    def _skip(self) -> None:
+        blank = _BLANK.match(self.text, self.at)
+        self.at = blank.end() if blank else self.at
+
+    def _here(self) -> str:
+        found = self.text[self.at : self.at + 1]
+        return f"'{found}'" if found else "the end of the file"
+
+    def _error(self, summary: str, detail: str, at: int | None = None) -> TemplateError:
+        start = self.at if at is None else at
+        where = self.places.range(start, start + 1)
+        return TemplateError(
+            [*self.found.found, Diagnostic(summary, detail, where)],
+            {self.places.filename: self.text},
+        )
+
+    def _unexpected(self, wanted: str) -> TemplateError:
+        """What stands here is not what JSON has here."""
+        if self.at == len(self.text) and self.opened:
+            opening, at = self.opened[-1]
+            closing = {"{": "}", "[": "]"}[opening]
+            detail = f"This '{opening}' is never closed: the file ends before its '{closing}'."
+            return self._error("Invalid JSON", detail, at)
+        detail = f"Expected {wanted}, found {self._here()}."
+        if self.text.startswith(("//", "/*", "#"), self.at):
+            detail += ' JSON has no comments: write a root key such as "_comment": "text".'
+        return self._error("Invalid JSON", detail)
+
+    def _value(self) -> Node:
+        start = self.at
+        character = self.text[start : start + 1]
+        content: dict[str, Member] | list[Node] | str | Number | bool | None
+        if character == "{":
+            content = self._object()
+        elif character == "[":
+            content = self._array()
+        elif character == '"':
+            content = self._string()
+        elif match := _WORD.match(self.text, start):
+            self.at = match.end()
+            content = _WORDS[match.group()]
+        elif match := _NUMBER.match(self.text, start):
+            self.at = match.end()
+            content = self._number(match.group(), start)
+        else:
+            raise self._unexpected("a value")
+        return Node(content, self.places.range(start, self.at))
+
+    def _number(self, text: str, start: int) -> Number:
+        exponent = re.split("[eE]", text)[1:]
+        if len(text) > LONGEST_NUMBER or (exponent and abs(int(exponent[0])) > LONGEST_NUMBER):
+            raise self._error("Invalid JSON", "This number is too large.", start)
+        return Number.parse(text)
+
+    def _string(self) -> str:
+        match = _STRING.match(self.text, self.at)
+        if match is None:
+            raise self._bad_string()
+        self.at = match.end()
+        text = match.group(1)
+        if "\\" in text:
+            text = _ESCAPE.sub(_unescaped, text)
+        if not text.isascii() and _LONE_SURROGATE.search(text):
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        return text
+
+    def _bad_string(self) -> TemplateError:
+        sound = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
+        match = sound.match(self.text, self.at)
+        end = match.end() if match else self.at
+        fault = self.text[end : end + 1]
+        if fault == "\\":
+            detail = f"JSON has no escape {self.text[end : end + 2]!r} in texts."
+            return self._error("Invalid JSON", detail, end)
+        if fault in ("", "\n", "\r"):
+            detail = 'This text is not closed by a " on its line; \\n is a line end in a text.'
+            return self._error("Invalid JSON", detail)
+        detail = f"The character {fault!r} must be written as \\u{ord(fault):04x} in texts."
+        return self._error("Invalid JSON", detail, end)
+
+    def _open(self, opening: str) -> None:
+        if len(self.opened) == DEEPEST:
+            raise self._error("Invalid JSON", f"This is nested deeper than {DEEPEST} levels.")
+        self.opened.append((opening, self.at))
+        self.at += 1
+        self._skip()
+
+    def _close(self) -> None:
+        self.opened.pop()
+        self.at += 1
+
+    def _object(self) -> dict[str, Member]:
+        self._open("{")
+        members: dict[str, Member] = {}
+        while not self.text.startswith("}", self.at):
+            self._member(members)
+            self._next("}")
+        self._close()
+        return members
+
+    def _member(self, members: dict[str, Member]) -> None:
+        if not self.text.startswith('"', self.at):
+            raise self._unexpected("a key in double quotes")
+        start = self.at
+        key = self._string()
+        where = self.places.range(start, self.at)
+        self._skip()
+        if not self.text.startswith(":", self.at):
+            raise self._unexpected(f'":" after the key "{key}"')
+        self.at += 1
+        self._skip()
+        node = self._value()
+        if key in members and not self.last_key_wins:
+            first = members[key].key_range
+            detail = f'The key "{key}" was already given in this object, at {first}.'
+            self.found.error("Duplicate key", detail, where)
+        members[key] = Member(where, node)
+
+    def _array(self) -> list[Node]:
+        self._open("[")
+        elements: list[Node] = []
+        while not self.text.startswith("]", self.at):
+            elements.append(self._value())
+            self._next("]")
+        self._close()
+        return elements
+
+    def _next(self, closing: str) -> None:
+        """Go behind the comma before the next item, or stop before the closing bracket."""
+        self._skip()
+        if self.text.startswith(closing, self.at):
+            return
+        if not self.text.startswith(",", self.at):
+            raise self._unexpected(f"',' or '{closing}'")
+        comma = self.at
+        self.at += 1
+        self._skip()
+        if self.text.startswith(closing, self.at):
+            detail = f"No comma may stand before '{closing}' in JSON."
+            raise self._error("Invalid JSON", detail, comma)
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if match.group(1):
+        return chr(int(match.group(1), 16))
+    return _SIMPLE.get(match.group(2), match.group(2))

@@ -1,0 +1,47 @@
+"""The benchmarks run on small things: what they print is for people, that they work is for us."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from goldsmith.host.process import find_tool
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(script, *words, **environment):
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / script, *words], capture_output=True, text=True, check=False,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environment},
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_finish_measures_every_way_and_cleans_up(tmp_path):
+    missing = [tool for tool in ("mkfs.ext4", "qemu-img", "gzip", "zstd") if not find_tool(tool)]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    files = tmp_path / "files"
+    files.mkdir()
+    for number in range(20):
+        (files / f"{number}").write_text(f"{number} of some lines\n" * 20_000)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    said = run("finish.py", "--size", "32MiB", "--runs", "1", "--tree", files, TMPDIR=str(scratch))
+    for name in ("raw.gz", "gzip -9", "raw.zst", "zstd -T0", "goldsmith qcow2", "sha256"):
+        assert name in said, said
+    assert "wanted at most 0.2" in said
+    assert list(scratch.iterdir()) == []
+
+
+def test_start_up_measures_every_command():
+    said = run("start_up.py", "--runs", "1")
+    for name in ("python -c pass", "goldsmith --version", "goldsmith --help", "goldsmith validate"):
+        assert name in said, said
+
+
+@pytest.mark.parametrize("script", ["cold_build.py", "finish.py", "start_up.py"])
+def test_every_benchmark_says_what_it_takes(script):
+    assert "--runs" in run(script, "--help")
