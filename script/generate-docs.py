@@ -39,6 +39,9 @@ PROVISIONER_TEXTS = {
     "only": ("list of text", 'Run for these sources only: "image.debian".'),
     "except": ("list of text", "Run for all sources but these."),
     "override": ("map", "Other options for some sources, by the source's name."),
+    "cache": ("bool", "Whether the result is kept for later builds; by default it is."),
+    "cache_key": ("text", "What else identifies the result: another text is another result."),
+    "cache_ttl": ("duration", "How long a result is used whose programs saw the network (24h)."),
 }
 POST_PROCESSOR_TEXTS = {
     "name": ("text", "A name for messages, and for -except."),

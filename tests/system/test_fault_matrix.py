@@ -17,6 +17,7 @@ from private_namespace import run_privately
 from small_image import ROOT_PARTITION, Project, file, shell
 
 from goldsmith.builders.image.output import Outputs
+from goldsmith.core.results import FileDigests
 from goldsmith.disk.formats import FORMATS
 from goldsmith.host.journal import UNDO, find_dead_runs, finish_run, open_run
 from goldsmith.host.process import find_tool
@@ -389,7 +390,8 @@ def test_sigkill_in_a_boot_test_ends_the_machine(project):
 
 @pytest.mark.parametrize("renamed", range(4))
 def test_sigkill_between_two_renames_is_finished_by_clean(tmp_path, monkeypatch, renamed):
-    outputs = Outputs(tmp_path / "output", "small", ("raw", "qcow2"))
+    digests = FileDigests(tmp_path / "results")
+    outputs = Outputs(tmp_path / "output", "small", ("raw", "qcow2"), digests)
     pid = os.fork()
     if pid == 0:
         _publish_and_die(tmp_path / "state", outputs, renamed)

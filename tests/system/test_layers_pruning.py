@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from layer_trees import made
 
+from goldsmith.layers import prune as prune_module
 from goldsmith.layers import record_files
 from goldsmith.layers.prune import Limits, Pruned, prune
 from goldsmith.layers.records import Record
@@ -134,6 +135,21 @@ def test_a_layer_that_comes_into_use_after_the_choice_stays(store: Store, monkey
     assert {record.label for record in pruned.in_use} == {"top", "middle", "base"}
     assert kept(store) == {"base", "middle", "top"}
     assert not verify_store(store)
+
+
+def test_a_result_that_is_published_after_the_choice_keeps_its_parent(store: Store, monkeypatch):
+    layers = chain(store)
+    choose = prune_module._leaves_first
+
+    def published_meanwhile(records):
+        order = choose(records)
+        publish(store, "late", layers["side"])
+        return order
+
+    monkeypatch.setattr(prune_module, "_leaves_first", published_meanwhile)
+    pruned = prune(store, Limits(older_than_s=60), now_s=layers["side"].made_s + 61)
+    assert names(pruned) == ["top", "middle"]
+    assert kept(store) == {"base", "side", "late"}
 
 
 def test_results_whose_parent_has_gone_are_orphans(store: Store):

@@ -267,6 +267,7 @@ def test_a_full_disk_is_told_and_leaves_the_store_as_it_was(tmp_path: Path):
                 assert caught.value.hint
                 with pytest.raises(NoSpaceError):
                     draft.publish(made("next", base.id))
+                assert not list(place.rglob(".writing-*"))
                 assert [record.key for record in store.records()] == [base.key]
                 assert not verify_store(store)
                 filler.unlink()

@@ -13,6 +13,7 @@ VERBS = {
     "inspect": "show what a template is made of",
     "console": "try expressions and templates",
     "fix": "bring an old JSON template up to date",
+    "hcl2_upgrade": "rewrite a JSON template in HCL2",
     "fmt": "write HCL2 files in their canonical form",
     "boot": "boot an image and wait for its login prompt",
     "shell": "open a shell in the tree of a build, as a step left it",
@@ -23,7 +24,7 @@ VERBS = {
     "version": "print the version",
 }
 _LATER = (
-    "hcl2_upgrade", "init", "plugins", "deploy",
+    "init", "plugins", "deploy",
     "completion", "elements", "diff", "disk-image-create",
     "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
 )  # fmt: skip

@@ -16,7 +16,13 @@ from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import builtin_registry, undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.output import OUTPUT_FLAGS, Renderer, choose_renderer, told
-from goldsmith.cli.planning import CACHE_FLAGS, build_environment, cache_policy, plan_context
+from goldsmith.cli.planning import (
+    CACHE_FLAGS,
+    build_environment,
+    cache_policy,
+    plan_context,
+    touch_kept,
+)
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.cli.templates import (
     TEMPLATE_FLAGS,
@@ -53,11 +59,11 @@ FLAGS = {
     **OUTPUT_FLAGS,
     "force": Flag("bool", "replace files that are in the way of outputs"),
     **CACHE_FLAGS,
-    "on-error": Flag("text", "cleanup (default) or ask"),
+    "on-error": Flag("text", "cleanup (default), abort or ask; failed trees are kept anyway"),
     "parallel-builds": Flag("number", "how many builds run at once; 0 (default) is all"),
 }
-_ON_ERROR = ("cleanup", "ask")
-_ON_ERROR_LATER = ("abort", "run-cleanup-provisioner")
+_ON_ERROR = ("cleanup", "abort", "ask")
+_ON_ERROR_LATER = ("run-cleanup-provisioner",)
 
 
 def run(words: list[str], machine_readable: bool) -> int:
@@ -210,6 +216,7 @@ class _Starter:
             return thread_run(prepared, self._context, self._redactor)
         if (plan := self._plan(prepared)) is not None and plan.finished is not None:
             # Nothing is to do but to tell so: no worker, no namespaces.
+            touch_kept(plan, self._state)
             finished = FinishedBuild(plan)
             return thread_run(prepared, self._context, self._redactor, build=finished)
         return self._in_worker(prepared)

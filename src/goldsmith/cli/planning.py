@@ -9,11 +9,12 @@ from typing import Final
 from goldsmith.cli.flags import Flag, FlagError, Flags
 from goldsmith.cli.templates import LoadedTemplate, directory_of
 from goldsmith.core.caching import CachePolicy
-from goldsmith.core.plan import PlanContext
+from goldsmith.core.plan import BuildPlan, PlanContext
 from goldsmith.core.prepare import PreparedBuild, resolve_provisioners
 from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.registry import Registry
 from goldsmith.errors import GoldsmithError
+from goldsmith.layers.store import Store
 from goldsmith.redact import Redactor
 from goldsmith.values.world import World
 
@@ -79,3 +80,12 @@ def plan_context(
         provisioners=provisioners, environment=build_environment(loaded.world), policy=policy,
         redactor=redactor, state=state,
     )  # fmt: skip
+
+
+def touch_kept(plan: BuildPlan, state: Path) -> None:
+    """Note that the results of a plan were used, so that `cache prune` knows."""
+    store = Store.open(state / "store")
+    for step in plan.steps:
+        record = store.find(step.key) if step.key is not None else None
+        if record is not None:
+            store.touch(record)

@@ -131,6 +131,6 @@ def _build(
         epoch_s=document.epoch_s, environment=document.environment, ask=ask,
         on_error=document.on_error, commit=commit, run_uuid=document.run_uuid,
         policy=CachePolicy(**{**document.policy, "refresh": tuple(document.policy["refresh"])}),
-        state=Path(document.state),
+        state=Path(document.state), template=document.template,
     )  # fmt: skip
     return prepared.builder.build(context)

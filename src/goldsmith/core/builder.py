@@ -41,6 +41,8 @@ class BuildContext:
     run_uuid: str
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
     policy: CachePolicy = DEFAULT_POLICY
+    template: str = ""
+    """The template, as the command line names it."""
     state: Path = Path()
     """Where runs and caches lie."""
     commit: Callable[[], None] = lambda: None

@@ -36,7 +36,7 @@ class PostResults:
         if own is None:
             return None
         try:
-            files = {f"artifact:{name}": self.results.digest(context.directory / name)
+            files = {f"artifact:{name}": self.results.digests.of(context.directory / name)
                      for name in artifact.files}  # fmt: skip
         except OSError:
             return None

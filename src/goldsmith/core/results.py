@@ -38,6 +38,35 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class FileDigests:
+    """The SHA-256 of files, remembered below a directory while they do not change."""
+
+    directory: Path
+
+    def of(self, path: Path) -> str:
+        """The digest of a file; raises OSError."""
+        path = path.absolute()
+        before = _stamp(path)
+        known = _read(self._memory(path))
+        if known is not None and known.get("stamp") == before and known.get("path") == str(path):
+            return str(known["sha256"])
+        digest = hash_sparse(path)["sha256"]
+        if _stamp(path) == before:
+            self.remember(path, digest)
+        return digest
+
+    def remember(self, path: Path, digest: str) -> None:
+        """Take a digest that is known already; a file that has just been changed is not kept."""
+        stamp = _stamp(path)
+        if time.time_ns() - stamp[3] > _SETTLED_NS:
+            _write(self._memory(path), {"path": str(path), "stamp": stamp, "sha256": digest})
+
+    def _memory(self, path: Path) -> Path:
+        name = hashlib.sha256(os.fsencode(path)).hexdigest()
+        return self.directory / "files" / f"{name}.json"
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The records below a directory that is its owner's alone.
 
@@ -59,7 +88,7 @@ class Results:
         try:
             files, value = dict(record["files"]), dict(record["value"])
             found = Result(value, float(record["made_s"]), float(record["duration_s"]))
-            unchanged = all(self.digest(Path(name)) == known for name, known in files.items())
+            unchanged = all(self.digests.of(Path(name)) == known for name, known in files.items())
         except (KeyError, TypeError, ValueError, OSError):
             return None
         return found if unchanged else None
@@ -77,8 +106,8 @@ class Results:
         """Write down a result whose files are in place; `digests` are SHA-256 known already."""
         known = {path.absolute(): digest for path, digest in (digests or {}).items()}
         for path, digest in known.items():
-            self._remember(path, digest)
-        listed = {str(path.absolute()): self.digest(path) for path in files}
+            self.digests.remember(path, digest)
+        listed = {str(path.absolute()): self.digests.of(path) for path in files}
         _write(self._record(key), {
             "version": RECORD_VERSION, "key": key, "value": dict(value), "files": listed,
             "made_s": time.time(), "duration_s": duration_s, "step": step,
@@ -94,29 +123,13 @@ class Results:
                 found = max(found or times, times)
         return None if found is None else found[1]
 
-    def digest(self, path: Path) -> str:
-        """The SHA-256 of a file, from memory where it has not changed; raises OSError."""
-        path = path.absolute()
-        before = _stamp(path)
-        known = _read(self._memory(path))
-        if known is not None and known.get("stamp") == before and known.get("path") == str(path):
-            return str(known["sha256"])
-        digest = hash_sparse(path)["sha256"]
-        if _stamp(path) == before:
-            self._remember(path, digest)
-        return digest
-
-    def _remember(self, path: Path, digest: str) -> None:
-        stamp = _stamp(path)
-        if time.time_ns() - stamp[3] > _SETTLED_NS:
-            _write(self._memory(path), {"path": str(path), "stamp": stamp, "sha256": digest})
+    @property
+    def digests(self) -> FileDigests:
+        """The digests of files, as they are remembered here."""
+        return FileDigests(self.directory)
 
     def _record(self, key: str) -> Path:
         return self.directory / "made" / f"{key}.json"
-
-    def _memory(self, path: Path) -> Path:
-        name = hashlib.sha256(os.fsencode(path)).hexdigest()
-        return self.directory / "files" / f"{name}.json"
 
 
 def _stamp(path: Path) -> list[int]:

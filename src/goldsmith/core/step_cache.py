@@ -14,7 +14,7 @@ from typing import Final
 from goldsmith.core.caching import DEFAULT_POLICY, DEFAULT_TTL_S, CachePolicy
 from goldsmith.core.step import KeyedStep
 from goldsmith.layers.explain import explain, explain_age
-from goldsmith.layers.keys import StepKey
+from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.layers.records import MadeStep, Record
 from goldsmith.layers.store import Store
 from goldsmith.packages.release_files import ReleaseState
@@ -27,6 +27,9 @@ UNKNOWN_PARENT: Final = "?"
 BY_INPUTS: Final = "none"
 BY_RELEASES: Final = "releases"
 BY_RELEASES_AND_AGE: Final = "releases and age"
+
+# How far clocks are set by those who keep the time.
+_CLOCK_STEP_S: Final = 3600.0
 
 _PLAIN: Final = frozenset({"type", "packages", "release", "network", "trees"})
 
@@ -88,14 +91,18 @@ class StepCache:
             told = f"the Release file of {', '.join(unheard)} cannot be fetched"
             return _unkeyed(step, below, f"{told} (-offline takes it as unchanged)")
         inputs = dict(own.inputs) if own is not None else {"type": step.name}
-        given = given_environment(step, environment)
-        inputs |= {f"env:{name}": value for name, value in given.items()}
+        for name, value in given_environment(step, environment).items():
+            own_value = inputs.get(f"env:{name}")
+            # A step's own variable is for its scripts alone: what runs them sees the other one.
+            inputs[f"env:{name}"] = value if own_value is None else canonical([value, own_value])
         inputs |= {"trees": self.method, "network": str(step.network)}
         if step.caching.key is not None:
             inputs["config:cache_key"] = step.caching.key
         if step.network:
             inputs |= {name: state.digest or "" for name, state in self.releases.items()}
-        keyed = StepKey({name: self._shown(name, value) for name, value in inputs.items()})
+        keyed = StepKey(
+            {self._shown_name(name): self._shown(name, value) for name, value in inputs.items()}
+        )
         ttl_s = DEFAULT_TTL_S if step.caching.ttl_s is None else step.caching.ttl_s
         unchecked = [name for name, state in self.releases.items() if not state.fetched]
         return Question(
@@ -103,11 +110,19 @@ class StepCache:
             rule=_rule(step), ttl_s=ttl_s, unchecked=tuple(unchecked) if step.network else (),
         )  # fmt: skip
 
+    def _shown_name(self, name: str) -> str:
+        """The name of an input as it may lie on the disk: a secret may stand in a path."""
+        told = self.redactor.redact(name)
+        return name if told == name else f"{told} {self._hashed(name)}"
+
     def _shown(self, name: str, value: str) -> str:
         """An input as it may lie on the disk: only what cannot hold a secret in plain."""
         if name.partition(":")[0] in _PLAIN and self.redactor.redact(value) == value:
             return value
-        return self.store.keyed(value.encode("utf-8", "surrogatepass"))
+        return self._hashed(value)
+
+    def _hashed(self, text: str) -> str:
+        return self.store.keyed(text.encode("utf-8", "surrogatepass"))
 
     def answer(self, question: Question, parent: str | None) -> Answer:
         """Look a result up; `parent` is the id of the layer below, "" for none, None if unknown."""
@@ -122,11 +137,13 @@ class StepCache:
             return Answer(None, "-refresh", record)
         if record is None:
             return Answer(None, self._why(question, question.key, parent))
-        age_s = max(self.now() - record.made_s, 0.0)
-        aged = question.rule == BY_RELEASES_AND_AGE and not self.policy.any_age
-        if aged and age_s > question.ttl_s:
-            return Answer(None, explain_age(record, question.ttl_s, self.now()), record)
-        return Answer(record, self._rule_told(question, age_s))
+        age_s = self.now() - record.made_s
+        if question.rule == BY_RELEASES_AND_AGE and not self.policy.any_age:
+            if age_s >= question.ttl_s:
+                return Answer(None, explain_age(record, question.ttl_s, self.now()), record)
+            if age_s < -_CLOCK_STEP_S:
+                return Answer(None, "its age is not known: by the clock it was never made", record)
+        return Answer(record, self._rule_told(question, max(age_s, 0.0)))
 
     def _why(self, question: Question, key: StepKey, parent: str) -> str:
         chance = question.step.chance
@@ -135,8 +152,12 @@ class StepCache:
         if self._records is None:
             self._records = self.store.records()
         step = question.step
-        return explain(key, parent, self._records, step=step.name, label=step.label,
+        return explain(key, parent, self._records, step=step.name, label=self._label(step),
                        now_s=self.now())  # fmt: skip
+
+    def _label(self, step: KeyedStep) -> str:
+        """A label as it may lie on the disk: it may quote a script."""
+        return self.redactor.redact(step.label)
 
     def made(self, question: Question, parent: str, kind: str, duration_s: float) -> MadeStep:
         """What the store is told of a step that has run."""
@@ -144,7 +165,7 @@ class StepCache:
         read_s = [state.since_s for state in self.releases.values() if state.since_s is not None]
         return MadeStep(
             key=question.key, parent=parent, kind=kind, step=question.step.name,
-            label=question.step.label, duration_s=duration_s, network=question.rule,
+            label=self._label(question.step), duration_s=duration_s, network=question.rule,
             releases_s=max(read_s, default=None) if question.step.network else None,
         )  # fmt: skip
 

@@ -33,10 +33,12 @@ from goldsmith.layers.records import MadeStep, Record
 from goldsmith.layers.store import LayerUnusable
 
 ASK_AFTER_ERROR = (
-    "[c] Clean up and exit, or [r] retry step (build may fail even if retry succeeds)?"
+    "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step (build may fail even if "
+    "retry succeeds)?"
 )
-ANSWERS_AFTER_ERROR = ("c", "r")
+ANSWERS_AFTER_ERROR = ("c", "a", "r")
 _SHORTEST_SOUGHT: Final = 4
+_SILENT_WAIT_S: Final = 1.0
 
 
 class RunListened(Protocol):
@@ -101,6 +103,8 @@ class TreeBuild:
     epoch_s: int
     ask: Callable[[str, tuple[str, ...]], str | None]
     on_error: str = "cleanup"
+    template: str = ""
+    """The template, as the command line that opens a failed step's tree names it."""
     doorway: Path | None = None
     """A directory that every user can reach: the first tree is bound there while it is made.
 
@@ -127,12 +131,16 @@ class TreeBuild:
 
         With `on_error` "ask" the user may have a failed step run again, from the tree before it.
         """
-        question = self.cache.question(step, self.environment, self.stack.recipe)
+        try:
+            question = self.cache.question(step, self.environment, self.stack.recipe)
+        except (GoldsmithError, OSError) as e:
+            cause = explain_os_error(e) if isinstance(e, OSError) else e
+            raise StepFailed(step.label, cause) from e
         answer = self._answer(question)
         with ExitStack() as held:
             if not answer.hit and question.key is not None:
                 held.enter_context(
-                    self.cache.store.making(question.recipe, partial(self._waiting, step))
+                    self.cache.store.making(question.recipe, partial(self._waiting, step, []))
                 )
                 # Another build may have made it while we waited.
                 answer = self._answer(question)
@@ -175,8 +183,10 @@ class TreeBuild:
         ):  # fmt: skip
             return True
 
-    def _waiting(self, step: TreeStep, waited_s: float) -> None:
-        if not waited_s:
+    def _waiting(self, step: TreeStep, told: list[float], waited_s: float) -> None:
+        """Say once that another build makes the same; a lock may be held for a moment by none."""
+        if waited_s > _SILENT_WAIT_S and not told:
+            told.append(waited_s)
             self.emitter.say(f"Waiting for another build that makes the same: {step.label}")
 
     def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
@@ -188,9 +198,11 @@ class TreeBuild:
         self._tell_warnings()
         draft = self.stack.new_draft()
         keyed = question.key is not None
+        parent = self.stack.known_top_id
+        key = None if question.key is None or parent is None else question.key.on(parent)
         with self.emitter.running(
             step.name, step.label, takes_long=not step.enters, cache="miss" if keyed else "none",
-            reason=answer.reason,
+            reason=answer.reason, key=key, parent=parent or None,
         ):  # fmt: skip
             started_s = time.monotonic()
 
@@ -223,6 +235,10 @@ class TreeBuild:
         # The step's own error is what counts.
         with suppress(GoldsmithError, OSError):
             draft.keep_failed(describe(parent), self.emitter.redactor.redact(str(error)))
+            only = f"-only={self.emitter.build} -at={question.step.name}"
+            self.emitter.say(
+                f"The tree as the step left it is kept: goldsmith shell {only} {self.template}"
+            )
 
     def _holds_secret(self, step: TreeStep, tree: Path) -> bool:
         """Whether a secret lies in what a step has left: such a layer is not kept.

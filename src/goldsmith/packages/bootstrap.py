@@ -36,7 +36,6 @@ _STAGES: Final = (
     ("running --setup-hook", "Reading the package lists"),
     ("downloading packages with apt", "Downloading the essential packages"),
     ("extracting archives", "Extracting the essential packages"),
-    ("Extracting required packages", "Extracting the essential packages"),
     ("installing essential packages", "Installing the essential packages"),
     ("Installing core packages", "Installing the essential packages"),
     ("installing remaining packages", "Installing the other packages"),

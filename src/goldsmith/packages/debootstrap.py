@@ -8,11 +8,10 @@ APT then installs the rest into the tree by dpkg's own chroot. Written for deboo
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,11 +19,11 @@ from typing import Final
 from goldsmith.host.confined import confined, make_directory, remove_confined, write_confined
 from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import SYSTEM_PATH, Completed, LineSink, run, tool_environment
+from goldsmith.host.tree_mounts import kernel_file_systems
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import render_sources
 from goldsmith.packages.build_files import DPKG_OPTIONS
 from goldsmith.packages.download import apt_configuration, reachable_by_all
-from goldsmith.packages.errors import PackageError
 from goldsmith.packages.initramfs import divert_update_initramfs
 from goldsmith.packages.package_store import PRINT_URIS, Archive, PackageStore, parse_uris
 from goldsmith.packages.policy import allow_services, forbid_services
@@ -61,6 +60,7 @@ def run_debootstrap(
         on_line("stdout", "I: downloading packages with apt")
         archives = apt.fetch(mirror.base_packages(request.variant, on_line))
         mirror.narrow(archives, apt.archives)
+        on_line("stdout", "I: extracting archives...")
         mirror.make_base(target, request.variant, run_tool, on_line)
         _take_over(target, apt)
         on_line("stdout", "I: installing remaining packages...")
@@ -273,7 +273,7 @@ def _install(
     dpkg_options = "/etc/dpkg/dpkg.cfg.d/99goldsmith-bootstrap"
     write_confined(tree, dpkg_options, DPKG_OPTIONS.encode())
     forbid_services(tree)
-    with _kernel_file_systems(tree, run_tool):
+    with kernel_file_systems(tree, run_tool):
         done = run_tool(["apt-get", "--yes", "install", *request.wanted()], env=environment,
                         check=False, on_line=on_line)  # fmt: skip
     if done.status != 0:
@@ -303,23 +303,6 @@ def _tree_configuration(tree: Path, request: AptRequest, work: Path) -> Path:
     path = work / "tree.conf"
     path.write_text(text + request.settings.bootstrap_text())
     return path
-
-
-@contextlib.contextmanager
-def _kernel_file_systems(tree: Path, run_tool: RunTool) -> Iterator[None]:
-    """Mount /proc and /sys where `run_tool` runs; they also end with its namespaces."""
-    mounted: list[str] = []
-    try:
-        for kind, path in (("proc", "/proc"), ("sysfs", "/sys")):
-            place = make_directory(tree, path)
-            if not place.is_dir() or place != tree / path.lstrip("/"):
-                raise PackageError(f"{path} of the tree is not a directory")
-            run_tool(["mount", "-t", kind, "-o", "nosuid,nodev,noexec", kind, str(place)])
-            mounted.append(str(place))
-        yield
-    finally:
-        for place_name in reversed(mounted):
-            run_tool(["umount", place_name], check=False)
 
 
 def required_tools() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from goldsmith.core.engine import BuildResult
 from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
+from goldsmith.layers.explain import NEVER_BUILT
 from goldsmith.ui import terminal
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.ui.live import LiveLines
@@ -69,9 +70,7 @@ class HumanRenderer:
                 prefix = "Warning: " if event.level == "warning" else ""
                 self._tell(event.build, prefix + event.text, error=event.level == "error")
             case StepStarted():
-                ending = "..." if event.takes_long else ""
-                ending = " (cached)" if event.cache == "hit" else ending
-                self._tell(event.build, event.label + ending)
+                self._tell(event.build, event.label + _ending(event))
             case Output() if not event.routine:
                 self._tell(event.build, event.line, error=event.stream == "stderr")
             case Output() if self._verbose:
@@ -173,6 +172,14 @@ class HumanRenderer:
         """Take the live lines away."""
         if self._live is not None:
             self._live.stop()
+
+
+def _ending(step: StepStarted) -> str:
+    """What follows the label of a step: that it need not run, or why it has to again."""
+    if step.cache == "hit":
+        return " (cached)"
+    why = f" ({step.reason})" if step.reason and step.reason != NEVER_BUILT else ""
+    return why + ("..." if step.takes_long else "")
 
 
 def _files(files: Sequence[str], digests: dict[str, str]) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import select
 import signal
@@ -82,9 +81,8 @@ def _close_if_open(fd: int) -> None:
 
 
 def _copy_size(source: int, target: int) -> None:
-    with contextlib.suppress(OSError):
-        size = fcntl.ioctl(source, termios.TIOCGWINSZ, b"\0" * 8)
-        fcntl.ioctl(target, termios.TIOCSWINSZ, size)
+    with contextlib.suppress(OSError, termios.error):
+        termios.tcsetwinsize(target, termios.tcgetwinsize(source))
 
 
 @contextmanager

@@ -81,13 +81,13 @@ def test_a_file_that_was_only_touched_is_read_and_stands(results, image, hashed)
 def test_digests_that_are_known_are_taken(results, image, hashed):
     results.keep(KEY, {}, [image], digests={image: "d" * 64})
     assert hashed == []
-    assert results.digest(image) == "d" * 64
+    assert results.digests.of(image) == "d" * 64
 
 
 def test_a_file_that_has_just_changed_is_not_remembered(results, image, hashed, monkeypatch):
     monkeypatch.setattr(subject, "_SETTLED_NS", 10**18)
-    results.digest(image)
-    results.digest(image)
+    results.digests.of(image)
+    results.digests.of(image)
     assert hashed == [image, image]
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from goldsmith.errors import MissingToolError
+from goldsmith.host import checks
 from goldsmith.host.process import Completed
 from goldsmith.packages import bootstrap as module
 from goldsmith.packages.apt_request import PACKAGE_NAME, AptRequest, implied_packages
@@ -150,3 +152,37 @@ def test_mounts_below() -> None:
     assert mounts_below(Path("/srv/t"), mountinfo) == [
         "/srv/t/boot", "/srv/t/a b", "/srv/t/devices"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("present", "chosen"),
+    [
+        ({"mmdebstrap", "debootstrap"}, "mmdebstrap"),
+        ({"mmdebstrap"}, "mmdebstrap"),
+        ({"debootstrap"}, "debootstrap"),
+        (set(), None),
+    ],
+)
+def test_either_program_makes_trees(
+    present: set[str], chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(tool: str) -> str | None:
+        return tool if tool in present else None
+
+    def get(tool: str) -> str:
+        if find(tool) is None:
+            raise MissingToolError(tool, tool)
+        return tool
+
+    monkeypatch.setattr(module, "find_tool", find)
+    monkeypatch.setattr(module, "get_tool", get)
+    monkeypatch.setattr(checks, "find_tool", find)
+    verdict = checks._look_for_tools("mmdebstrap", ["mmdebstrap"])
+    if chosen is None:
+        with pytest.raises(MissingToolError, match="mmdebstrap is not installed"):
+            module.bootstrap_tool()
+        assert verdict.outcome == "missing"
+        return
+    assert module.bootstrap_tool() == chosen
+    assert chosen in module.bootstrap_tools()
+    assert verdict.outcome == ("ok" if "mmdebstrap" in present else "warning")

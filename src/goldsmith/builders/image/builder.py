@@ -41,7 +41,7 @@ from goldsmith.core.kept_trees import KeptTrees
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.plan import BuildPlan, PlanContext
 from goldsmith.core.provisioner import ProvisionerCall
-from goldsmith.core.results import Results
+from goldsmith.core.results import FileDigests, Results
 from goldsmith.core.step import Step, StepContext
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
@@ -106,7 +106,8 @@ class ImageBuilder:
 
     def _outputs(self, directory: Path) -> Outputs:
         folder = directory / self.options.output_directory
-        return Outputs(folder, self.image_name, self.options.formats)
+        digests = FileDigests(state_directory() / "results")
+        return Outputs(folder, self.image_name, self.options.formats, digests)
 
     def preflight(self, directory: Path, *, force: bool) -> None:
         """What a later step needs is there, and the outputs can be written.
@@ -185,7 +186,7 @@ class ImageBuilder:
             directory=context.work, method=method, emitter=context.emitter, cache=cache,
             entrance=ChrootEntrance(_private_files(settings, context.work)),
             environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
-            on_error=context.on_error, doorway=_doorway(),
+            on_error=context.on_error, template=context.template, doorway=_doorway(),
         ) as trees:  # fmt: skip
             keys = self._make_tree(trees, request, context)
             return self._make_image(trees, keys, open_results(context.state, cache.store), context)

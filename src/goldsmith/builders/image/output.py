@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from goldsmith.core.results import FileDigests
 from goldsmith.disk.formats import WrittenFormats, check_format
 from goldsmith.errors import GoldsmithError, NoSpaceError, OutputInTheWay
 from goldsmith.host.journal import RunDirectory
-from goldsmith.host.sparse import full_file_system_named, hash_sparse
+from goldsmith.host.sparse import full_file_system_named
 from goldsmith.host.teardown import Teardown
 
 MANIFEST_SCHEMA: Final = 1
@@ -28,6 +29,7 @@ class Outputs:
     directory: Path
     image_name: str
     formats: tuple[str, ...]
+    digests: FileDigests
 
     @property
     def manifest(self) -> Path:
@@ -81,7 +83,7 @@ class Outputs:
         known = self._known()
         foreign = []
         for path in self.images.values():
-            if os.path.lexists(path) and not _is_ours(path, known.get(path.name)):
+            if os.path.lexists(path) and not self._is_ours(path, known.get(path.name)):
                 foreign.append(str(path))
         if os.path.lexists(self.manifest) and not known:
             foreign.append(str(self.manifest))
@@ -92,7 +94,14 @@ class Outputs:
         """The images of an earlier build of ours that this one does not replace."""
         current = set(self.images.values())
         places = {self.directory / Path(name).name: entry for name, entry in self._known().items()}
-        return [p for p, entry in places.items() if p not in current and _is_ours(p, entry)]
+        return [p for p, entry in places.items() if p not in current and self._is_ours(p, entry)]
+
+    def _is_ours(self, path: Path, entry: Mapping[str, Any] | None) -> bool:
+        if entry is None or path.is_symlink() or not path.is_file():
+            return False
+        if path.stat().st_size != entry.get("size_bytes"):
+            return False
+        return self.digests.of(path) == entry.get("sha256")
 
     def _known(self) -> Mapping[str, Any]:
         try:
@@ -159,14 +168,6 @@ class Outputs:
 def _partial_name(path: Path, run: RunDirectory) -> Path:
     """A name beside the final one that no other build has, of this command or another one."""
     return path.with_name(f".{path.name}.{run.id}-{secrets.token_hex(3)}.partial")
-
-
-def _is_ours(path: Path, entry: Mapping[str, Any] | None) -> bool:
-    if entry is None or path.is_symlink() or not path.is_file():
-        return False
-    if path.stat().st_size != entry.get("size_bytes"):
-        return False
-    return hash_sparse(path)["sha256"] == entry.get("sha256")
 
 
 def _missing(directory: Path) -> Sequence[Path]:
