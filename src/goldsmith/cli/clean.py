@@ -5,17 +5,22 @@ Never what a living build uses.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from goldsmith.cli.components import undo_functions
 from goldsmith.cli.native_flags import NativeParser
+from goldsmith.errors import GoldsmithError
 from goldsmith.host.journal import (
     find_dead_runs,
     finish_run,
     remove_doomed_runs,
     state_directory,
 )
+from goldsmith.layers.garbage import collect_garbage
+from goldsmith.layers.store import Store
 from goldsmith.machine.guest_upkeep import SpareGuest, find_spare_guests, remove_spare_guests
 from goldsmith.ui.terminal import write_line
 
@@ -34,10 +39,15 @@ def run(words: list[str], machine_readable: bool) -> int:
     state = state_directory()
     dead = find_dead_runs(state)
     guests = find_spare_guests(state)
+    layers = 0
     if not options.dry_run:
         remove_doomed_runs(state)
+        layers = _remove_unfinished_layers(state)
+    if layers:
+        write_line(f"Removed {layers} unfinished result{'' if layers == 1 else 's'} of steps.")
     if not dead and not guests:
-        write_line("Nothing is left to clean.")
+        if not layers:
+            write_line("Nothing is left to clean.")
         return 0
     for found in dead:
         write_line(f"{found.path}  (goldsmith {found.command}, ended without cleanup)")
@@ -66,6 +76,25 @@ def _remove_guests(state: Path, guests: Sequence[SpareGuest]) -> int:
     return sum(not guest.path.exists() for guest in guests)
 
 
+def _remove_unfinished_layers(state: Path) -> int:
+    """Remove the layers that builds had begun when they were killed; returns their number."""
+    if not (state / "store").is_dir():
+        return 0
+    return collect_garbage(Store.open(state / "store").directory)
+
+
+def _has_unnamed_layers(state: Path) -> bool:
+    """Whether there are more layers than records: those that living builds make, or garbage.
+
+    Every record names a layer of its own, so nothing needs to be read.
+    """
+    store = state / "store"
+    if not (store / "layers").is_dir():
+        return False
+    records = sum(len(os.listdir(store / place)) for place in ("keys", "flat", "failed"))
+    return len(os.listdir(store / "layers")) > records
+
+
 def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
     """What every command does first: finish what killed ones began; says so only if there was any.
 
@@ -77,3 +106,6 @@ def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
         tell(f"Cleaned up after a build that was killed: {found.path.name}")
         for text in failures:
             tell(f"  could not undo {text}")
+    with contextlib.suppress(GoldsmithError, OSError):
+        if _has_unnamed_layers(state):
+            _remove_unfinished_layers(state)

@@ -23,7 +23,7 @@ from goldsmith.template.hcl2.formatter import format_source
 from goldsmith.template.hcl2.parser import parse_file
 from goldsmith.template.hcl2.scope import failure
 from goldsmith.ui.diagnostics import render_error
-from goldsmith.ui.terminal import wants_color, write_line
+from goldsmith.ui.terminal import wants_color, write_bytes, write_line
 
 FLAGS = {
     "check": Flag("bool", "change nothing; exit status 3 if a file is not in canonical form"),
@@ -95,9 +95,7 @@ class _Formatting:
         same = text == given
         self.changed |= not same
         if same or self.write:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(text)
-            sys.stdout.buffer.flush()
+            write_bytes(text)
 
     def _path(self, path: str) -> None:
         if os.path.isdir(path):

@@ -17,7 +17,7 @@ from goldsmith.core.kept_trees import KeepsTrees, KeptTrees, Moment
 from goldsmith.core.prepare import PreparedBuild, prepare
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Failed
-from goldsmith.host import user_namespace
+from goldsmith.host import kernel, user_namespace
 from goldsmith.host.journal import open_run, state_directory
 from goldsmith.host.signals import interruptible
 from goldsmith.host.watcher import start_watcher
@@ -69,6 +69,7 @@ def _open(flags: Flags, step: str, moment: Moment, command: Sequence[str]) -> in
     if os.geteuid() != 0:
         user_namespace.require()
     kept = _kept_trees(flags, state)
+    kernel.allow_many_descriptors()
     with ExitStack() as scope:
         trees = scope.enter_context(kept.opened(step, moment))
         scope.enter_context(start_watcher())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -43,8 +43,10 @@ class KeptTrees:
         Raises GoldsmithError for a step that there is not, and for one that nothing is kept of.
         """
         records = self._records(self._number(name), moment)
-        with shortest_stack(self.store, records) as trees:
-            yield trees
+        with ExitStack() as pins:
+            for record in records:
+                pins.enter_context(self.store.pin(record))
+            yield pins.enter_context(shortest_stack(self.store, records))
 
     def _number(self, name: str) -> int:
         names = [step.name for step in self.steps]

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from goldsmith.core.step_cache import Answer, Question
 from goldsmith.errors import GoldsmithError, explain_os_error
@@ -20,6 +20,9 @@ from goldsmith.layers.method import LayerMethod
 from goldsmith.layers.publish import Draft
 from goldsmith.layers.records import MadeStep, Record
 from goldsmith.layers.store import LayerUnusable, Store
+
+_MOST_AT_ONCE: Final = 3 * MOST_LOWERS
+"""So many layers fit one page of mount options, whatever their directory is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +142,11 @@ class LayerStack:
         return [layer.tree for layer in reversed(self._layers)]
 
     def _flatten(self) -> None:
-        """Replace the layers by a whole tree that stands for them, and what lies above that."""
-        for number in range(len(self._layers) - 1, len(self._layers) - MOST_LOWERS, -1):
+        """Replace layers by whole trees that stand for them, and for all below them.
+
+        Many kept layers in a row were never mounted together: more than an overlay can hold at all.
+        """
+        for number in range(len(self._layers) - 1, 0, -1):
             layer_id = self._layers[number].known_id
             record = self.store.flattened(layer_id) if layer_id else None
             if record is not None:
@@ -150,16 +156,21 @@ class LayerStack:
                     continue
                 flat = BuiltLayer(tree, self._layers[number].made)
                 self._layers = [flat, *self._layers[number + 1 :]]
-                return
-        top, draft = self._layers[-1], self.new_draft()
+                break
+        while len(self._layers) > MOST_LOWERS:
+            self._flatten_lowest(_MOST_AT_ONCE)
+
+    def _flatten_lowest(self, count: int) -> None:
+        lowest, draft = self._layers[:count], self.new_draft()
         flatten(
-            [layer.tree for layer in reversed(self._layers)], draft,
+            [layer.tree for layer in reversed(lowest)], draft,
             merged=self.directory / "tree", scratch=self.directory / "flattening",
         )  # fmt: skip
-        stack_id = top.made.result()
+        stack_id = lowest[-1].made.result()
         if stack_id is not None:
             draft.publish_flat(stack_id)
-        self._layers = [BuiltLayer(draft.tree, top.made)]
+        flat = BuiltLayer(draft.tree, lowest[-1].made)
+        self._layers = [flat, *self._layers[count:]]
 
 
 def _done(value: str | None) -> Future[str | None]:

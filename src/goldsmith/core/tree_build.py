@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,8 @@ from goldsmith.layers.method import LayerMethod
 from goldsmith.layers.publish import Draft
 from goldsmith.layers.records import MadeStep, Record
 from goldsmith.layers.store import LayerUnusable
+from goldsmith.packages.package_offers import offered_archives
+from goldsmith.packages.package_store import PackageStore
 
 ASK_AFTER_ERROR = (
     "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step (build may fail even if "
@@ -103,6 +105,8 @@ class TreeBuild:
     epoch_s: int
     ask: Callable[[str, tuple[str, ...]], str | None]
     on_error: str = "cleanup"
+    packages: PackageStore | None = None
+    """Downloaded packages, which steps with network find in APT's archives."""
     template: str = ""
     """The template, as the command line that opens a failed step's tree names it."""
     doorway: Path | None = None
@@ -131,6 +135,12 @@ class TreeBuild:
 
         With `on_error` "ask" the user may have a failed step run again, from the tree before it.
         """
+        # Files may be mended while the user is asked, so each try looks the step up anew.
+        while not self._tried(step):
+            pass
+
+    def _tried(self, step: TreeStep) -> bool:
+        """Whether the result is on top; False when it failed and the user wants another try."""
         try:
             question = self.cache.question(step, self.environment, self.stack.recipe)
         except (GoldsmithError, OSError) as e:
@@ -138,24 +148,28 @@ class TreeBuild:
             raise StepFailed(step.label, cause) from e
         answer = self._answer(question)
         with ExitStack() as held:
-            if not answer.hit and question.key is not None:
+            if answer.record is not None and self._reuse(answer.record, question, answer):
+                return True
+            if question.key is not None:
                 held.enter_context(
                     self.cache.store.making(question.recipe, partial(self._waiting, step, []))
                 )
                 # Another build may have made it while we waited.
                 answer = self._answer(question)
-            if answer.record is not None and self._reuse(answer.record, question, answer):
-                return
-            while True:
-                try:
-                    self._make(step, question, answer, held)
-                    return
-                except Interrupted:
-                    raise
-                except (GoldsmithError, OSError) as e:
-                    cause = explain_os_error(e) if isinstance(e, OSError) else e
-                    if self.on_error != "ask" or not self._wants_retry(step, cause):
-                        raise StepFailed(step.label, cause) from e
+                while answer.record is not None:
+                    if self._reuse(answer.record, question, answer):
+                        return True
+                    answer = self._answer(question)
+            try:
+                self._make(step, question, answer, held)
+                return True
+            except Interrupted:
+                raise
+            except (GoldsmithError, OSError) as e:
+                cause = explain_os_error(e) if isinstance(e, OSError) else e
+                if self.on_error != "ask" or not self._wants_retry(step, cause):
+                    raise StepFailed(step.label, cause) from e
+        return False
 
     @property
     def tree_id(self) -> str | None:
@@ -217,10 +231,25 @@ class TreeBuild:
                 duration_s = time.monotonic() - started_s
                 self._keep_failed(draft, question, describe, e)
                 raise
-        if keyed and not refused:
+        if keyed and not refused and not self._inputs_changed(question):
             self.stack.push_made(draft, question, answer, describe, held.pop_all())
         else:
             self.stack.push_passing(draft, question.recipe)
+
+    def _inputs_changed(self, question: Question) -> bool:
+        """Whether an input is not any more what it was when the step was looked up.
+
+        A file that was edited meanwhile has reached the tree in one form or the other, or in both.
+        """
+        with suppress(GoldsmithError, OSError):
+            now = self.cache.question(question.step, self.environment, self.stack.recipe)
+            if now.recipe == question.recipe:
+                return False
+        self.emitter.warn(
+            f"{question.step.label}: an input was changed while the step ran; its result is not "
+            "kept for later builds"
+        )
+        return True
 
     def _keep_failed(
         self, draft: Draft, question: Question, describe: Callable[[str], MadeStep],
@@ -272,8 +301,17 @@ class TreeBuild:
             merged=self.directory / "tree", clamp_to_s=self.epoch_s,
         ) as layered:  # fmt: skip
             with self._reachable(layered) as tree:
-                with self.entered(tree, network=step.network, enters=step.enters) as access:
+                environment = given_environment(step, self.environment)
+                with entered(
+                    self.entrance, tree, environment, network=step.network, enters=step.enters
+                ) as access:
                     step.run(self._context(step, tree, access))
+
+    def _offered(self, step: TreeStep, tree: Path) -> AbstractContextManager[object]:
+        """Downloaded packages for a step that may install some, and a place for new ones."""
+        if self.packages is None or not (step.network and step.enters):
+            return nullcontext()
+        return offered_archives(self.packages, tree)
 
     @contextmanager
     def _reachable(self, tree: Path) -> Iterator[Path]:

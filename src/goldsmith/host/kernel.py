@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from typing import Final
 
@@ -20,6 +21,8 @@ CLONE_NEWUTS: Final = 0x0400_0000
 
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
+
+_MANY_DESCRIPTORS: Final = 1 << 16
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -81,6 +84,17 @@ def bring_loopback_up() -> None:
         request = struct.pack("16sH14x", b"lo", 0)
         flags = struct.unpack("16sH14x", fcntl.ioctl(endpoint, get_flags, request))[1]
         fcntl.ioctl(endpoint, set_flags, struct.pack("16sH14x", b"lo", flags | up))
+
+
+def allow_many_descriptors() -> None:
+    """Let this process open many files: every layer in use is an open lock.
+
+    Not as many as the hard limit may allow, which programs inherit: some close every number below.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MANY_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def require_namespaces() -> None:

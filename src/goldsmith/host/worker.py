@@ -187,6 +187,7 @@ def become_worker(control: int, events: int, parent_pid: int, body: Callable[[Li
     kernel.die_with_parent(parent_pid)
     kernel.name_process("goldsmith-outer")
     os.umask(0o022)
+    kernel.allow_many_descriptors()
     if os.geteuid() != 0:
         user_namespace.enter(
             lambda: os.write(events, _IDS_WANTED), lambda: os.read(control, 1) == _IDS_MAPPED

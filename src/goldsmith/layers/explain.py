@@ -61,7 +61,13 @@ def nearest_record(
     def distance(record: Record) -> tuple[bool, int, float]:
         return record.label != label, len(_changed(key.inputs, record.inputs)), -record.made_s
 
-    return min((record for record in records if record.step == step), key=distance, default=None)
+    alike = (r for r in records if r.step == step and _family(r.inputs) == _family(key.inputs))
+    return min(alike, key=distance, default=None)
+
+
+def _family(inputs: Mapping[str, str]) -> str:
+    """The type of a step without its version: a script is no upload that has changed."""
+    return inputs.get("type", "").rpartition("/")[0]
 
 
 def differences(inputs: Mapping[str, str], record: Record, now_s: float) -> list[str]:

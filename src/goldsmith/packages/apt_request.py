@@ -41,7 +41,8 @@ class AptRequest:
     Signatures are always verified, also where the host's own sources do without, unless `trusted`
     is given, or the source is one of `trusted_sources`. `pins` hold for the bootstrap and the
     steps after it. `tool` is "mmdebstrap" or "debootstrap"; "" takes the one that this host has.
-    `store` keeps the packages that are fetched (`package_store`).
+    `store` keeps the packages that are fetched (`package_store`), those of `later` too: they are
+    not installed yet, but fetched while this is made.
     """
 
     suite: str
@@ -55,14 +56,19 @@ class AptRequest:
     pins: tuple[AptPin, ...] = ()
     tool: str = ""
     store: Path | None = None
+    later: tuple[str, ...] = ()
+
+    def base(self) -> AptRequest:
+        """The request for the base system alone; its packages are fetched all the same."""
+        return replace(self, packages=(), later=self.all_packages())
 
     def all_packages(self) -> tuple[str, ...]:
         """The packages asked for, without repetition, and those that they silently need."""
         return tuple(dict.fromkeys([*self.packages, *implied_packages(self.packages)]))
 
     def wanted(self) -> tuple[str, ...]:
-        """Every word that `apt-get install` is given: the variant's patterns and the packages."""
-        return (*_ESSENTIAL_SETS[self.variant], *self.all_packages())
+        """Every word that `apt-get install` is given: the variant's patterns and all packages."""
+        return (*_ESSENTIAL_SETS[self.variant], *self.all_packages(), *self.later)
 
     def build_sources(self) -> list[AptSource]:
         """The sources, with the check of signatures that was asked for and no other."""

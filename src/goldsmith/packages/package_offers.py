@@ -36,9 +36,17 @@ _READERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 """APT keeps an index as it is unless it was told otherwise; other endings are passed over."""
 
 
+MOST_OFFERED_BYTES: Final = 512 << 20
+"""A store of many builds holds more than a step would ever take: copying it costs more."""
+
+
 @contextmanager
-def offered_archives(store: PackageStore, tree: Path) -> Iterator[int]:
+def offered_archives(
+    store: PackageStore, tree: Path, *, most_bytes: int = MOST_OFFERED_BYTES
+) -> Iterator[int]:
     """Let APT in the tree find stored packages for the length of a block; yields how many.
+
+    Of more than `most_bytes` those are offered that were used last.
 
     A directory of the store's file system is bound over the tree's archives, so this must be left
     before the tree is unmounted and entered before a step's namespaces are made, in a private
@@ -50,7 +58,8 @@ def offered_archives(store: PackageStore, tree: Path) -> Iterator[int]:
         yield 0
         return
     with _working_directory(store) as folder:
-        offered = [archive for archive in _wanted(store, tree) if store.give(archive, folder)]
+        wanted = _latest(store, _wanted(store, tree), most_bytes)
+        offered = [archive for archive in wanted if store.give(archive, folder)]
         names = {archive.name for archive in offered}
         with mounts.bound(folder, archives):
             try:
@@ -114,6 +123,21 @@ def _wanted(store: PackageStore, tree: Path) -> list[Archive]:
     }
     known = indexed_archives(tree, stored.__contains__)
     return [archive for archive in known.values() if archive.name not in installed]
+
+
+def _latest(store: PackageStore, archives: list[Archive], most_bytes: int) -> list[Archive]:
+    """As many as there is room for, those that were used last first."""
+    used: list[tuple[float, Archive]] = []
+    for archive in archives:
+        with contextlib.suppress(FileNotFoundError):
+            used.append((store.path(archive.sha256).stat().st_mtime, archive))
+    kept: list[Archive] = []
+    room_bytes = most_bytes
+    for _, archive in sorted(used, key=lambda pair: -pair[0]):
+        if archive.size_bytes <= room_bytes:
+            kept.append(archive)
+            room_bytes -= archive.size_bytes
+    return kept
 
 
 def _harvest(store: PackageStore, tree: Path, folder: Path, offered: set[str]) -> None:

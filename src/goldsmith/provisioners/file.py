@@ -99,14 +99,18 @@ class FileProvisioner:
             content = self.options.content.encode("utf-8", "surrogateescape")
             inputs["config:content"] = bytes_digest([content])
         for number, name in enumerate(self._sources):
-            inputs[f"config:source {number}"] = _name_that_arrives(name)
+            inputs[f"config:source {number}"] = _name_that_arrives(name, directory)
             try:
                 digests = tree_digests(directory / name)
             except OSError as e:
                 raise GoldsmithError(f"cannot upload {name}: {e.filename}: {e.strerror}") from e
             top = shown_path(name, directory)
-            inputs |= {f"file:{top}" if path == "." else f"file:{top}/{path}": digest
-                       for path, digest in digests.items()}  # fmt: skip
+            for path, digest in digests.items():
+                shown = f"file:{top}" if path == "." else f"file:{top}/{path}"
+                # Sources outside of the directory may be called the same.
+                while shown in inputs:
+                    shown += f" ({number})"
+                inputs[shown] = digest
         return StepKey(inputs)
 
     def provision(self, context: ProvisionContext) -> None:
@@ -149,6 +153,10 @@ class FileProvisioner:
         context.communicator.download(name, destination)
 
 
-def _name_that_arrives(name: str) -> str:
-    """What of a source's path can be seen in the tree: its last part, or that it is left out."""
-    return f"{os.path.basename(name.rstrip('/'))}{'/' * name.endswith('/')}"
+def _name_that_arrives(name: str, directory: Path) -> str:
+    """What of a source's path can be seen in the tree: its last part, or that it is left out.
+
+    Of "." that is the name of the directory itself.
+    """
+    path = directory / name
+    return "/" if name.endswith("/") and path.is_dir() else path.name

@@ -121,12 +121,13 @@ class ShellProvisioner:
             exclude={"inline", "script", "scripts", "environment_vars", "env", "pause_after"},
         )
         inputs = {"type": "shell/1", **config_inputs(settings)}
-        # Names by position: the same script may run twice, and the order matters.
+        # With the position: the same script may run twice, and the order matters.
         names = [shown_path(name, directory) for name in self._paths] or ["inline"]
         for number, (name, data) in enumerate(zip(names, self._contents(directory), strict=True)):
-            inputs[f"file:{name}" if number == names.index(name) else f"file:{name}#{number}"] = (
-                f"{number}:{bytes_digest([data])}"
-            )
+            shown = f"file:{name}" if names.index(name) == number else f"file:{name} ({number})"
+            while shown in inputs:
+                shown += "'"
+            inputs[shown] = f"{number}:{bytes_digest([data])}"
         given = [pair.partition("=") for pair in options.environment_vars]
         inputs |= {f"env:{name}": value for name, _, value in given}
         return StepKey({**inputs, **{f"env:{name}": value for name, value in options.env.items()}})

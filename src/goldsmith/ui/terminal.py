@@ -82,6 +82,16 @@ def write_line(text: str = "", *, stream: TextIO | None = None) -> None:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=target, flush=True)
 
 
+def write_bytes(data: bytes) -> None:
+    """Print a document as it is, for the program that reads it."""
+    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def ask_on_terminal(question: str) -> str | None:
     """Ask the user and return the answer; None when there is no terminal to ask at."""
     if not sys.stdin.isatty():

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -27,12 +27,12 @@ from goldsmith.builders.image.options import ImageOptions
 from goldsmith.builders.image.output import Outputs
 from goldsmith.builders.image.preflight import require_guest, require_source, require_writable
 from goldsmith.builders.image.tree_steps import (
-    BootstrapStep,
     ConfigureStep,
     FinishStep,
     KeyedProvision,
     LocalProvisionStep,
     ProvisionStep,
+    base_steps,
 )
 from goldsmith.communicators.chroot import ChrootEntrance
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
@@ -66,6 +66,7 @@ from goldsmith.packages.apt_sources import parse_sources
 from goldsmith.packages.bootstrap import bootstrap_tools
 from goldsmith.packages.build_files import PRIVATE_NETRC_FILE, PRIVATE_SETTINGS_FILE
 from goldsmith.packages.installed import installed_packages, os_release
+from goldsmith.packages.package_store import PackageStore
 from goldsmith.redact import Redactor
 
 BUILDER_ID = "goldsmith.image"
@@ -163,7 +164,8 @@ class ImageBuilder:
         request = self._request(settings, redactor, context.directory)
         cache = open_cache(context.state, context.policy, request, redactor, expected_method())
         planner = Planner(cache, context)
-        planner.tree_step(BootstrapStep(self.options.bootstrap, request, context.directory))
+        for base in base_steps(self.options.bootstrap, request, context.directory):
+            planner.tree_step(base)
         planner.tree_step(ConfigureStep(self.options.hostname))
         for number, call in enumerate(context.provisioners({"PackerRunUUID": "?"}), 1):
             step = KeyedProvision(call, number, context, self.type_name)
@@ -180,6 +182,9 @@ class ImageBuilder:
         redactor = context.emitter.redactor
         settings = self._apt_settings(redactor)
         request = self._request(settings, redactor, context.directory)
+        packages = PackageStore(context.state / "packages")
+        if request is not None:
+            request = replace(request, store=packages.directory)
         method = choose_method(context.work)
         cache = open_cache(context.state, context.policy, request, redactor, method.name)
         with TreeBuild(
@@ -187,6 +192,7 @@ class ImageBuilder:
             entrance=ChrootEntrance(_private_files(settings, context.work)),
             environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
             on_error=context.on_error, template=context.template, doorway=_doorway(),
+            packages=packages,
         ) as trees:  # fmt: skip
             keys = self._make_tree(trees, request, context)
             return self._make_image(trees, keys, open_results(context.state, cache.store), context)
@@ -203,17 +209,18 @@ class ImageBuilder:
         self, trees: TreeBuild, request: AptRequest | None, context: BuildContext
     ) -> list[StepKey | None]:
         """Run the steps of the tree; returns the keys of those whose inputs make the image."""
-        bootstrap = BootstrapStep(self.options.bootstrap, request, context.directory)
+        base = base_steps(self.options.bootstrap, request, context.directory)
         finish = self._finish_step(context.directory)
-        trees.run(bootstrap)
+        for step in base:
+            trees.run(step)
         trees.run(ConfigureStep(self.options.hostname))
-        keys = [bootstrap.key()]
+        keys = [step.key() for step in base]
         run_values = {"PackerRunUUID": context.run_uuid}
         for number, call in enumerate(context.provisioners(run_values), 1):
             if call.provisioner.changes_tree:
-                step = ProvisionStep(call, number, context, self.type_name)
-                keys.append(step.key())
-                self._provision(functools.partial(trees.run, step), call, context)
+                provision = ProvisionStep(call, number, context, self.type_name)
+                keys.append(provision.key())
+                self._provision(functools.partial(trees.run, provision), call, context)
             else:
                 # What it makes of the host's files is in the keys of the steps that use them.
                 local = LocalProvisionStep(call, number, context, self.type_name)

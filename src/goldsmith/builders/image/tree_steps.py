@@ -33,6 +33,7 @@ from goldsmith.packages.bootstrap import bootstrap_apt, bootstrap_tool
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.identity import set_hostname
 from goldsmith.packages.image_tree import bootstrap_image
+from goldsmith.packages.install import install_packages, is_separate
 from goldsmith.packages.installed import os_release
 from goldsmith.packages.unpack import bootstrap_directory, bootstrap_tar
 
@@ -60,8 +61,9 @@ class BootstrapStep(StepTraits):
         """Says what the tree is made of."""
         if self.request is None:
             return f"Taking the tree from {self.bootstrap.source}"
-        count = len(self.request.all_packages())
-        return f"Bootstrapping {self.request.suite} with {count} packages by APT"
+        packages = self.request.all_packages()
+        more = f" with {_count(packages)}" if packages else ""
+        return f"Bootstrapping {self.request.suite}{more} by APT"
 
     def key(self) -> StepKey | None:
         """The request with all that it leaves in the tree; or the archive, or the directory.
@@ -100,6 +102,46 @@ class BootstrapStep(StepTraits):
                             partition=self.bootstrap.partition)  # fmt: skip
         else:
             bootstrap_directory(context.tree, source, emit=emit, run_tool=run_tool)
+
+
+@dataclass(frozen=True, slots=True)
+class InstallStep(StepTraits):
+    """Installs the packages beyond the base system."""
+
+    packages: tuple[str, ...]
+    name: str = "packages"
+    network: bool = True
+    enters: bool = True
+    declared: bool = field(default=True, kw_only=True)
+
+    @property
+    def label(self) -> str:
+        """Says how many."""
+        return f"Installing {_count(self.packages)}"
+
+    def key(self) -> StepKey | None:
+        """The list; the sources are in the tree, their Release files are added by the cache."""
+        return StepKey({"type": "packages/1", "packages": canonical(self.packages)})
+
+    def run(self, context: TreeContext) -> None:
+        """Install; raises PackageError."""
+        install_packages(context.tree, self.packages, context.run_in_tree)
+
+
+def base_steps(
+    bootstrap: Bootstrap, request: AptRequest | None, directory: Path
+) -> list[BootstrapStep | InstallStep]:
+    """The steps that make the tree for the others: a base system, and its packages."""
+    if request is None or not is_separate(request):
+        return [BootstrapStep(bootstrap, request, directory)]
+    return [
+        BootstrapStep(bootstrap, request.base(), directory),
+        InstallStep(request.all_packages()),
+    ]
+
+
+def _count(packages: tuple[str, ...]) -> str:
+    return f"{len(packages)} package{'' if len(packages) == 1 else 's'}"
 
 
 def _key_of_request(request: AptRequest) -> StepKey:

@@ -26,6 +26,15 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
 _NANOSECONDS = 10**9
 
 
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """The keys that every provisioner has, whatever it is."""
+
+    pause_before_s: float
+    max_retries: int
+    timeout_s: float | None
+
+
 @dataclass(slots=True)
 class BuildAssembly:
     """Makes the builds of a template; findings are added to `found`."""
@@ -39,15 +48,17 @@ class BuildAssembly:
     def builds(self) -> list[Build]:
         """One build for each builder, in the order in which they were written."""
         names = self._names()
+        pairs = []
         for entry in self.outline.provisioners:
             self._check_names(entry, names)
+            pairs.append((entry, self._common(entry)))
         for entry in (entry for chain in self.outline.chains for entry in chain):
             self._check_names(entry, names)
         if self.outline.error_cleanup is not None:
             detail = 'An "error-cleanup-provisioner" has no effect yet.'
             self.found.error(NOT_YET_SUMMARY, detail, self.outline.error_cleanup.range)
         return [
-            self._build(entry, name)
+            self._build(entry, name, pairs)
             for entry, name in zip(self.outline.builders, names, strict=True)
         ]
 
@@ -122,7 +133,9 @@ class BuildAssembly:
         )
         self.found.error("Invalid override", detail, node.range, entry.subject)
 
-    def _build(self, entry: Entry, name: str) -> Build:
+    def _build(
+        self, entry: Entry, name: str, provisioners: Sequence[tuple[Entry, _Common]]
+    ) -> Build:
         subject = name if name == entry.type else f"{entry.type}.{name}"
         source = Component(
             kind="builder", type=entry.type, name=name, range=entry.range,
@@ -132,28 +145,22 @@ class BuildAssembly:
             tuple(self._post_processor(one) for one in chain if _applies(one, name))
             for chain in self.outline.chains
         )
-        provisioners = [one for one in self.outline.provisioners if _applies(one, name)]
         return Build(
             name=subject, build_name="", source_type=entry.type, source_name=name,
             source=source,
-            provisioners=tuple(self._provisioner(one, name) for one in provisioners),
+            provisioners=tuple(
+                _provisioner(one, common, name)
+                for one, common in provisioners
+                if _applies(one, name)
+            ),
             post_processors=tuple(chain for chain in chains if chain),
             selected_by=name,
             go_names=GoNames(self.variables, frozenset(RUN_NAMES), PACKER_VERSION),
         )  # fmt: skip
 
-    def _provisioner(self, entry: Entry, builder: str) -> Component:
-        override: Mapping[str, Member] = {}
-        if member := entry.own.get("override"):
-            mine = dict(member.node.members()).get(builder)
-            override = dict(mine.node.members()) if mine else {}
-        return Component(
-            kind="provisioner", type=entry.type, name="", range=entry.range,
-            config=JsonConfig(entry.arguments, entry.range, override),
-            pause_before_s=self._duration_s(entry, "pause_before") or 0.0,
-            max_retries=self._retries(entry),
-            timeout_s=self._duration_s(entry, "timeout"),
-        )  # fmt: skip
+    def _common(self, entry: Entry) -> _Common:
+        pause_s = self._duration_s(entry, "pause_before") or 0.0
+        return _Common(pause_s, self._retries(entry), self._duration_s(entry, "timeout"))
 
     def _post_processor(self, entry: Entry) -> Component:
         name = entry.own.get("name")
@@ -198,6 +205,19 @@ class BuildAssembly:
         where = member.node.range
         self.found.error("Invalid number of retries", detail, where, entry.subject)
         return 0
+
+
+def _provisioner(entry: Entry, common: _Common, builder: str) -> Component:
+    override: Mapping[str, Member] = {}
+    if member := entry.own.get("override"):
+        mine = dict(member.node.members()).get(builder)
+        override = dict(mine.node.members()) if mine else {}
+    return Component(
+        kind="provisioner", type=entry.type, name="", range=entry.range,
+        config=JsonConfig(entry.arguments, entry.range, override),
+        pause_before_s=common.pause_before_s, max_retries=common.max_retries,
+        timeout_s=common.timeout_s,
+    )  # fmt: skip
 
 
 def _applies(entry: Entry, builder: str) -> bool:

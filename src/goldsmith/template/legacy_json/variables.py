@@ -136,15 +136,29 @@ class VariableValues:
 
     def _report(self, left: Mapping[str, str]) -> None:
         for name in left:
-            members = [other for other in left if other != name and _names(left[name], other)]
             detail = f'The value of the variable "{name}" cannot be rendered: '
             detail += self.waiting.get(name, f"it is a template even after {ROUNDS} rounds")
-            if any(_names(left[other], name) for other in members) or _names(left[name], name):
-                chain = " -> ".join([name, *members, name])
-                detail += f". These variables refer to one another: {chain}"
-            self.found.error(
-                f'Invalid value of the variable "{name}"', detail + ".", self.given[name].range
-            )
+            if cycle := _cycle(name, left):
+                detail += f". These variables refer to one another: {' -> '.join(cycle)}"
+            summary = f'Invalid value of the variable "{name}"'
+            self.found.error(summary, detail + ".", self.given[name].range)
+
+
+def _cycle(start: str, texts: Mapping[str, str]) -> list[str]:
+    """The way from a variable through others back to itself; empty when there is none."""
+    ways = [[start]]
+    seen = set()
+    while ways:
+        way = ways.pop(0)
+        for name in texts:
+            if not _names(texts[way[-1]], name):
+                continue
+            if name == start:
+                return [*way, start]
+            if name not in seen:
+                seen.add(name)
+                ways.append([*way, name])
+    return []
 
 
 def _has_action(text: str) -> bool:
