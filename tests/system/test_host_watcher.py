@@ -156,3 +156,36 @@ def test_a_reused_number_is_not_killed(shift, survives):
             assert sleeper.poll() is None
         else:
             assert sleeper.wait(GONE_WITHIN_S) == -signal.SIGKILL
+
+
+UNREGISTERED = """
+import os, sys, time
+from goldsmith.host import process
+from goldsmith.host.watcher import Watcher, start_watcher
+
+Watcher.started = lambda self, pgid: None  # killed before it came to that
+SCRIPT = "setsid sleep 300 & echo $!; wait"
+with start_watcher() as watcher, process.start(["sh", "-c", SCRIPT]) as p:
+    print(watcher.pid, p.pid, int(p.popen.stdout.readline()), flush=True)
+    time.sleep(300)
+"""
+
+
+def test_a_program_that_was_not_registered_yet_is_found():
+    parent = subprocess.Popen(
+        [sys.executable, "-c", UNREGISTERED], stdout=subprocess.PIPE, text=True
+    )
+    pids = []
+    try:
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        assert len(pids) == 3
+        parent.kill()
+        parent.wait()
+        assert _gone(pids) == []
+    finally:
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

@@ -24,6 +24,9 @@ from goldsmith.units import format_age
 UNKNOWN_PARENT: Final = "?"
 """Stands for the id of a layer that is not known and need not be."""
 
+NO_CACHE: Final = "-no-cache"
+"""Why a step runs whatever is kept."""
+
 BY_INPUTS: Final = "none"
 BY_RELEASES: Final = "releases"
 BY_RELEASES_AND_AGE: Final = "releases and age"
@@ -47,6 +50,8 @@ class Question:
     """Why there is no key."""
     rule: str = BY_INPUTS
     ttl_s: float = DEFAULT_TTL_S
+    inputs: Mapping[str, str] | None = None
+    """The inputs as they are; for this run alone."""
     unchecked: tuple[str, ...] = ()
     """The Release files that count as unchanged only because nothing is asked of the network."""
 
@@ -106,7 +111,7 @@ class StepCache:
         ttl_s = DEFAULT_TTL_S if step.caching.ttl_s is None else step.caching.ttl_s
         unchecked = [name for name, state in self.releases.items() if not state.fetched]
         return Question(
-            step, keyed, StepKey({"below": below, "own": keyed.digest}).digest,
+            step, keyed, StepKey({"below": below, "own": keyed.digest}).digest, inputs=inputs,
             rule=_rule(step), ttl_s=ttl_s, unchecked=tuple(unchecked) if step.network else (),
         )  # fmt: skip
 
@@ -132,7 +137,7 @@ class StepCache:
             return Answer(None, "a step before it is made anew each time")
         record = self.store.find(question.key.on(parent))
         if not self.policy.use:
-            return Answer(None, "-no-cache", record)
+            return Answer(None, NO_CACHE, record)
         if question.step.name in self.policy.refresh:
             return Answer(None, "-refresh", record)
         if record is None:

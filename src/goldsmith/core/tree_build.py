@@ -116,6 +116,8 @@ class TreeBuild:
     of its own. The bind is seen in the worker's namespace only.
     """
     stack: LayerStack = field(init=False)
+    inputs: list[Mapping[str, str] | None] = field(default_factory=list)
+    """What each step so far was made from, None where that is not known."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _scope: ExitStack = field(default_factory=ExitStack)
 
@@ -146,6 +148,7 @@ class TreeBuild:
         except (GoldsmithError, OSError) as e:
             cause = explain_os_error(e) if isinstance(e, OSError) else e
             raise StepFailed(step.label, cause) from e
+        self.inputs.append(question.inputs)
         answer = self._answer(question)
         with ExitStack() as held:
             if answer.record is not None and self._reuse(answer.record, question, answer):

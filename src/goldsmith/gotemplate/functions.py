@@ -6,6 +6,7 @@ import enum
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType, FunctionType
 
 
 class Kind(enum.Enum):
@@ -57,6 +58,19 @@ AnyFunction = Function | LogicalFunction
 
 def describe(name: str, call: Callable[..., object]) -> Function:
     """Read the parameter types off a callable's annotations; none means any value."""
+    # Templates are many and their functions are closures, made anew for each from the same code.
+    if isinstance(call, FunctionType) and not hasattr(call, "__wrapped__"):
+        if call.__code__ not in _KNOWN:
+            _KNOWN[call.__code__] = _parameters(call)
+        return Function(name, call, *_KNOWN[call.__code__])
+    return Function(name, call, *_parameters(call))
+
+
+_Parameters = tuple[tuple[Kind, ...], Kind | None]
+_KNOWN: dict[CodeType, _Parameters] = {}
+
+
+def _parameters(call: Callable[..., object]) -> _Parameters:
     fixed: list[Kind] = []
     variadic: Kind | None = None
     for parameter in inspect.signature(call).parameters.values():
@@ -65,7 +79,7 @@ def describe(name: str, call: Callable[..., object]) -> Function:
             variadic = kind
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             fixed.append(kind)
-    return Function(name, call, tuple(fixed), variadic)
+    return tuple(fixed), variadic
 
 
 def accepts(kind: Kind, value: object) -> bool:

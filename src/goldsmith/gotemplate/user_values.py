@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from goldsmith.gotemplate.lexer import Kind, Token, lex
 from goldsmith.gotemplate.quoting import quote, unquote
@@ -17,7 +18,7 @@ def with_user_values(text: str, variables: Mapping[str, str]) -> str:
     significant = [token for token in lex(text) if token.kind is not Kind.SPACE]
     parts: list[str] = []
     end = 0
-    for call, name in zip(significant, significant[1:], strict=False):
+    for call, name in pairwise(significant):
         if not _is_user(call) or name.kind is not Kind.STRING:
             continue
         parts += [text[end : call.offset], _literal(name, variables)]

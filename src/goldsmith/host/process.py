@@ -77,12 +77,20 @@ class GroupObserver(Protocol):
 
 
 _observers: list[GroupObserver] = []
+_leashes: list[int] = []
+"""Descriptors that every program inherits, so that whoever watches can find it by them."""
 
 
 def observe_groups(observer: GroupObserver) -> Callable[[], None]:
     """Tell `observer` of every group from now on; returns the function that stops it."""
     _observers.append(observer)
     return lambda: _observers.remove(observer)
+
+
+def hold_by(leash: int) -> Callable[[], None]:
+    """Let every program from now on inherit a descriptor; returns the function that stops it."""
+    _leashes.append(leash)
+    return lambda: _leashes.remove(leash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +238,7 @@ def start(
                 words,
                 executable=get_tool(words[0]) if "/" not in words[0] else None,
                 stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd,
-                pass_fds=tuple(pass_fds), start_new_session=True, bufsize=0,
+                pass_fds=(*pass_fds, *_leashes), start_new_session=True, bufsize=0,
             )  # fmt: skip
     except FileNotFoundError as e:
         if cwd is not None and not os.path.isdir(cwd):

@@ -20,6 +20,7 @@ import gc
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ PROCESS_NAME: Final = "goldsmith-watch"
 
 _STOP: Final = b".\n"
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_LOOK_AGAIN_S: Final = 0.01
 _START_TIME_FIELD = 22
 """Field of /proc/PID/stat, counted from 1 (proc(5))."""
 
@@ -42,9 +44,10 @@ class Watcher:
     A watcher that has died, or was stopped, is told nothing and disturbs nobody.
     """
 
-    def __init__(self, pid: int, pipe: int) -> None:
+    def __init__(self, pid: int, pipe: int, leash: int) -> None:
         self.pid = pid
         self._pipe: int | None = pipe
+        self._leash = leash
         self._lock = threading.Lock()
 
     def started(self, pgid: int) -> None:
@@ -86,6 +89,7 @@ def _let_go_after_fork() -> None:
     for watcher in _watchers:
         watcher._lock = threading.Lock()  # a thread of the parent may have held it
         watcher.close_pipe()
+        os.close(watcher._leash)
 
 
 os.register_at_fork(after_in_child=_let_go_after_fork)
@@ -100,31 +104,37 @@ def start_watcher() -> Iterator[Watcher]:
     for a process or a pipe.
     """
     read_end, write_end = os.pipe()
+    leash_end, leash = os.pipe()
     # An interrupt between fork and the child's own settings would run the parent's handlers in
     # the child, up the parent's stack.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
     try:
         pid = os.fork()
         if pid == 0:
-            _become_watcher(read_end, blocked)
+            _become_watcher(read_end, blocked, os.fstat(leash).st_ino)
     except OSError:
         os.close(write_end)
+        os.close(leash)
         raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.close(read_end)
-    watcher = Watcher(pid, write_end)
+        os.close(leash_end)
+    watcher = Watcher(pid, write_end, leash)
     _watchers.append(watcher)
     unobserve = process.observe_groups(watcher)
+    let_go = process.hold_by(leash)
     try:
         yield watcher
     finally:
+        let_go()
         unobserve()
         watcher.stop()
+        os.close(leash)
         _watchers.remove(watcher)
 
 
-def _become_watcher(read_end: int, mask: Iterable[int]) -> NoReturn:
+def _become_watcher(read_end: int, mask: Iterable[int], leash_inode: int) -> NoReturn:
     """Turn the forked child into the watcher; it never returns into the parent's code."""
     try:
         for signum in _IGNORED:
@@ -138,13 +148,17 @@ def _become_watcher(read_end: int, mask: Iterable[int]) -> NoReturn:
         # The same as prctl(PR_SET_NAME), without loading ctypes.
         with contextlib.suppress(OSError):
             Path("/proc/self/comm").write_text(PROCESS_NAME)
-        watch(0)
+        watch(0, leash_inode)
     finally:
         os._exit(0)
 
 
-def watch(pipe: int) -> None:
-    """Keep the register until the pipe ends or says stop, then kill the groups left in it."""
+def watch(pipe: int, leash_inode: int = 0) -> None:
+    """Keep the register until the pipe ends or says stop, then kill the groups left in it.
+
+    When the pipe just ends, the parent was killed: maybe between the start of a program and its
+    registration. So every process that still holds the leash, a pipe with this inode, is killed.
+    """
     groups: dict[int, int] = {}
     rest = b""
     stopped = False
@@ -155,6 +169,26 @@ def watch(pipe: int) -> None:
         if _start_time(pgid) in (0, start_time):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pgid, signal.SIGKILL)
+    if not stopped and leash_inode:
+        # What is killed may have forked meanwhile.
+        while held := _holders(leash_inode):
+            for pid in held:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _holders(inode: int) -> list[int]:
+    """The processes that have a pipe open, of those that this user may look at (proc(5))."""
+    name, held = f"pipe:[{inode}]", []
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal() or int(entry) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            fds = f"/proc/{entry}/fd"
+            if name in (os.readlink(f"{fds}/{fd}") for fd in os.listdir(fds)):
+                held.append(int(entry))
+    return held
 
 
 def update_register(groups: dict[int, int], lines: Sequence[bytes]) -> bool:

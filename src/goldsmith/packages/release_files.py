@@ -11,11 +11,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,7 @@ from goldsmith.packages.release_transport import NotThere, Transport, Unreachabl
 
 _THREADS: Final = 16
 _NAMES: Final = ("InRelease", "Release")
+_DATE: Final = re.compile(rb"^Date: *(\S.*?)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +37,15 @@ class ReleaseState:
 
     `digest` is the SHA-256 of its content, None when it is not known, for which `reason` has the
     cause. `fetched` says that the repository confirmed it now; otherwise it is from the cache.
-    `since_s` is the time (seconds since 1970) at which this content was first seen.
+    `since_s` is the time (seconds since 1970) at which this content was first seen, `date_s` the
+    one that it says of itself.
     """
 
     digest: str | None
     fetched: bool
     since_s: float | None = None
     reason: str = ""
+    date_s: float | None = None
 
 
 def release_digests(
@@ -100,6 +105,11 @@ class _Known:
     name: str
     etag: str = ""
     last_modified: str = ""
+    date_s: float | None = None
+
+    def state(self, *, fetched: bool) -> ReleaseState:
+        """The state of a file that is known."""
+        return ReleaseState(self.digest, fetched, self.since_s, date_s=self.date_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,7 @@ class _Request:
         if self.offline and not is_local:
             if known is None:
                 return ReleaseState(None, fetched=False, reason="it was never read before")
-            return ReleaseState(known.digest, fetched=False, since_s=known.since_s)
+            return known.state(fetched=False)
         try:
             fresh = self._local() if is_local else self._remote(transport, known)
         except (Unreachable, GoldsmithError) as e:
@@ -125,10 +135,10 @@ class _Request:
         except OSError as e:
             return ReleaseState(None, fetched=False, reason=e.strerror or str(e))
         if known is not None and known.digest == fresh.digest:
-            fresh = _Known(**{**asdict(fresh), "since_s": known.since_s})
+            fresh = replace(fresh, since_s=known.since_s)
         if fresh != known:
             self._write(fresh)
-        return ReleaseState(fresh.digest, fetched=True, since_s=fresh.since_s)
+        return fresh.state(fetched=True)
 
     def _local(self) -> _Known:
         folder = Path("/" + self.directory.partition(":")[2].lstrip("/"))
@@ -155,7 +165,7 @@ class _Request:
                     raise Unreachable(f"{without_user(self.directory)} answered what was not asked")
                 return conditions
             fresh = _known(name, answer.content)
-            return _Known(fresh.digest, fresh.since_s, name, answer.etag, answer.last_modified)
+            return replace(fresh, etag=answer.etag, last_modified=answer.last_modified)
         raise Unreachable(f"{without_user(self.directory)} has no Release file")
 
     @property
@@ -188,11 +198,22 @@ class _Request:
 
 
 def _known(name: str, content: bytes) -> _Known:
-    return _Known(hashlib.sha256(content).hexdigest(), time.time(), name)
+    digest = hashlib.sha256(content).hexdigest()
+    return _Known(digest, time.time(), name, date_s=_date_s(content))
+
+
+def _date_s(content: bytes) -> float | None:
+    """The field Date (RFC 5322, in UTC), None where there is none that can be read."""
+    match = _DATE.search(content)
+    if match is None:
+        return None
+    with contextlib.suppress(ValueError, OverflowError):
+        return parsedate_to_datetime(match.group(1).decode("ascii", "replace")).timestamp()
+    return None
 
 
 def _redacted(state: ReleaseState, secrets: set[str]) -> ReleaseState:
     reason = state.reason
     for secret in sorted(secrets - {""}, key=len, reverse=True):
         reason = reason.replace(secret, "***")
-    return ReleaseState(state.digest, state.fetched, state.since_s, reason)
+    return replace(state, reason=reason)

@@ -16,7 +16,7 @@ from goldsmith.core.plan import BuildPlan, PlanContext, PlannedStep
 from goldsmith.core.post_results import REUSED
 from goldsmith.core.results import Result, Results
 from goldsmith.core.step import KeyedStep
-from goldsmith.core.step_cache import UNKNOWN_PARENT, StepCache
+from goldsmith.core.step_cache import NO_CACHE, UNKNOWN_PARENT, StepCache
 from goldsmith.layers.method import FORCED, OVERLAY, PLAIN
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
@@ -25,6 +25,8 @@ from goldsmith.packages.release_files import release_digests
 from goldsmith.redact import Redactor
 
 IMAGE_LABEL: Final = "Making the image"
+CHANGED: Final = "it was not made of this tree with these options, or its files were changed"
+MADE_ANEW: Final = "the tree is made anew"
 STANDS: Final = "tree and options unchanged, the files are as they were made"
 
 
@@ -119,9 +121,9 @@ class Planner:
     def finished(self, results: Results, key: str | None, writes: Sequence[Path]) -> BuildPlan:
         """The whole plan, with the image that `key` identifies."""
         found = results.find(key) if key is not None and self.cache.policy.use else None
-        reason = STANDS if found else "the tree is made anew"
+        reason = STANDS if found else MADE_ANEW
         if key is not None and found is None:
-            reason = "it was not made of this tree with these options, or its files were changed"
+            reason = CHANGED if self.cache.policy.use else NO_CACHE
         self.steps.append(
             PlannedStep(name="image", label=IMAGE_LABEL, state="hit" if found else "miss",
                         reason=reason, key=key, predicted_s=results.latest_s("image"))

@@ -6,9 +6,11 @@ Python's own reader knows no places and lets repeated keys pass.
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
 from goldsmith.values.numbers import Number
@@ -95,30 +97,24 @@ class Places:
     text: str
     filename: str
     _starts: list[int] = field(default_factory=list)
-    _bytes: list[int] = field(default_factory=list)
+    _bytes: array[int] | None = None
+    """Bytes before each character; None where that is the number of characters."""
 
     def __post_init__(self) -> None:
-        offset = size = 0
-        for line in self.text.split("\n"):
-            self._starts.append(offset)
-            self._bytes.append(size)
-            offset += len(line) + 1
-            size += _size(line) + 1
+        self._starts = [0, *(match.end() for match in re.finditer("\n", self.text))]
+        if not self.text.isascii():
+            sizes = (len(one.encode("utf-8", "surrogatepass")) for one in self.text)
+            self._bytes = array("Q", accumulate(sizes, initial=0))
 
     def position(self, offset: int) -> Position:
-        """The place of a character."""
+        """The place of a character, or of the one behind the last."""
         line = bisect_right(self._starts, offset) - 1
-        start = self._starts[line]
-        before = _size(self.text[start:offset])
-        return Position(line + 1, offset - start + 1, self._bytes[line] + before)
+        before = offset if self._bytes is None else self._bytes[min(offset, len(self.text))]
+        return Position(line + 1, offset - self._starts[line] + 1, before)
 
     def range(self, start: int, end: int) -> SourceRange:
         """The stretch between two characters."""
         return SourceRange(self.filename, self.position(start), self.position(end))
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def read_document(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from goldsmith.core.hook import go_duration
-from goldsmith.errors import Diagnostic, TemplateError
+from goldsmith.errors import Diagnostic, SourceRange, TemplateError
 from goldsmith.template.hcl2.formatter import format_source
 from goldsmith.template.hcl2.lexer import is_identifier
 from goldsmith.template.legacy_json.document import Member, Node
@@ -54,7 +54,7 @@ def upgrade(
 ) -> Upgraded:
     """The template in HCL2; `known_builders` are those that need no plugin.
 
-    Raises TemplateError for builders that nobody knows.
+    Raises TemplateError for builders that nobody knows, and names that HCL2 cannot have.
     """
     return _Upgrade(outline, known_builders, annotations).run()
 
@@ -72,6 +72,7 @@ class _Upgrade:
     conversion: Conversion = field(default_factory=Conversion)
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Type and name of each source, by the name of its builder."""
+    unnameable: list[Diagnostic] = field(default_factory=list)
 
     def run(self) -> Upgraded:
         plugins = self._plugins()
@@ -80,6 +81,8 @@ class _Upgrade:
         locals_text = [self._local(name, local_values[name]) for name in sorted(local_values)]
         sources, names = self._sources()
         build = self._build(names)
+        if self.unnameable:
+            raise TemplateError(self.unnameable)
         parts = [self._packer(plugins), self._note("variables", variables), self._data()]
         parts += [_TIMESTAMP if "timestamp" in self.conversion.functions else ""]
         parts += [self._note("locals", [*self._plain_locals(locals_text)])]
@@ -133,6 +136,8 @@ class _Upgrade:
         """Variable blocks in the order of their names, and the texts of those that are locals."""
         blocks, local_values = [], {}
         for name, variable in sorted(self.outline.variables.items()):
+            if not is_identifier(name):
+                self._unnameable(name, "a variable", variable.range)
             trial = Conversion()
             default = trial.text(variable.default) if variable.default is not None else ""
             if trial.functions & _NEEDS_LOCAL:
@@ -228,12 +233,19 @@ class _Upgrade:
 
     def _body(self, members: Mapping[str, Member]) -> str:
         """Arguments and blocks in the order of their names."""
+        for key in sorted(members):
+            if not is_identifier(key):
+                self._unnameable(key, "an argument", members[key].key_range)
         return "".join(self._item(key, members[key].node) for key in sorted(members))
+
+    def _unnameable(self, name: str, what: str, where: SourceRange) -> None:
+        detail = f'"{name}" cannot be the name of {what} in HCL2: letters, digits, - and _ only.'
+        self.unnameable.append(Diagnostic(f'Invalid name "{name}"', detail, where))
 
     def _item(self, key: str, node: Node) -> str:
         content = node.content
-        if key == "override" or not is_identifier(key):
-            return f"{_key(key)} = {self._value(node)}\n"
+        if key == "override":
+            return f"{key} = {self._value(node)}\n"
         if isinstance(content, dict) and not (content and all(map(_is_simple, _inside(node)))):
             return f"{key} {{\n{self._body(content)}}}\n"
         if (

@@ -1,0 +1,81 @@
+"""What a template says of an image, as the things that its plan and its making both need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import goldsmith
+from goldsmith.builders.image.apt_plan import apt_request, finish_plan
+from goldsmith.builders.image.options import ImageOptions
+from goldsmith.builders.image.output import Outputs
+from goldsmith.builders.image.tree_steps import FinishStep
+from goldsmith.core.results import FileDigests, Results
+from goldsmith.disk.identity import DiskIdentity
+from goldsmith.host.journal import state_directory
+from goldsmith.host.process import find_tool
+from goldsmith.layers.keys import canonical
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
+from goldsmith.redact import Redactor
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """An image's options, and what follows from them."""
+
+    options: ImageOptions
+    image_name: str
+
+    @property
+    def identity(self) -> DiskIdentity:
+        """Where the disk's identifiers come from."""
+        return DiskIdentity(self.options.seed or self.image_name)
+
+    def outputs(self, directory: Path) -> Outputs:
+        """The files that are made, relative to the directory of the template's paths."""
+        folder = directory / self.options.output_directory
+        digests = FileDigests(state_directory() / "results")
+        return Outputs(folder, self.image_name, self.options.formats, digests)
+
+    def apt_settings(self, redactor: Redactor) -> AptSettings:
+        """What downloads need on this host; its passwords are redacted from here on."""
+        settings = read_apt_settings() if find_tool("apt-config") else AptSettings()
+        redactor.add(settings.secrets)
+        return settings
+
+    def request(
+        self, settings: AptSettings, redactor: Redactor, directory: Path
+    ) -> AptRequest | None:
+        """What the tree is to be made of; None when it is not made by APT."""
+        packages = self.options.tree_packages()
+        request = apt_request(self.options.bootstrap, packages, settings, directory)
+        for source in request.sources if request is not None else ():
+            redactor.add(source.passwords())
+        return request
+
+    def finish_step(self, directory: Path) -> FinishStep:
+        """The last step of the tree."""
+        layout = self.options.disk.to_layout()
+        plan = finish_plan(self.options.bootstrap, directory)
+        return FinishStep(self.options, layout, self.identity, plan)
+
+    def result_key(
+        self,
+        results: Results,
+        tree_id: str | None,
+        outputs: Outputs,
+        environment: Mapping[str, str],
+    ) -> str | None:
+        """What identifies the files; None when the tree cannot be known again."""
+        if tree_id is None:
+            return None
+        return results.key({
+            "type": "image/1", "version": goldsmith.__version__, "tree": tree_id,
+            "disk": canonical(self.options.disk.model_dump(mode="json")),
+            "firmware": canonical(self.options.firmware), "seed": self.identity.seed,
+            "cmdline": self.options.kernel_cmdline, "compression": self.options.compression,
+            "outputs": canonical([str(path) for path in outputs.images.values()]),
+            "epoch": environment.get("SOURCE_DATE_EPOCH", ""),
+        })  # fmt: skip
