@@ -7,6 +7,7 @@ mkinitramfs(8), initramfs-tools 0.142, dpkg-divert(1).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ _MAGICS: Final = (
     ("none", b"07070"),
 )
 _SAME_FORMAT: Final = {"pigz": "gzip"}
-_CPIO_HEADER_BYTES: Final = 110
-_CPIO_MAGICS: Final = (b"070701", b"070702")
+MAGIC_BYTES: Final = 8
+CPIO_HEADER_BYTES: Final = 110
+CPIO_MAGICS: Final = (b"070701", b"070702")
 
 
 class RunInTree(Protocol):
@@ -111,17 +113,38 @@ def generate(
     source_date_epoch: int,
     emit: Callable[[str], None] = lambda _: None,
 ) -> tuple[Initramfs, ...]:
-    """Restore `update-initramfs` and run it once for every installed kernel.
+    """`prepare` and `make` in one."""
+    if not prepare(tree, run_in_tree):
+        return ()
+    return make(tree, run_in_tree, source_date_epoch=source_date_epoch, emit=emit)
 
-    The same tree and `source_date_epoch` give the same bytes; `run_in_tree` must hide the host's
-    /proc/cmdline, from which libkmod reads `modprobe.blacklist`. Nothing is done in a tree without
-    initramfs-tools. Raises PackageError when the result is not compressed as the tree's
-    configuration says: mkinitramfs falls back to gzip without failing.
+
+def prepare(tree: Path, run_in_tree: RunInTree) -> bool:
+    """Restore `update-initramfs` and take away what was made for kernels that are gone.
+
+    False in a tree without initramfs-tools.
     """
     restore_update_initramfs(tree, run_in_tree)
     if not confined(tree, STUB, follow_last=True).exists():
-        return ()
+        return False
     _remove_orphans(tree)
+    return True
+
+
+def make(
+    tree: Path,
+    run_in_tree: RunInTree,
+    *,
+    source_date_epoch: int,
+    emit: Callable[[str], None] = lambda _: None,
+) -> tuple[Initramfs, ...]:
+    """Run `update-initramfs` once for every installed kernel, in a tree that was prepared.
+
+    The same tree and `source_date_epoch` give the same bytes; `run_in_tree` must hide the host's
+    /proc/cmdline, from which libkmod reads `modprobe.blacklist`. Raises PackageError when the
+    result is not compressed as the tree's configuration says: mkinitramfs falls back to gzip
+    without failing.
+    """
     wanted = configured_compression(tree)
     made = []
     for kernel in installed_kernels(tree):
@@ -131,7 +154,7 @@ def generate(
             ["update-initramfs", "-c", "-k", kernel],
             env={"SOURCE_DATE_EPOCH": str(source_date_epoch)},
         )
-        path = f"/boot/initrd.img-{kernel}"
+        path = initramfs_path(kernel)
         with confined(tree, path, follow_last=True).open("rb") as file:
             found = compression_of(file)
         if found != _SAME_FORMAT.get(wanted, wanted):
@@ -142,6 +165,11 @@ def generate(
             )
         made.append(Initramfs(kernel, path, found))
     return tuple(made)
+
+
+def initramfs_path(kernel: str) -> str:
+    """Where update-initramfs puts the initramfs of a kernel."""
+    return f"/boot/initrd.img-{kernel}"
 
 
 def _run(
@@ -164,27 +192,46 @@ def _remove_orphans(tree: Path) -> None:
 
 
 def configured_compression(tree: Path) -> str:
-    """COMPRESS as mkinitramfs reads it: initramfs.conf first, then conf.d in order of names."""
-    folder = "/etc/initramfs-tools"
-    parts = sorted(path.name for path in confined(tree, f"{folder}/conf.d", follow_last=True)
-                   .glob("*") if re.fullmatch(r"[A-Za-z0-9_.-]+", path.name))  # fmt: skip
-    value = "gzip"
-    for path in (f"{folder}/initramfs.conf", *(f"{folder}/conf.d/{name}" for name in parts)):
+    """COMPRESS as mkinitramfs reads it."""
+    return configured(tree, "COMPRESS", "gzip")
+
+
+def configured(tree: Path, name: str, default: str) -> str:
+    """An option as mkinitramfs reads it: initramfs.conf, then each conf.d in order of names.
+
+    A value that a shell would have to work out is returned as it stands.
+    """
+    folder, packaged = "/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d"
+    own = _parts(tree, f"{folder}/conf.d")
+    masked = {os.path.basename(path) for path in own}
+    shipped = [path for path in _parts(tree, packaged) if os.path.basename(path) not in masked]
+    value = default
+    for path in (f"{folder}/initramfs.conf", *shipped, *own):
         text = (read_confined(tree, path) or b"").decode(errors="replace")
-        for match in re.finditer(r"^\s*(?:export\s+)?COMPRESS=[\"']?(\w+)", text, re.MULTILINE):
-            value = match.group(1)
+        for match in re.finditer(
+            rf"^\s*(?:export\s+)?{name}=[\"']?([^\s\"';#]*)", text, re.MULTILINE
+        ):
+            value = match.group(1) or default
     return value
+
+
+def _parts(tree: Path, folder: str) -> list[str]:
+    """The files of a conf.d that mkinitramfs reads, in order."""
+    names = sorted(path.name for path in confined(tree, folder, follow_last=True).glob("*"))
+    read = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+    return [f"{folder}/{name}" for name in names if read.fullmatch(name) and ".dpkg-" not in name]
 
 
 def compression_of(file: BinaryIO) -> str:
     """How the main part of an initramfs is compressed, "unknown" if it cannot be told.
 
-    It may follow uncompressed cpio archives with early microcode (initramfs-tools(7)).
+    It may follow uncompressed cpio archives with early microcode (initramfs-tools(7)). The file is
+    left behind the first `MAGIC_BYTES` of that part.
     """
     while True:
         start = file.tell()
-        head = file.read(8)
-        if head[:6] not in _CPIO_MAGICS:
+        head = file.read(MAGIC_BYTES)
+        if head[:6] not in CPIO_MAGICS:
             return next((name for name, magic in _MAGICS if head.startswith(magic)), "unknown")
         file.seek(start)
         if not _skip_cpio(file) or not _skip_zeros(file):
@@ -193,10 +240,10 @@ def compression_of(file: BinaryIO) -> str:
 
 def _skip_cpio(file: BinaryIO) -> bool:
     """Move behind a cpio archive of the form "newc"; returns False at an unexpected end."""
-    while len(header := file.read(_CPIO_HEADER_BYTES)) == _CPIO_HEADER_BYTES:
+    while len(header := file.read(CPIO_HEADER_BYTES)) == CPIO_HEADER_BYTES:
         size_bytes, name_bytes = int(header[54:62], 16), int(header[94:102], 16)
         name = file.read(name_bytes).rstrip(b"\0")
-        file.seek(-(_CPIO_HEADER_BYTES + name_bytes) % 4, 1)
+        file.seek(-(CPIO_HEADER_BYTES + name_bytes) % 4, 1)
         if name == b"TRAILER!!!":
             return True
         file.seek(size_bytes + -size_bytes % 4, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +35,7 @@ def installed_packages(tree: Path) -> tuple[InstalledPackage, ...]:
     """
     text = (read_confined(tree, STATUS_FILE) or b"").decode(errors="replace")
     try:
-        found = [_package(fields) for fields in paragraphs(text) if _is_installed(fields)]
+        found = [_package(fields) for fields in paragraphs(text) if is_installed(fields)]
     except (ValueError, KeyError) as e:
         raise PackageError(f"{tree}{STATUS_FILE} cannot be read: {e}") from e
     return tuple(sorted(found))
@@ -45,7 +46,8 @@ def installed_names(tree: Path) -> frozenset[str]:
     return frozenset(package.name for package in installed_packages(tree))
 
 
-def _is_installed(fields: dict[str, str]) -> bool:
+def is_installed(fields: Mapping[str, str]) -> bool:
+    """Whether a paragraph of the status file is of a package that is unpacked or configured."""
     state = fields.get("status", "").rpartition(" ")[2]
     return state not in ("", "not-installed", "config-files")
 

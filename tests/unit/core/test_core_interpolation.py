@@ -5,11 +5,12 @@ from typing import ClassVar
 
 import pytest
 
-from goldsmith.core.build import Component
+from goldsmith.core.build import Component, GoNames
 from goldsmith.core.deferred import RawBody
 from goldsmith.core.interpolation import Interpolation
 from goldsmith.core.options import Options
 from goldsmith.errors import Position, SourceRange
+from goldsmith.gotemplate.template import Template
 from goldsmith.values.marks import SENSITIVE
 from goldsmith.values.types import STRING
 from goldsmith.values.value import from_python, number, string, to_python, unknown
@@ -102,3 +103,23 @@ def test_what_the_run_knows_is_a_placeholder_first_and_then_itself():
 def test_what_the_builder_does_not_fill_is_a_finding_when_it_runs():
     _, (found,) = interpolated({"a": string("{{build `ID`}}")}, run_values={})
     assert "does not fill ID" in found.detail
+
+
+GO_NAMES = GoNames({"v": "{{.X}}"}, frozenset({"ID", "Host"}), "1.2.3")
+
+
+def test_variables_of_a_language_that_has_only_go_templates():
+    assert text_of("{{user `v` | len}} {{packer_version}}", go_names=GO_NAMES) == "6 1.2.3"
+    body, found = interpolated({"later": string("{{user `v`}} {{.Vars}}")}, go_names=GO_NAMES)
+    assert not found
+    later = Template.parse(body.attributes["later"].text, {}).render({"Vars": "w"})
+    assert later == "{{.X}} w"
+
+
+def test_values_of_a_running_build_come_in_a_second_pass():
+    text = "{{build `ID`}} {{build `ID` | len}} {{build `Host`}}"
+    assert text_of(text, go_names=GO_NAMES) == "{{.ID}} 7 {{.Host}}"
+    running = {"ID": string("i-1")}
+    assert text_of(text, go_names=GO_NAMES, run_values=running) == "i-1 7 <no value>"
+    _, (one,) = interpolated({"a": string("{{build `Nosuch`}}")}, go_names=GO_NAMES)
+    assert "Nosuch" in one.detail

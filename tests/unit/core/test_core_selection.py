@@ -1,5 +1,7 @@
 """Which builds and post-processors `-only` and `-except` leave."""
 
+from dataclasses import replace
+
 import pytest
 
 from goldsmith.core.build import Build, Component
@@ -103,3 +105,14 @@ def test_only_does_not_choose_post_processors():
     assert len(left.post_processors) == 1
     with pytest.raises(GoldsmithError):
         select_builds([build("image.a", "checksum")], ["checksum"], [])
+
+
+def test_a_build_with_a_name_of_its_own_is_selected_by_that_alone():
+    builds = [replace(build("null.p"), selected_by="p"), replace(build("null.q"), selected_by="q")]
+    assert names(["q"], builds=builds) == (["null.q"], [])
+    assert names(except_=["q"], builds=builds) == (["null.p"], [])
+    left, (warning,) = names(["p", "*"], builds=builds)
+    assert left == ["null.p"]
+    assert "the builds are: p, q" in warning
+    with pytest.raises(GoldsmithError):
+        names(["null.p"], builds=builds)

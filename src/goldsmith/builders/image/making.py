@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 import goldsmith
 from goldsmith.builders.image.cache import (
+    CHANGED,
     IMAGE_LABEL,
+    MADE_ANEW,
     STANDS,
     open_cache,
     open_results,
@@ -33,9 +35,11 @@ from goldsmith.core.builder import BuildContext
 from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.results import Results
 from goldsmith.core.step import Step, StepContext
+from goldsmith.core.step_cache import NO_CACHE
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os_error
+from goldsmith.events import CacheUse
 from goldsmith.host import user_namespace
 from goldsmith.host.journal import doorway, state_directory
 from goldsmith.layers.keys import StepKey, canonical
@@ -114,11 +118,13 @@ class _Making:
                 "image", IMAGE_LABEL, key=key, cache="hit", reason=STANDS
             ):  # fmt: skip
                 return reused(found)
+        reason = NO_CACHE if not context.policy.use else MADE_ANEW if key is None else CHANGED
         layout, firmware = recipe.options.disk.to_layout(), recipe.options.firmware
         with outputs.being_written(context.run) as partial:
             # Without a raw output the raw image is only a stage: it stays in the run directory.
             raw = partial.get("raw", context.work / "disk.raw")
-            assembled = self._run(AssembleStep(self.trees, layout, recipe.identity, firmware, raw))
+            assemble = AssembleStep(self.trees, layout, recipe.identity, firmware, raw)
+            assembled = self._run(assemble, reason=reason)
             with self.trees.view() as tree:
                 described = _describe_tree(tree)
             written = self._run(FormatsStep(raw, partial, recipe.options.compression))
@@ -156,11 +162,15 @@ class _Making:
                     f"Provisioner failed with {str(e.cause)!r}, retrying with {left} trie(s) left"
                 )
 
-    def _run(self, step: Step[R]) -> R:
+    def _run(self, step: Step[R], *, reason: str = "") -> R:
+        """Run a step outside of the tree; `reason` is why an earlier result is not used."""
         context = self.context
         scratch = context.work / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
-        with context.emitter.running(step.name, step.label, takes_long=True):
+        cache: CacheUse | None = "miss" if reason else None
+        with context.emitter.running(
+            step.name, step.label, takes_long=True, cache=cache, reason=reason
+        ):
             try:
                 return step.run(
                     StepContext(emitter=context.emitter, scratch=scratch, epoch_s=context.epoch_s)
