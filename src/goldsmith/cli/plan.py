@@ -68,7 +68,7 @@ def _plans(flags: Flags) -> list[BuildPlan]:
         refuse_conflicts(builds, directory, loaded.template.sources)
         for prepared in builds:
             context = plan_context(prepared, loaded, registry, policy=policy, redactor=redactor,
-                                   state=state)  # fmt: skip
+                                   state=state, estimate=True)  # fmt: skip
             plan = prepared.builder.plan(context)
             results = open_post_results(state, use=policy.use)
             plans.append(with_post_processors(plan, prepared, results, directory, redactor))

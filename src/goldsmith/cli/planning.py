@@ -65,6 +65,7 @@ def plan_context(
     policy: CachePolicy,
     redactor: Redactor,
     state: Path,
+    estimate: bool = False,
 ) -> PlanContext:
     """What a builder needs to plan; raises GoldsmithError."""
     build, template, directory = prepared.build, loaded.template, directory_of(loaded.world)
@@ -78,7 +79,7 @@ def plan_context(
     return PlanContext(
         name=build.name, source_name=build.source_name, directory=directory,
         provisioners=provisioners, environment=build_environment(loaded.world), policy=policy,
-        redactor=redactor, state=state,
+        redactor=redactor, state=state, estimate=estimate,
     )  # fmt: skip
 
 

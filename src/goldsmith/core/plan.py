@@ -78,6 +78,8 @@ class PlanContext:
     redactor: Redactor
     state: Path
     """Where runs and caches lie."""
+    estimate: bool = False
+    """Whether what will be downloaded is wanted, which takes reading the indexes."""
 
 
 def plan_of_uncached(context: PlanContext, label: str, writes: Sequence[Path] = ()) -> BuildPlan:

@@ -111,6 +111,7 @@ class Results:
         _write(self._record(key), {
             "version": RECORD_VERSION, "key": key, "value": dict(value), "files": listed,
             "made_s": time.time(), "duration_s": duration_s, "step": step,
+            "size_bytes": sum(os.lstat(name).st_blocks * 512 for name in listed),
         })  # fmt: skip
 
     def latest_s(self, step: str) -> float | None:
@@ -121,6 +122,16 @@ class Results:
             if record.get("step") == step:
                 times = float(record.get("made_s", 0)), float(record.get("duration_s", 0))
                 found = max(found or times, times)
+        return None if found is None else found[1]
+
+    def latest_bytes(self, step: str) -> int | None:
+        """What the files of this kind of step took on the disk when it was kept last."""
+        found: tuple[float, int] | None = None
+        for path in (self.directory / "made").glob("*.json"):
+            record = _read(path) or {}
+            if record.get("step") == step and "size_bytes" in record:
+                sizes = float(record.get("made_s", 0)), int(record["size_bytes"])
+                found = max(found or sizes, sizes)
         return None if found is None else found[1]
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -31,6 +32,34 @@ class RunInTree(Protocol):
         ...
 
 
+class KeptPart(Protocol):
+    """What an earlier build may have left of a part of a step (see `kept_files`)."""
+
+    @property
+    def files(self) -> Path | None:
+        """The directory of its files; None where it must be made."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why it must be made."""
+        ...
+
+    def keep(self, fill: Callable[[Path], None]) -> None:
+        """Keep what `fill` puts into an empty directory."""
+        ...
+
+
+class KeptParts(Protocol):
+    """Parts of a step that have keys of their own."""
+
+    def part(
+        self, name: str, label: str, inputs: Mapping[str, str]
+    ) -> AbstractContextManager[KeptPart]:
+        """Look a part up by its inputs."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """What every step is given besides its own inputs."""
@@ -53,6 +82,10 @@ class TreeContext(StepContext):
     """Runs a program of this host in the step's namespaces, so that it ends with the step."""
     environment: Mapping[str, str]
     """What programs in the tree get, before a step adds its own."""
+    kept: KeptParts | None = None
+    """Where parts of the step are kept that have keys of their own."""
+    epoch_is_given: bool = True
+    """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
 
 
 class Step(Protocol[R_co]):

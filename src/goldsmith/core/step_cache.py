@@ -177,7 +177,7 @@ class StepCache:
     def _rule_told(self, question: Question, age_s: float) -> str:
         if question.rule == BY_INPUTS:
             return "inputs unchanged"
-        told = "inputs and Release files unchanged"
+        told = "inputs and Release files unchanged" if self.releases else "inputs unchanged"
         if question.rule == BY_RELEASES_AND_AGE:
             told += f", made {format_age(age_s)} ago (cache_ttl {format_age(question.ttl_s)})"
         if question.unchecked:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
 from goldsmith.core.communicator import Communicator
+from goldsmith.core.kept_files import KeptFiles
 from goldsmith.core.layer_stack import LayerStack
 from goldsmith.core.step import TreeContext, TreeStep
 from goldsmith.core.step_cache import (
@@ -115,6 +116,8 @@ class TreeBuild:
     The layers themselves are root's alone (they hold setuid programs), but APT fetches as a user
     of its own. The bind is seen in the worker's namespace only.
     """
+    epoch_is_given: bool = True
+    """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
     stack: LayerStack = field(init=False)
     inputs: list[Mapping[str, str] | None] = field(default_factory=list)
     """What each step so far was made from, None where that is not known."""
@@ -341,6 +344,8 @@ class TreeBuild:
             emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
             communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
             environment=given_environment(step, self.environment),
+            kept=KeptFiles(self.cache, self.emitter, self.environment, step.name),
+            epoch_is_given=self.epoch_is_given,
         )  # fmt: skip
 
     def _tool_line(self, stream: str, line: str) -> None:

@@ -21,13 +21,11 @@ from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import SYSTEM_PATH, Completed, LineSink, run, tool_environment
 from goldsmith.host.tree_mounts import kernel_file_systems
 from goldsmith.packages.apt_request import AptRequest
-from goldsmith.packages.apt_sources import render_sources
 from goldsmith.packages.build_files import DPKG_OPTIONS
-from goldsmith.packages.download import apt_configuration, reachable_by_all
+from goldsmith.packages.host_apt import HostApt, ToolFailed, host_architecture
 from goldsmith.packages.initramfs import divert_update_initramfs
-from goldsmith.packages.package_store import PRINT_URIS, Archive, PackageStore, parse_uris
+from goldsmith.packages.package_store import Archive
 from goldsmith.packages.policy import allow_services, forbid_services
-from goldsmith.packages.repositories import render_pins
 
 _SCRIPTS: Final = Path("/usr/share/debootstrap/scripts")
 _FALLBACK_SCRIPT: Final = "sid"
@@ -40,10 +38,6 @@ _LINES_SHOWN: Final = 30
 _RELEASE_FIELDS: Final = re.compile(r"^(Suite|Codename): *(\S+)$", re.MULTILINE)
 
 
-class _ToolFailed(Exception):
-    """A program has failed; its lines, which the caller has seen, say why."""
-
-
 def run_debootstrap(
     target: Path, request: AptRequest, work: Path, *, run_tool: RunTool, on_line: LineSink
 ) -> bool:
@@ -52,7 +46,7 @@ def run_debootstrap(
     `work` is a private directory: files with passwords stand in it meanwhile.
     """
     target.mkdir(parents=True, exist_ok=True)
-    apt = _HostApt(request, work, on_line)
+    apt = HostApt(request, work, on_line)
     try:
         apt.update()
         mirror = _Mirror(work / "mirror", request.suite, apt.codename(), apt.architecture)
@@ -65,86 +59,9 @@ def run_debootstrap(
         _take_over(target, apt)
         on_line("stdout", "I: installing remaining packages...")
         _install(target, request, work, run_tool=run_tool, on_line=on_line)
-    except _ToolFailed:
+    except ToolFailed:
         return False
     return True
-
-
-class _HostApt:
-    """This host's APT with a configuration, lists and caches of its own."""
-
-    def __init__(self, request: AptRequest, work: Path, on_line: LineSink) -> None:
-        self._request, self._on_line = request, on_line
-        self.architecture = request.architecture or _host_architecture()
-        self.directory = work / "apt"
-        self.archives = self.directory / "cache/archives"
-        for name in ("lists/partial", "cache/archives/partial"):
-            (self.directory / name).mkdir(parents=True)
-        sources = self.directory / "host.sources"
-        sources.write_text(render_sources(request.fetched_sources()))
-        (self.directory / "preferences").write_text(render_pins(request.pins))
-        text = apt_configuration(
-            self.directory, self.architecture, sandboxed=reachable_by_all(self.directory)
-        )
-        configuration = self.directory / "apt.conf"
-        # The later line wins: packages of a file: source are copied, and pins heeded.
-        configuration.write_text(
-            f'{text}Dir::Etc::preferences "{self.directory}/preferences";\n'
-            f"{request.settings.bootstrap_text()}"
-        )
-        self._environment = tool_environment(APT_CONFIG=str(configuration))
-
-    def _run(self, *argv: str, stdout_to: int | None = None) -> Completed:
-        done = run(
-            argv, env=self._environment, cwd=self.directory, check=False,
-            on_line=self._on_line, stdout_to=stdout_to,
-        )  # fmt: skip
-        if done.status != 0:
-            raise _ToolFailed
-        return done
-
-    def update(self) -> None:
-        """Read the indexes."""
-        self._on_line("stdout", "I: running --setup-hook")
-        self._run("apt-get", "update", "--error-on=any")
-
-    def codename(self) -> str:
-        """The release that the suite is: debootstrap decides by it, and "stable" is none."""
-        for release in sorted((self.directory / "lists").glob("*Release")):
-            text = release.read_text(errors="replace")
-            fields: dict[str, str] = dict(_RELEASE_FIELDS.findall(text))
-            if self._request.suite in fields.values():
-                return fields.get("Codename", self._request.suite)
-        return self._request.suite
-
-    def dump_available(self) -> Path:
-        """A file with the record of every package's candidate, the pins heeded."""
-        dumped = self.directory / "available"
-        with dumped.open("wb") as file:
-            self._run("apt-cache", "dumpavail", stdout_to=file.fileno())
-        return dumped
-
-    def fetch(self, base: Sequence[str]) -> tuple[Archive, ...]:
-        """Fetch the base and all that is asked for; what the store has is not fetched."""
-        words = [*base, *self._request.wanted()]
-        listed = self.directory / "uris"
-        with listed.open("wb") as file:
-            self._run("apt-get", "--yes", *PRINT_URIS, "install", *words,
-                      stdout_to=file.fileno())  # fmt: skip
-        archives = parse_uris(listed.read_text(errors="replace"))
-        store = PackageStore(self._request.store) if self._request.store is not None else None
-        if store is not None:
-            store.give_all(archives, self.archives)
-        try:
-            self._run("apt-get", "--yes", "--download-only", "install", *words)
-        finally:
-            if store is not None:
-                store.take_all(archives, self.archives)
-        return archives
-
-
-def _host_architecture() -> str:
-    return run(["dpkg", "--print-architecture"], capture=True).text.strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +111,7 @@ class _Mirror:
         if done.status != 0 or not names:
             for line in done.text.splitlines():
                 on_line("stdout", line)
-            raise _ToolFailed
+            raise ToolFailed
         return names
 
     def narrow(self, archives: Sequence[Archive], folder: Path) -> None:
@@ -223,7 +140,7 @@ class _Mirror:
             if log.is_file():
                 for line in log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:]:
                     on_line("stderr", line)
-            raise _ToolFailed
+            raise ToolFailed
 
 
 def _clean_environment() -> Mapping[str, str]:
@@ -234,7 +151,7 @@ def _clean_environment() -> Mapping[str, str]:
     return environment
 
 
-def _take_over(tree: Path, apt: _HostApt) -> None:
+def _take_over(tree: Path, apt: HostApt) -> None:
     """Give the tree APT's lists and archives, and take debootstrap's out."""
     for path in ("/etc/apt/sources.list", "/var/log/bootstrap.log"):
         remove_confined(tree, path)
@@ -277,7 +194,7 @@ def _install(
         done = run_tool(["apt-get", "--yes", "install", *request.wanted()], env=environment,
                         check=False, on_line=on_line)  # fmt: skip
     if done.status != 0:
-        raise _ToolFailed
+        raise ToolFailed
     allow_services(tree)
     remove_confined(tree, dpkg_options)
 
@@ -286,7 +203,7 @@ def _tree_configuration(tree: Path, request: AptRequest, work: Path) -> Path:
     """The settings of the host's APT as it works on the tree; apt.conf(5)."""
     root, apt = tree.absolute(), work / "apt"
     settings = {
-        "APT::Architecture": request.architecture or _host_architecture(),
+        "APT::Architecture": request.architecture or host_architecture(),
         "APT::Install-Recommends": "false",
         "APT::Sandbox::User": "root",
         "Acquire::Languages": "none",

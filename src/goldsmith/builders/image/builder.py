@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -124,7 +125,9 @@ class ImageBuilder:
         settings = self.recipe.apt_settings(redactor)
         request = self.recipe.request(settings, redactor, context.directory)
         cache = open_cache(context.state, context.policy, request, redactor, expected_method())
-        planner = Planner(cache, context)
+        if request is not None:
+            request = replace(request, store=context.state / "packages")
+        planner = Planner(cache, context, request=request)
         for base in base_steps(self.options.bootstrap, request, context.directory):
             planner.tree_step(base)
         planner.tree_step(ConfigureStep(self.options.hostname))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from goldsmith.core.post_results import REUSED
 from goldsmith.core.results import Result, Results
 from goldsmith.core.step import KeyedStep
 from goldsmith.core.step_cache import NO_CACHE, UNKNOWN_PARENT, StepCache
+from goldsmith.errors import GoldsmithError
 from goldsmith.layers.method import FORCED, OVERLAY, PLAIN
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
 from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.host_apt import download_bytes
 from goldsmith.packages.release_files import release_digests
 from goldsmith.redact import Redactor
 
@@ -77,7 +80,10 @@ class Planner:
     notes: list[str] = field(default_factory=list)
     tree_id: str | None = ""
     """The id of the tree so far; None once a step has to run."""
+    request: AptRequest | None = None
+    """What packages are asked for, to tell how much of them has to be fetched."""
     _kept: list[KeptTree] = field(default_factory=list)
+    _with_network: set[str] = field(default_factory=set)
     _recipe: str = ""
     _history: list[Record] | None = None
 
@@ -130,15 +136,57 @@ class Planner:
         )  # fmt: skip
         always = any(step.state == "always" for step in self.steps)
         place = next(path for path in (writes[0], *writes[0].parents) if path.exists())
+        fetched = self._download_bytes()
         return BuildPlan(
             build=self.context.name, steps=tuple(self.steps), notes=tuple(self.notes),
             writes=() if found else tuple(str(path) for path in writes),
+            download_bytes=fetched, disk_needed_bytes=self._needed_bytes(results),
             disk_free_bytes=min(shutil.disk_usage(place).free,
                                 shutil.disk_usage(self.cache.store.directory.path).free),
             finished=reused(found) if found and not always else None,
         )  # fmt: skip
 
+    def _download_bytes(self) -> int | None:
+        """What is fetched of packages, None if not known; what else may be is told in a note."""
+        running = {step.name for step in self.steps if step.state != "hit"}
+        packages = running & {"bootstrap", "packages"}
+        others = sorted((running - packages) & self._with_network)
+        if others:
+            what = f"what {', '.join(others)} may fetch is not counted: network = true"
+            self.notes.append(what)
+        if not packages or self.request is None:
+            return 0
+        if self.context.estimate and not self.cache.policy.offline:
+            with contextlib.suppress(GoldsmithError):
+                return download_bytes(self.request, self.context.state)
+        return None
+
+    def _needed_bytes(self, results: Results) -> int | None:
+        """What the results of the steps that run took when they were made last."""
+        total_bytes = 0
+        for step in self.steps:
+            if step.state == "hit":
+                continue
+            known = (
+                results.latest_bytes("image") if step.name == "image" else (self._size_bytes(step))
+            )
+            if known is None:
+                return None
+            total_bytes += known
+        return total_bytes
+
+    def _size_bytes(self, step: PlannedStep) -> int | None:
+        alike = [record for record in self._records() if record.step == step.name]
+        return alike[-1].size_bytes if alike else None
+
+    def _records(self) -> list[Record]:
+        if self._history is None:
+            self._history = self.cache.store.records()
+        return self._history
+
     def _add(self, step: KeyedStep, state: str, reason: str, key: str | None = None) -> None:
+        if step.network:
+            self._with_network.add(step.name)
         predicted_s = 0.0 if state == "hit" else self._predicted_s(step)
         self.steps.append(
             PlannedStep(name=step.name, label=self.context.redactor.redact(step.label),
@@ -148,8 +196,6 @@ class Planner:
 
     def _predicted_s(self, step: KeyedStep) -> float | None:
         """What the same step took when it was made last."""
-        if self._history is None:
-            self._history = self.cache.store.records()
-        alike = [record for record in self._history if record.step == step.name]
+        alike = [record for record in self._records() if record.step == step.name]
         same = [record for record in alike if record.label == step.label] or alike
         return same[-1].duration_s if same else None

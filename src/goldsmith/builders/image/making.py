@@ -66,13 +66,14 @@ def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Arti
         request = replace(request, store=packages.directory)
     method = choose_method(context.work)
     cache = open_cache(context.state, context.policy, request, redactor, method.name)
-    context = _dated(context, cache.releases)
+    clock, context = context, _dated(context, cache.releases)
+    epoch_is_given = context is not clock or "SOURCE_DATE_EPOCH" in context.environment
     with TreeBuild(
         directory=context.work, method=method, emitter=context.emitter, cache=cache,
         entrance=ChrootEntrance(_private_files(settings, context.work)),
         environment=context.environment, epoch_s=context.epoch_s, ask=context.ask,
         on_error=context.on_error, template=context.template, doorway=_doorway(),
-        packages=packages,
+        packages=packages, epoch_is_given=epoch_is_given,
     ) as trees:  # fmt: skip
         making = _Making(recipe, builder_type, trees, context)
         making.tree(request)

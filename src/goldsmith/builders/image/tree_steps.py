@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from goldsmith.builders.image.kept_initramfs import make_initramfs
 from goldsmith.builders.image.options import Bootstrap, ImageOptions
 from goldsmith.communicators.none import NoCommunicator
 from goldsmith.core.builder import BuildContext
@@ -344,10 +345,7 @@ class FinishStep(StepTraits):
         if self.options.firmware:
             text = render_default_grub(self.options.kernel_cmdline)
             write_confined(tree, DEFAULT_GRUB_FILE, text.encode())
-        initramfs.generate(
-            tree, context.run_in_tree, source_date_epoch=context.epoch_s,
-            emit=lambda text: context.emitter.progress(text, 0),
-        )  # fmt: skip
+        make_initramfs(context)
         if self.options.firmware:
             self._write_grub_cfg(tree)
         finish.clamp_password_dates(tree, context.epoch_s)

@@ -1,0 +1,175 @@
+"""The initramfs of a finished tree: an earlier one where nothing that goes into it has changed.
+
+It takes half of the time in which a tree is finished, and most changes of a template leave it as it
+was. What `update-initramfs` does to a tree is kept as a whole: the files that it makes, and the
+directories that it touches, so that the tree is the same either way.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from goldsmith.core.step import TreeContext
+from goldsmith.errors import GoldsmithError
+from goldsmith.host.confined import confined, make_directory
+from goldsmith.layers.content import scan
+from goldsmith.packages import initramfs
+from goldsmith.packages.initramfs_contents import uncovered
+from goldsmith.packages.initramfs_key import InitramfsInputs, initramfs_inputs
+
+NAME: Final = "initramfs"
+LABEL: Final = "Making the initramfs"
+UNCHANGED: Final = "Initramfs unchanged: taken from an earlier build"
+
+_STATE: Final = b"var/lib/initramfs-tools/"
+_VOLATILE: Final = (b"dev", b"proc", b"run", b"sys", b"tmp")
+_FILES: Final = "files"
+_TOUCHED: Final = "touched"
+
+Status = tuple[int, int, int, int, int, int]
+"""Mode, owner, group, size, time and device of a path."""
+
+
+def make_initramfs(context: TreeContext) -> None:
+    """Restore `update-initramfs`, and make the initramfs of every kernel or take an earlier one.
+
+    Raises what `initramfs.make` does.
+    """
+    tree, emitter = context.tree, context.emitter
+    if not initramfs.prepare(tree, context.run_in_tree):
+        return
+    kernels = initramfs.installed_kernels(tree)
+    if not kernels:
+        return
+    dated_s = context.epoch_s if context.epoch_is_given else None
+    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s)
+    if context.kept is None or inputs.keyless:
+        if inputs.keyless:
+            emitter.message(f"The initramfs is made in every build: {inputs.keyless}")
+        _make(context)
+        return
+    with context.kept.part(NAME, LABEL, inputs.named) as kept:
+        if kept.files is not None:
+            _restore(kept.files, tree)
+            emitter.message(UNCHANGED)
+            return
+        emitter.message(f"{LABEL}: {kept.reason}")
+        before = _statuses(tree)
+        made = _make(context)
+        changes = Changes.between(before, _statuses(tree))
+        problem = _problem(tree, made, inputs, changes)
+        if problem:
+            emitter.message(f"The initramfs is not kept for later builds: {problem}")
+        else:
+            kept.keep(lambda place: _store(changes, tree, place))
+
+
+def _make(context: TreeContext) -> tuple[initramfs.Initramfs, ...]:
+    return initramfs.make(
+        context.tree, context.run_in_tree, source_date_epoch=context.epoch_s,
+        emit=lambda text: context.emitter.progress(text, 0),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a program has done to a tree, as paths from its root."""
+
+    written: tuple[bytes, ...]
+    touched: tuple[bytes, ...]
+    """Directories."""
+    removed: tuple[bytes, ...]
+
+    @classmethod
+    def between(cls, before: Mapping[bytes, Status], after: Mapping[bytes, Status]) -> Changes:
+        """The difference of two looks at a tree."""
+        changed = [path for path, status in after.items() if before.get(path) != status]
+        touched = [path for path in changed if stat.S_ISDIR(after[path][0])]
+        return cls(
+            tuple(path for path in changed if not stat.S_ISDIR(after[path][0])),
+            tuple(touched), tuple(path for path in before if path not in after),
+        )  # fmt: skip
+
+
+def _statuses(tree: Path) -> dict[bytes, Status]:
+    found = {}
+    for path, status in scan(tree):
+        if path.partition(b"/")[0] not in _VOLATILE:
+            # The size of a directory says nothing of it, its time does.
+            size_bytes = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+            found[path] = (status.st_mode, status.st_uid, status.st_gid, size_bytes,
+                           status.st_mtime_ns, status.st_rdev)  # fmt: skip
+    return found
+
+
+def _problem(
+    tree: Path,
+    made: tuple[initramfs.Initramfs, ...],
+    inputs: InitramfsInputs,
+    changes: Changes,
+) -> str:
+    """Why what was made may not stand for another build, "" where it may."""
+    places = [confined(tree, one.path, follow_last=True) for one in made]
+    expected = {os.fsencode(place.relative_to(tree)) for place in places}
+    others = [path for path in changes.written
+              if path not in expected and not path.startswith(_STATE)]  # fmt: skip
+    if others or changes.removed:
+        path = os.fsdecode((*others, *changes.removed)[0])
+        return f"its hooks change the tree, too: /{path}"
+    if not expected.issubset(changes.written) or not all(map(_is_file, places)):
+        return "update-initramfs has not written it"
+    for place in places:
+        try:
+            foreign = uncovered(tree, place, inputs.covered)
+        except GoldsmithError as e:
+            return str(e)
+        if foreign:
+            more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+            return f"nothing says beforehand what is in {foreign[0]}{more}"
+    return ""
+
+
+def _is_file(place: Path) -> bool:
+    return stat.S_ISREG(place.lstat().st_mode)
+
+
+def _store(changes: Changes, tree: Path, place: Path) -> None:
+    """Copy what was written into an empty directory, with a list of what was touched."""
+    for path in map(os.fsdecode, changes.written):
+        target = place / _FILES / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _copy(tree / path, target)
+    (place / _TOUCHED).write_bytes(b"\0".join(changes.touched))
+
+
+def _restore(place: Path, tree: Path) -> None:
+    """Do to a tree what `_store` has kept."""
+    files = place / _FILES
+    for folder, _, names in os.walk(files):
+        for name in names:
+            source = Path(folder, name)
+            path = f"/{source.relative_to(files)}"
+            target = make_directory(tree, os.path.dirname(path)) / name
+            temporary = target.with_name(f".{name}.goldsmith")
+            temporary.unlink(missing_ok=True)
+            _copy(source, temporary)
+            temporary.replace(target)
+    for touched in (place / _TOUCHED).read_bytes().split(b"\0"):
+        found = confined(tree, os.fsdecode(touched))
+        if found.is_dir() and not found.is_symlink():
+            os.utime(found)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with its mode and owner, but dated now, as if it were made here."""
+    status = os.lstat(source)
+    shutil.copyfile(source, target, follow_symlinks=False)
+    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        target.chmod(stat.S_IMODE(status.st_mode))

@@ -1,0 +1,126 @@
+"""APT of this host, for a tree that is not there yet: indexes, resolution, downloads."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from goldsmith.host.process import Completed, LineSink, run, tool_environment
+from goldsmith.packages.apt_errors import package_error
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.apt_sources import render_sources
+from goldsmith.packages.download import apt_configuration, reachable_by_all
+from goldsmith.packages.package_store import PRINT_URIS, Archive, PackageStore, parse_uris
+from goldsmith.packages.repositories import render_pins
+
+_RELEASE_FIELDS: Final = re.compile(r"^(Suite|Codename): *(\S+)$", re.MULTILINE)
+_KEPT_LINES: Final = 100
+
+
+class ToolFailed(Exception):
+    """A program has failed; its lines, which the caller has seen, say why."""
+
+
+def download_bytes(request: AptRequest, scratch: Path) -> int:
+    """What a bootstrap of this request would download now, besides the indexes.
+
+    Reads the indexes into a directory below `scratch` that is removed again. Raises PackageError.
+    """
+    recent: deque[str] = deque(maxlen=_KEPT_LINES)
+    with tempfile.TemporaryDirectory(prefix="plan.", dir=scratch) as directory:
+        Path(directory).chmod(0o700)
+        try:
+            apt = HostApt(request, Path(directory), lambda stream, line: recent.append(line))
+            apt.update()
+            archives = apt.listed(request.wanted())
+        except ToolFailed as e:
+            raise package_error(list(recent)) from e
+    if request.store is None:
+        return sum(archive.size_bytes for archive in archives)
+    return PackageStore(request.store).missing_bytes(archives)
+
+
+class HostApt:
+    """This host's APT with a configuration, lists and caches of its own."""
+
+    def __init__(self, request: AptRequest, work: Path, on_line: LineSink) -> None:
+        self._request, self._on_line = request, on_line
+        self.architecture = request.architecture or host_architecture()
+        self.directory = work / "apt"
+        self.archives = self.directory / "cache/archives"
+        for name in ("lists/partial", "cache/archives/partial"):
+            (self.directory / name).mkdir(parents=True)
+        sources = self.directory / "host.sources"
+        sources.write_text(render_sources(request.fetched_sources()))
+        (self.directory / "preferences").write_text(render_pins(request.pins))
+        text = apt_configuration(
+            self.directory, self.architecture, sandboxed=reachable_by_all(self.directory)
+        )
+        configuration = self.directory / "apt.conf"
+        # The later line wins: packages of a file: source are copied, and pins heeded.
+        configuration.write_text(
+            f'{text}Dir::Etc::preferences "{self.directory}/preferences";\n'
+            f"{request.settings.bootstrap_text()}"
+        )
+        self._environment = tool_environment(APT_CONFIG=str(configuration))
+
+    def _run(self, *argv: str, stdout_to: int | None = None) -> Completed:
+        done = run(
+            argv, env=self._environment, cwd=self.directory, check=False,
+            on_line=self._on_line, stdout_to=stdout_to,
+        )  # fmt: skip
+        if done.status != 0:
+            raise ToolFailed
+        return done
+
+    def update(self) -> None:
+        """Read the indexes."""
+        self._on_line("stdout", "I: running --setup-hook")
+        self._run("apt-get", "update", "--error-on=any")
+
+    def codename(self) -> str:
+        """The release that the suite is: debootstrap decides by it, and "stable" is none."""
+        for release in sorted((self.directory / "lists").glob("*Release")):
+            text = release.read_text(errors="replace")
+            fields: dict[str, str] = dict(_RELEASE_FIELDS.findall(text))
+            if self._request.suite in fields.values():
+                return fields.get("Codename", self._request.suite)
+        return self._request.suite
+
+    def dump_available(self) -> Path:
+        """A file with the record of every package's candidate, the pins heeded."""
+        dumped = self.directory / "available"
+        with dumped.open("wb") as file:
+            self._run("apt-cache", "dumpavail", stdout_to=file.fileno())
+        return dumped
+
+    def listed(self, words: Sequence[str]) -> tuple[Archive, ...]:
+        """The package files that an installation of these words into an empty tree needs."""
+        listed = self.directory / "uris"
+        with listed.open("wb") as file:
+            self._run("apt-get", "--yes", *PRINT_URIS, "install", *words,
+                      stdout_to=file.fileno())  # fmt: skip
+        return parse_uris(listed.read_text(errors="replace"))
+
+    def fetch(self, base: Sequence[str]) -> tuple[Archive, ...]:
+        """Fetch the base and all that is asked for; what the store has is not fetched."""
+        words = [*base, *self._request.wanted()]
+        archives = self.listed(words)
+        store = PackageStore(self._request.store) if self._request.store is not None else None
+        if store is not None:
+            store.give_all(archives, self.archives)
+        try:
+            self._run("apt-get", "--yes", "--download-only", "install", *words)
+        finally:
+            if store is not None:
+                store.take_all(archives, self.archives)
+        return archives
+
+
+def host_architecture() -> str:
+    """The architecture of dpkg on this host."""
+    return run(["dpkg", "--print-architecture"], capture=True).text.strip()
