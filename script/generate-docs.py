@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import sys
 import types
@@ -23,11 +24,16 @@ from goldsmith.cli.app import VERBS, usage
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag
 from goldsmith.core.options import Options, WrittenAs
+from goldsmith.datasources import KIND as DATA_SOURCE
 from goldsmith.errors import GoldsmithError
 from goldsmith.template.hcl2.components import POST_PROCESSOR_KEYS, PROVISIONER_KEYS
 from goldsmith.units import format_duration, format_size
 
 REFERENCE = Path(__file__).parents[1] / "docs/reference"
+COMPATIBILITY = REFERENCE.parent / "compatibility.md"
+DIFFERENCES = REFERENCE.parents[1] / "tests/compat/differences.json"
+DIFFERENCES_START = "<!-- Written by script/docs from tests/compat/differences.json. -->"
+DIFFERENCES_END = "<!-- The end of what script/docs writes. -->"
 HEAD = "<!-- Written by script/docs from the code: change the code, not this page. -->\n\n"
 HELP_COLUMNS = "88"
 
@@ -39,6 +45,7 @@ PROVISIONER_TEXTS = {
     "only": ("list of text", 'Run for these sources only: "image.debian".'),
     "except": ("list of text", "Run for all sources but these."),
     "override": ("map", "Other options for some sources, by the source's name."),
+    "continue_on_error": ("bool", "Whether the build goes on when it has failed."),
     "cache": ("bool", "Whether the result is kept for later builds; by default it is."),
     "cache_key": ("text", "What else identifies the result: another text is another result."),
     "cache_ttl": ("duration", "How long a result is used whose programs saw the network (24h)."),
@@ -50,6 +57,8 @@ POST_PROCESSOR_TEXTS = {
     "keep_input_artifact": ("bool", "Whether the artifact that it is given stays."),
 }
 
+COMMANDS = {"cache": ("show", "prune", "verify")}
+"""Commands of a verb that take words of their own."""
 FLAG_VALUES = {"bool": "", "text": "=TEXT", "number": "=N", "many": "=TEXT", "commas": "=A,B"}
 
 
@@ -189,7 +198,7 @@ def image_source_page() -> str:
     builder = builtin_registry().get("builder", "image")
     return (
         f'# `source "image"`\n\n{HEAD}Builds a bootable disk image from packages, an archive or a '
-        f"directory. Needs root.\n\n{VALUES}"
+        f"directory. [Root is not needed](../how-to/build-without-root.md).\n\n{VALUES}"
     ) + options_text(builder.options_model, "", 2)
 
 
@@ -224,6 +233,37 @@ def post_processors_page() -> str:
     )
 
 
+def data_sources_page() -> str:
+    """The page of data sources, with what each gives."""
+    text = (
+        f"# Data sources\n\n{HEAD}A `data` block reads something before anything is built; its "
+        "outputs are `data.TYPE.NAME.OUTPUT`. `validate` reads nothing without "
+        f"`-evaluate-datasources`.\n\n{VALUES}"
+    )
+    registry = builtin_registry()
+    for name in registry.names(DATA_SOURCE):
+        source = registry.get(DATA_SOURCE, name)
+        text += f'## `data "{name}"`\n\n' + options_text(source.options_model, "", 3)
+        text += f"Outputs: {', '.join(f'`{output}`' for output in source.outputs)}.\n\n"
+    return text
+
+
+def differences_text() -> str:
+    """The recorded cases of Packer that are answered otherwise, by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for case, reason in json.loads(DIFFERENCES.read_text()).items():
+        by_reason.setdefault(reason, []).append(f"`{case}`")
+    text = row("Recorded case", "What goldsmith does otherwise") + row("---", "---")
+    return text + "".join(row(", ".join(ids), reason) for reason, ids in by_reason.items())
+
+
+def compatibility_page() -> str:
+    """The page about compatibility as it stands, with its generated part anew."""
+    before, start, rest = COMPATIBILITY.read_text().partition(DIFFERENCES_START)
+    _, end, after = rest.partition(DIFFERENCES_END)
+    return f"{before}{start}\n\n{differences_text()}\n{end}{after}"
+
+
 def flags_text(flags: dict[str, Flag]) -> str:
     """A table of a verb's flags."""
     text = row("Flag", "Meaning") + row("---", "---")
@@ -232,15 +272,15 @@ def flags_text(flags: dict[str, Flag]) -> str:
     return text + "\n"
 
 
-def help_text(verb: Callable[[list[str], bool], int]) -> str:
-    """What a native verb prints for --help."""
+def help_text(verb: Callable[[list[str], bool], int], *words: str) -> str:
+    """What a native verb, or a command of it, prints for --help."""
     printed = io.StringIO()
     # argparse asks for the terminal's width.
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = HELP_COLUMNS
     try:
         with contextlib.redirect_stdout(printed):
-            verb(["--help"], False)
+            verb([*words, "--help"], False)
     finally:
         os.environ.pop("COLUMNS")
         if before is not None:
@@ -273,13 +313,22 @@ def command_line_page() -> str:
     )
     for verb in VERBS:
         module = importlib.import_module(f"goldsmith.cli.{verb}")
-        text += f"## `goldsmith {verb}`\n\n{VERBS[verb].capitalize()}.\n\n"
+        told = VERBS[verb][0].upper() + VERBS[verb][1:]
+        text += f"## `goldsmith {verb}`\n\n{told}.\n\n"
+        if hasattr(module, "USAGE"):
+            text += f"```text\n{module.USAGE}\n```\n\n"
         if hasattr(module, "FLAGS"):
             text += flags_text(module.FLAGS)
         elif verb != "version":
             text += help_text(module.run)
+        text += "".join(help_text(module.run, word) for word in COMMANDS.get(verb, ()))
     text += "## Exit codes\n\n`build` and `validate` return Packer's codes: 0, or 1 for every "
     text += "failure. The other verbs say more:\n\n" + exit_codes_text()
+    text += (
+        "Besides, `plan -detailed-exitcode` returns 2 when there is something to do, "
+        "`fmt -check` 3 for a file that is not in canonical form, `cache verify` 4 for a result "
+        "that is damaged, and `shell` the status of what ran in it.\n"
+    )
     return text
 
 
@@ -288,6 +337,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "other-sources.md": other_sources_page,
     "provisioners.md": provisioners_page,
     "post-processors.md": post_processors_page,
+    "data-sources.md": data_sources_page,
     "command-line.md": command_line_page,
 }
 
@@ -300,6 +350,9 @@ def main() -> None:
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             sys.stdout.write(f"wrote {path}\n")
+    if COMPATIBILITY.read_text() != (text := compatibility_page()):
+        COMPATIBILITY.write_text(text)
+        sys.stdout.write(f"wrote {COMPATIBILITY}\n")
 
 
 if __name__ == "__main__":

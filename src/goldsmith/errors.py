@@ -57,6 +57,8 @@ class Diagnostic:
     severity: Severity = Severity.ERROR
     subject: str = ""
     """The block that the finding is about, as the user wrote it: `source "image" "debian"`."""
+    values: tuple[str, ...] | None = field(default=None, compare=False)
+    """What the names in the failed expression stand for: `var.x is "abc"`; None: not asked yet."""
 
     def __str__(self) -> str:
         where = f"{self.range}: " if self.range else ""
@@ -95,6 +97,8 @@ class TemplateError(GoldsmithError):
         self.diagnostics = tuple(diagnostics)
         self.sources = sources or {}
         super().__init__("\n".join(str(d) for d in self.diagnostics))
+        self.partial: object = None
+        """What could be made of a template in spite of its findings: a `core.build.Template`."""
 
 
 class HostError(GoldsmithError):

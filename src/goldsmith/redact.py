@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
-import shlex
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +14,11 @@ MASK = "<sensitive>"
 
 def _forms(secret: str) -> set[str]:
     """The ways in which tools print a secret: as it is, each of its lines, and usual encodings."""
+    import base64
+    import json
+    import shlex
+    import urllib.parse
+
     lines = {line for line in secret.splitlines() if line.strip()}
     forms = {secret, *lines}
     for text in (secret, *lines):
@@ -85,7 +86,12 @@ class Redactor:
     def findings(self, found: Iterable[Diagnostic]) -> list[Diagnostic]:
         """The findings with their words redacted."""
         return [
-            replace(one, summary=self.redact(one.summary), detail=self.redact(one.detail))
+            replace(
+                one,
+                summary=self.redact(one.summary),
+                detail=self.redact(one.detail),
+                values=tuple(map(self.redact, one.values or ())),
+            )
             for one in found
         ]
 

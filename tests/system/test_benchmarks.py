@@ -42,6 +42,20 @@ def test_start_up_measures_every_command():
         assert name in said, said
 
 
-@pytest.mark.parametrize("script", ["cold_build.py", "finish.py", "start_up.py"])
+def test_templates_measures_both_sides():
+    said = run("templates.py", "--runs", "1", "--small")
+    for name in ("one source, one provisioner", "growth", "memory at 10000", "goldsmith"):
+        assert name in said, said
+
+
+@pytest.mark.parametrize("script", ["cold_build.py", "finish.py", "start_up.py", "templates.py"])
 def test_every_benchmark_says_what_it_takes(script):
     assert "--runs" in run(script, "--help")
+
+
+def test_keys_measures_uploads_and_cached_steps(tmp_path):
+    words = ("--files", "50", "--steps", "8", "--runs", "1")
+    said = run("keys.py", *words, TMPDIR=str(tmp_path))
+    for name in ("key of 50 files", "sha256sum of them", "cached step, last quarter"):
+        assert name in said, said
+    assert list(tmp_path.iterdir()) == []

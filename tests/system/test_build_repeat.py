@@ -67,6 +67,10 @@ def test_our_own_output_is_replaced(project):
     project.built()
     first = project.image().stat().st_ino
     project.built()
+    # What stands is not made again.
+    assert project.image().stat().st_ino == first
+    project.write(shell("echo other > /other"), options='formats = ["raw", "qcow2"]')
+    project.built()
     assert project.image().stat().st_ino != first
     assert sorted(os.listdir(project.output)) == ["small.manifest.json", "small.qcow2", "small.raw"]
 

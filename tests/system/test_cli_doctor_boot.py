@@ -80,7 +80,7 @@ def test_doctor_works_without_root_and_says_what_it_cannot_see(goldsmith):
     done = doctor_by(user, goldsmith)
     lines = {line[9:].split("  ")[0].strip(): line for line in done.stdout.splitlines()}
     assert (done.returncode in (0, 6), done.stderr) == (True, "")
-    assert lines["root"].startswith("warning  ")
+    assert lines["root"].endswith("images are built in a user namespace")
     for name in ("namespaces", "overlay", "loop devices"):
         assert lines[name].startswith("warning  ")
         assert lines[name].endswith("  cannot be checked without root")
@@ -88,7 +88,7 @@ def test_doctor_works_without_root_and_says_what_it_cannot_see(goldsmith):
 
 @pytest.mark.root
 def test_a_hidden_tool_is_missing_and_the_last_line_installs_it(goldsmith):
-    tool = find_tool("mmdebstrap")
+    tool = find_tool("sfdisk")
     assert tool is not None
     # The tool is covered for this process only, in a mount namespace that ends with it.
     covered = 'mount --bind /dev/null "$1" && shift && exec "$@"'
@@ -97,8 +97,8 @@ def test_a_hidden_tool_is_missing_and_the_last_line_installs_it(goldsmith):
     lines = done.stdout.splitlines()
     assert done.returncode == 6
     assert lines[-1].startswith("apt-get install ")
-    assert "mmdebstrap" in lines[-1].split()
-    assert any(line.startswith("missing") and "mmdebstrap" in line for line in lines)
+    assert "fdisk" in lines[-1].split()
+    assert any(line.startswith("missing") and "sfdisk" in line for line in lines)
 
 
 @pytest.mark.root
@@ -112,7 +112,7 @@ def test_a_state_directory_that_cannot_be_is_missing_something(goldsmith):
 def test_doctor_refuses_unknown_flags(goldsmith):
     done = goldsmith("doctor", "--jsn")
     assert (done.status, done.stdout) == (2, "")
-    assert "--jsn" in done.stderr
+    assert 'unknown flag -jsn. Did you mean "json"?' in done.stderr
 
 
 def test_doctor_says_where_the_guest_comes_from(goldsmith):

@@ -222,3 +222,17 @@ def test_umount_of_what_is_not_mounted_is_an_error(tmp_path: Path) -> None:
 
 def test_namespaces_are_allowed_here() -> None:
     kernel.require_namespaces()
+
+
+def test_what_makes_a_tree_does_not_see_the_name_of_the_host(tmp_path: Path) -> None:
+    """Scripts of packages write it into the tree, and no key would tell."""
+    body = """
+        from pathlib import Path
+        from goldsmith.communicators.chroot import ChrootEntrance
+        def made():
+            return ChrootEntrance().set_up(Path("/nowhere"), network=True, enters=False)
+        with step_namespace(made) as namespace:
+            namespace.run(["uname", "--nodename"], on_line=lambda _, line: say(link, line))
+        say(link, os.uname().nodename)
+        """
+    assert run_worker(tmp_path, body) == ["localhost", os.uname().nodename]

@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from goldsmith.builders.image.kept_initramfs import UNCHANGED, make_initramfs
+from goldsmith.core.kept_files import KeptFiles
+from goldsmith.core.step import TreeContext
+from goldsmith.core.step_cache import StepCache
+from goldsmith.events import Emitter, Said
 from goldsmith.host.process import Completed, run, tool_environment
+from goldsmith.layers.content import measure, scan
+from goldsmith.layers.store import Store
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
 from goldsmith.packages.apt_sources import AptSource
@@ -139,6 +148,40 @@ def test_the_initramfs_is_made_once_and_repeats(copy: Path) -> None:
     generate(copy, in_tree(copy), source_date_epoch=1_700_000_000)
     assert initrd.read_bytes() == content
     assert (copy / "initrd.img").resolve().name == initrd.name
+
+
+def test_an_earlier_initramfs_gives_the_same_tree(copy: Path, tmp_path: Path) -> None:
+    epoch_s, told = int(time.time()), list[str]()
+    second = tmp_path / "second"
+    bootstrap_directory(second, copy, emit=silent)
+
+    def finish(tree: Path) -> None:
+        emitter = Emitter("", lambda event: told.append(event.text) if isinstance(event, Said)
+                          else None)  # fmt: skip
+        cache = StepCache(Store.open(tmp_path / "store"))
+        nothing: Any = None
+        make_initramfs(TreeContext(
+            emitter=emitter, scratch=tmp_path, epoch_s=epoch_s, tree=tree, communicator=nothing,
+            run_in_tree=in_tree(tree), run_tool=nothing, environment={},
+            kept=KeptFiles(cache, emitter, {}, "finish"),
+        ))  # fmt: skip
+
+    def shape(tree: Path) -> dict[bytes, tuple[object, ...]]:
+        found = scan(tree)
+        measured = measure(tree, found)
+        return {one.path: (one.status.st_mode, one.status.st_uid, one.status.st_gid,
+                           min(one.status.st_mtime_ns, epoch_s * 10**9), *measured[one.path])
+                for one in found}  # fmt: skip
+
+    finish(copy)
+    (second / "etc/motd").write_text("changed")
+    (second / "srv/file").write_text("new")
+    finish(second)
+    assert told == ["Making the initramfs: never built", UNCHANGED]
+    first, again = shape(copy), shape(second)
+    differ = {path for path in first.keys() | again.keys() if first.get(path) != again.get(path)}
+    assert differ <= {b"etc/motd", b"srv", b"srv/file", b"var/lib/dpkg/diversions-old"}
+    assert [path for path in again if path.startswith(b"boot/initrd.img-")]
 
 
 def test_without_zstd_it_fails_and_says_so(copy: Path) -> None:

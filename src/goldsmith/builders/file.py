@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
@@ -82,7 +83,10 @@ class FileBuilder:
         return plan_of_uncached(context, label, self.claims(context.directory))
 
     def build(self, context: BuildContext) -> Artifact:
-        """Make the file, then run the provisioners; if one fails the file goes again."""
+        """Make the file, then run the provisioners; if one fails the file goes again.
+
+        With -on-error=abort and run-cleanup-provisioner it stays.
+        """
         target = self.options.target
         # A link stays one: the file that it leads to is replaced.
         path = Path(os.path.realpath(context.directory / target))
@@ -95,12 +99,10 @@ class FileBuilder:
                 if e.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise GoldsmithError(f"cannot write {target}: {e.strerror}") from e
-        try:
-            run_values = {"PackerRunUUID": context.run_uuid}
-            ProvisionHook(context, NoCommunicator(), self.type_name).run(run_values)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        hook = ProvisionHook(
+            context, NoCommunicator(), self.type_name, undo=partial(path.unlink, missing_ok=True)
+        )
+        hook.run({"PackerRunUUID": context.run_uuid})
         return Artifact(
             builder_id=BUILDER_ID, id="File", string=f"Stored file: {target}", files=(target,)
         )

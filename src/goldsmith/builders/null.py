@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import Field
 
 from goldsmith.communicators.none import NoCommunicator
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
-from goldsmith.core.builder import BuildContext
-from goldsmith.core.hook import ProvisionHook
 from goldsmith.core.options import Finding, Options
-from goldsmith.core.plan import BuildPlan, PlanContext, plan_of_uncached
+
+if TYPE_CHECKING:
+    from goldsmith.core.builder import BuildContext
+    from goldsmith.core.plan import BuildPlan, PlanContext
 
 BUILDER_ID: Final = "fnoeding.null"
 NONE: Final = "none"
@@ -93,12 +94,17 @@ class NullBuilder:
 
     def plan(self, context: PlanContext) -> BuildPlan:
         """Everything runs each time."""
+        from goldsmith.core.plan import plan_of_uncached
+
         return plan_of_uncached(context, "Running the provisioners")
 
     def build(self, context: BuildContext) -> Artifact:
         """Run the provisioners; raises GoldsmithError."""
+        from goldsmith.core.hook import ProvisionHook
+
         run_values = {"ID": "Null", "PackerRunUUID": context.run_uuid}
-        ProvisionHook(context, NoCommunicator(), self.type_name).run(run_values)
+        hook = ProvisionHook(context, NoCommunicator(), self.type_name, connects=True)
+        hook.run(run_values)
         return Artifact(
             builder_id=BUILDER_ID, id="Null",
             string="Did not export anything. This is the null builder",

@@ -10,6 +10,8 @@ VERBS = {
     "build": "build images from a template",
     "validate": "check that a template is valid",
     "plan": "say what a build would do, and why",
+    "init": "look for the plugins that a template requires",
+    "plugins": "list, add and remove plugins; list what a template requires",
     "inspect": "show what a template is made of",
     "console": "try expressions and templates",
     "fix": "bring an old JSON template up to date",
@@ -21,11 +23,12 @@ VERBS = {
     "clean": "remove what builds that were killed have left",
     "doctor": "say what this host can do, and what to install",
     "schema": "print the JSON Schema of what programs read",
+    "completion": "print what a shell needs to complete commands and flags",
     "version": "print the version",
 }
 _LATER = (
-    "init", "plugins", "deploy",
-    "completion", "elements", "diff", "disk-image-create",
+    "deploy",
+    "elements", "diff", "disk-image-create",
     "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
 )  # fmt: skip
 

@@ -51,7 +51,7 @@ def run(words: list[str], machine_readable: bool) -> int:
     BootTestFailed (4), HostError (6) and the other errors for the caller to show.
     """
     try:
-        given = _parser().parse_args(words)
+        given = command_parser().parse_args(words)
     except SystemExit as e:
         return int(e.code or 0)
     boots = plan_boots(given)
@@ -67,7 +67,8 @@ def run(words: list[str], machine_readable: bool) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The words and flags of the verb."""
     parser = NativeParser(
         prog="goldsmith boot", allow_abbrev=False,
         description="Boots an image and waits until its serial console has said a text, or hands "

@@ -38,7 +38,12 @@ from goldsmith.core.engine import Engine
 from goldsmith.core.plan import BuildPlan
 from goldsmith.core.post_results import PostResults, open_post_results
 from goldsmith.core.preflight import preflight
-from goldsmith.core.prepare import PreparedBuild, prepare, resolve_provisioners
+from goldsmith.core.prepare import (
+    PreparedBuild,
+    prepare,
+    resolve_error_cleanup,
+    resolve_provisioners,
+)
 from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.registry import Registry
 from goldsmith.core.thread_runner import Ask, FinishedBuild, thread_run
@@ -59,11 +64,14 @@ FLAGS = {
     **OUTPUT_FLAGS,
     "force": Flag("bool", "replace files that are in the way of outputs"),
     **CACHE_FLAGS,
-    "on-error": Flag("text", "cleanup (default), abort or ask; failed trees are kept anyway"),
+    "debug": Flag("bool", "build one after the other and ask to go on between the steps"),
+    "on-error": Flag(
+        "text",
+        "cleanup (default), abort, ask or run-cleanup-provisioner; failed trees are kept anyway",
+    ),
     "parallel-builds": Flag("number", "how many builds run at once; 0 (default) is all"),
 }
-_ON_ERROR = ("cleanup", "abort", "ask")
-_ON_ERROR_LATER = ("run-cleanup-provisioner",)
+_ON_ERROR = ("cleanup", "abort", "ask", "run-cleanup-provisioner")
 
 
 def run(words: list[str], machine_readable: bool) -> int:
@@ -96,8 +104,6 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 def _check_on_error(flags: Flags) -> None:
     policy = flags.text("on-error", "cleanup")
-    if policy in _ON_ERROR_LATER:
-        raise FlagError(f"-on-error={policy} is not available in goldsmith yet")
     if policy not in _ON_ERROR:
         allowed = " or ".join(_ON_ERROR)
         raise FlagError(f'invalid value "{policy}" for flag -on-error: it is {allowed}')
@@ -119,7 +125,9 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     _show_warnings(warnings_of(prepared), loaded, renderer)
     if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
         user_namespace.require()
-    force = flags.on("force")
+    force, debug = flags.on("force"), flags.on("debug")
+    if debug:
+        renderer.line("Debug mode enabled. Builds will not be parallelized.")
     with redactor.errors():
         for build in prepared:
             preflight(build, directory, force=force)
@@ -138,8 +146,8 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
                 spawn=starter.start, run_directory=run_directory, directory=directory,
                 sink=output.sink, ask=lambda asked: _ask(asked, renderer), redactor=redactor,
                 interrupts=interrupts, on_result=output.result,
-                parallel=flags.number("parallel-builds"), run_uuid=starter.run_uuid, force=force,
-                results=starter.results(),
+                parallel=1 if debug else flags.number("parallel-builds"),
+                run_uuid=starter.run_uuid, force=force, results=starter.results(),
             )  # fmt: skip
             try:
                 results = engine.run(prepared)
@@ -169,7 +177,8 @@ def _ask(asked: Asked, renderer: Renderer) -> str | None:
     while True:
         answer = ask_on_terminal(f"==> {asked.build}: {asked.question}")
         if answer is None:
-            renderer.line("    (nobody can be asked: standard input is not a terminal)")
+            if asked.choices:
+                renderer.line("    (nobody can be asked: standard input is not a terminal)")
             return None
         answer = answer or (asked.choices[0] if asked.choices else "")
         if not asked.choices or answer in asked.choices:
@@ -207,6 +216,7 @@ class _Starter:
             epoch_s=int(epoch) if epoch else int(world.now().timestamp()),
             environment=environment, secrets=sorted(loaded.template.secrets),
             run_uuid=self.run_uuid, policy=asdict(self._policy), state=str(state),
+            debug=flags.on("debug"),
         )  # fmt: skip
         self._record = world.record()
 
@@ -253,9 +263,16 @@ class _Starter:
                 template_path=template.path, world=self._loaded.world,
             )  # fmt: skip
 
+        def error_cleanup(run_values: Mapping[str, str]) -> ProvisionerCall | None:
+            return resolve_error_cleanup(
+                build, self._registry, directory, run_values, template.sources,
+                template_path=template.path, world=self._loaded.world,
+            )  # fmt: skip
+
         return BuildContext(
             name=build.name, source_name=build.source_name, emitter=emitter, run=self._run,
-            work=self._work(), provisioners=provisioners, directory=directory,
+            work=self._work(), provisioners=provisioners, error_cleanup=error_cleanup,
+            directory=directory, debug=document.debug,
             force=document.force, epoch_s=document.epoch_s, environment=document.environment,
             ask=ask, on_error=document.on_error, run_uuid=self.run_uuid, policy=self._policy,
             state=self._state,

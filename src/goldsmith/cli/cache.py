@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +13,7 @@ from pathlib import Path
 from goldsmith.cli.native_flags import NativeParser
 from goldsmith.core.results import prune_results
 from goldsmith.errors import GoldsmithError
+from goldsmith.host import process, user_namespace
 from goldsmith.host.journal import state_directory
 from goldsmith.layers.prune import Limits, Pruned, prune
 from goldsmith.layers.records import Record
@@ -34,16 +37,45 @@ _DAY_S = 24 * 3600.0
 def run(words: list[str], machine_readable: bool) -> int:
     """Do what a subcommand says; 0, 1 for an error, 2 for usage, 4 when something is damaged."""
     try:
-        options = _parser().parse_args(words)
+        options = command_parser().parse_args(words)
     except SystemExit as e:
         return int(e.code or 0)
     state = state_directory()
+    if _needs_namespace():
+        return _run_inside(words, state)
     store = Store.open(state / "store")
     code: int = options.do(store, state, options)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _needs_namespace() -> bool:
+    """Whether this user's trees can be read in a user namespace only."""
+    if os.geteuid() == 0:
+        return False
+    try:
+        user_namespace.require()
+    except GoldsmithError:
+        return False
+    return True
+
+
+def _run_inside(words: list[str], state: Path) -> int:
+    """Do it as root of a user namespace: an ordinary user's trees belong to subordinate ids."""
+
+    def show(stream: str, line: str) -> None:
+        write_line(line, stream=sys.stderr if stream == "stderr" else sys.stdout)
+
+    done = process.run(
+        ["unshare", *user_namespace.id_map().unshare_words(), "--",
+         sys.executable, "-P", "-m", "goldsmith", "cache", *words],
+        env={**process.tool_environment(), "GOLDSMITH_CACHE_DIR": str(state)},
+        check=False, on_line=show,
+    )  # fmt: skip
+    return done.status
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """The commands of the verb, with the words and flags of each."""
     parser = NativeParser(
         prog="goldsmith cache",
         description="Shows and removes the results of steps that are kept for later builds.",

@@ -5,14 +5,13 @@ Never what a living build uses.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from goldsmith.cli.components import undo_functions
 from goldsmith.cli.native_flags import NativeParser
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.journal import (
     find_dead_runs,
     finish_run,
@@ -27,13 +26,8 @@ from goldsmith.ui.terminal import write_line
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Clean; 0 when nothing is left, 1 when something could not be removed, 2 for usage."""
-    parser = NativeParser(
-        prog="goldsmith clean",
-        description="Lists what builds that were killed have left on this host, then removes it.",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="only list, remove nothing")
     try:
-        options = parser.parse_args(words)
+        options = command_parser().parse_args(words)
     except SystemExit as e:
         return int(e.code or 0)
     state = state_directory()
@@ -66,6 +60,16 @@ def run(words: list[str], machine_readable: bool) -> int:
             write_line(f"could not undo {text}")
     write_line(f"Removed {removed} of {found_in_all}.")
     return 0 if removed == found_in_all else 1
+
+
+def command_parser() -> NativeParser:
+    """The flags of the verb."""
+    parser = NativeParser(
+        prog="goldsmith clean",
+        description="Lists what builds that were killed have left on this host, then removes it.",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only list, remove nothing")
+    return parser
 
 
 def _remove_guests(state: Path, guests: Sequence[SpareGuest]) -> int:
@@ -106,6 +110,10 @@ def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
         tell(f"Cleaned up after a build that was killed: {found.path.name}")
         for text in failures:
             tell(f"  could not undo {text}")
-    with contextlib.suppress(GoldsmithError, OSError):
+    try:
         if _has_unnamed_layers(state):
             _remove_unfinished_layers(state)
+    except Interrupted:
+        raise
+    except (GoldsmithError, OSError):
+        return

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from goldsmith import builders, post_processors, provisioners
+from goldsmith import builders, datasources, post_processors, provisioners
 from goldsmith.core.registry import Registry
-from goldsmith.host.journal import UNDO, Undo
+
+if TYPE_CHECKING:
+    from goldsmith.host.journal import Undo
 
 
 def builtin_registry() -> Registry:
     """Every component of goldsmith's own."""
     registry = Registry()
-    for room in (builders, provisioners, post_processors):
+    for room in (builders, provisioners, post_processors, datasources):
         room.register(registry)
     return registry
 
 
 def undo_functions() -> Mapping[str, Undo]:
     """How each kind of journalled effect is taken back."""
+    from goldsmith.host.journal import UNDO
+
     return {**UNDO}

@@ -32,13 +32,8 @@ _PAINT: Final = {"ok": "", "warning": BOLD, "missing": ERROR_COLOR}
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Look at the host; 0 when nothing needed is missing, else 6; 2 for usage."""
-    parser = NativeParser(
-        prog="goldsmith doctor", allow_abbrev=False,
-        description="Tries what builds and boots need on this host, and says what to install.",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     try:
-        options = parser.parse_args(words)
+        options = command_parser().parse_args(words)
     except SystemExit as e:
         return int(e.code or 0)
     try:
@@ -51,6 +46,16 @@ def run(words: list[str], machine_readable: bool) -> int:
     write_line(_as_json(found, packages) if options.json else _as_text(found, packages))
     missing = any(verdict.outcome == "missing" for _, verdict in found)
     return HostError.exit_code if missing else 0
+
+
+def command_parser() -> NativeParser:
+    """The flags of the verb."""
+    parser = NativeParser(
+        prog="goldsmith doctor", allow_abbrev=False,
+        description="Tries what builds and boots need on this host, and says what to install.",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    return parser
 
 
 def all_checks(state: Path) -> list[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from goldsmith.cli.flags import FlagError, read_flags, usage_of
+from goldsmith.cli.inspect_json import show_outline
 from goldsmith.cli.templates import TEMPLATE_FLAGS, template_path, variable_pairs
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.quoting import quote
@@ -12,6 +13,7 @@ from goldsmith.redact import Redactor
 from goldsmith.template.hcl2.display import display
 from goldsmith.template.hcl2.loader import load_overview
 from goldsmith.template.hcl2.overview import BuildOverview, Overview
+from goldsmith.template.legacy_json.loader import load_outline
 from goldsmith.template.load import is_hcl2
 from goldsmith.ui.diagnostics import render_error
 from goldsmith.ui.machine import MachineRenderer
@@ -31,10 +33,8 @@ def run(words: list[str], machine_readable: bool) -> int:
         flags = read_flags(FLAGS, words)
         path, world = template_path("inspect", flags), LiveWorld()
         if not is_hcl2(path, world):
-            raise GoldsmithError(
-                f"{path}: templates in JSON cannot be inspected in goldsmith yet",
-                hint="name a .pkr.hcl file, or a directory that holds some",
-            )
+            show_outline(load_outline(path, world=world), machine_readable=machine_readable)
+            return 0
         overview = load_overview(
             path, variables=variable_pairs(flags), variable_files=flags.many("var-file"),
             world=world,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,9 @@ _ENVIRONMENT: Final = (
 )  # fmt: skip
 
 
+_STEP_NAME: Final = re.compile(r"bootstrap|packages|configure|finish|provisioner-[1-9][0-9]*")
+
+
 def cache_policy(flags: Flags) -> CachePolicy:
     """The policy of the flags; raises FlagError."""
     secrets = flags.text("secrets-in-image", "warn")
@@ -39,6 +43,12 @@ def cache_policy(flags: Flags) -> CachePolicy:
         raise FlagError(
             f'invalid value "{secrets}" for flag -secrets-in-image: it is warn or error'
         )
+    for name in flags.many("refresh"):
+        if not _STEP_NAME.fullmatch(name):
+            raise FlagError(
+                f'invalid value "{name}" for flag -refresh: steps are called bootstrap, packages, '
+                "configure, provisioner-1 and so on, and finish"
+            )
     return CachePolicy(
         use=not flags.on("no-cache"), refresh=tuple(flags.many("refresh")),
         verify=flags.on("verify-cache"), offline=flags.on("offline"), secrets_in_image=secrets,

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from goldsmith.cli.components import builtin_registry, undo_functions
-from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
+from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.cli.planning import plan_context
 from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template
 from goldsmith.core.caching import CachePolicy
@@ -33,6 +33,7 @@ FLAGS = {
     "before": Flag("text", "the tree before this step"),
     "after": Flag("text", "the tree after this step"),
 }
+USAGE = "Usage: goldsmith shell [options] TEMPLATE [-- COMMAND [ARGUMENTS]]"
 _MOMENTS: tuple[Moment, ...] = ("at", "before", "after")
 DEFAULT_COMMAND = ("/bin/sh", "-l")
 
@@ -40,14 +41,14 @@ DEFAULT_COMMAND = ("/bin/sh", "-l")
 def run(words: list[str], machine_readable: bool) -> int:
     """Open a shell; returns the exit status of what ran in it, 1 for an error, 2 for usage."""
     if words[:1] in (["-help"], ["--help"], ["-h"]):
-        write_line(usage_of("shell", FLAGS))
+        write_line(f"{USAGE}\n\n{describe(FLAGS)}")
         return 0
     command = words[words.index("--") + 1 :] if "--" in words else []
     try:
         flags = read_flags(FLAGS, words[: words.index("--")] if "--" in words else words)
         step, moment = _moment(flags)
     except FlagError as e:
-        write_line(f"{usage_of('shell', FLAGS)}\n\n{e}", stream=sys.stderr)
+        write_line(f"{USAGE}\n\n{describe(FLAGS)}\n\n{e}", stream=sys.stderr)
         return 2
     try:
         with interruptible():
@@ -71,14 +72,15 @@ def _open(flags: Flags, step: str, moment: Moment, command: Sequence[str]) -> in
     kept = _kept_trees(flags, state)
     kernel.allow_many_descriptors()
     with ExitStack() as scope:
-        trees = scope.enter_context(kept.opened(step, moment))
+        records = kept.records(step, moment)
         scope.enter_context(start_watcher())
         run_directory = scope.enter_context(open_run(state, "shell", undo_functions()))
         terminal = scope.enter_context(pseudo_terminal())
         if terminal.is_interactive:
             write_line("What you change here is thrown away at the end. Leave with `exit`.")
         document = {
-            "trees": [str(path) for path in trees], "work": str(run_directory.path / "shell"),
+            "layers": [{"key": one.key, "failed": one.failed} for one in records],
+            "store": str(state / "store"), "work": str(run_directory.path / "shell"),
             "command": list(command), "stdio": list(terminal.stdio),
             "controls": terminal.is_interactive, "term": os.environ.get("TERM", "dumb"),
         }  # fmt: skip

@@ -38,16 +38,28 @@ def _run_in_tree(document: Mapping[str, Any]) -> int:
     from pathlib import Path
 
     from goldsmith.communicators.chroot import ChrootEntrance
+    from goldsmith.core.kept_trees import opened
     from goldsmith.core.tree_build import entered
+    from goldsmith.errors import GoldsmithError
     from goldsmith.host import chroot, process
     from goldsmith.layers.method import choose_method
+    from goldsmith.layers.store import Store
 
     work = Path(document["work"])
     work.mkdir(mode=0o700)
-    trees = [Path(text) for text in document["trees"]]
+    store = Store.open(Path(document["store"]))
+    found = [(store.find_failed if layer["failed"] else store.find)(layer["key"])
+             for layer in document["layers"]]  # fmt: skip
+    records = [record for record in found if record is not None]
+    if len(records) < len(found):
+        raise GoldsmithError("a result that the tree needs has been removed meanwhile",
+                             hint="build it again")  # fmt: skip
     stdin, stdout, stderr = document["stdio"]
     environment = {**chroot.CLEAN_ENVIRONMENT, "TERM": document["term"]}
-    with choose_method(work).view(trees, work / "tree", work / "view") as tree:
+    with (
+        opened(store, records) as trees,
+        choose_method(work).view(trees, work / "tree", work / "view") as tree,
+    ):
         with entered(ChrootEntrance(), tree, {}, network=True, enters=True) as access:
             argv = chroot.chroot_argv(tree, document["command"])
             if document["controls"]:

@@ -32,6 +32,7 @@ class StartDocument:
     """The fields of a CachePolicy."""
     state: str
     """Where the caller's runs and caches lie."""
+    debug: bool = False
 
     def to_wire(self) -> dict[str, Any]:
         """The form in which it crosses the pipe."""

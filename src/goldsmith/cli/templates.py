@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from goldsmith.cli.flags import Flag, Flags
+from goldsmith.cli.requirements import finder
 from goldsmith.core.build import Build, Template
 from goldsmith.core.prepare import PreparedBuild
 from goldsmith.core.selection import select_builds
@@ -21,7 +22,7 @@ TEMPLATE_FLAGS = {
     "only": Flag("commas", "run only these builds (globs)"),
     "except": Flag("commas", "run all builds and post-processors but these (globs)"),
     "use-sequential-evaluation": Flag("bool", "accepted; evaluation is always ordered by need"),
-    "ignore-prerelease-plugins": Flag("bool", "accepted; there are no plugins yet"),
+    "ignore-prerelease-plugins": Flag("bool", "plugins of a pre-release do not count"),
 }
 
 
@@ -47,15 +48,22 @@ def template_path(verb: str, flags: Flags) -> str:
     return flags.words[0]
 
 
-def read_template(verb: str, flags: Flags, *, warn_of_undeclared: bool) -> LoadedTemplate:
+def read_template(
+    verb: str, flags: Flags, *, warn_of_undeclared: bool, read_data: bool = True
+) -> LoadedTemplate:
     """Load the one template that the command line names; raises TemplateError, GoldsmithError.
 
-    `warn_of_undeclared` keeps the warnings about values for variables that nobody declares.
+    `warn_of_undeclared` keeps the warnings about values for variables that nobody declares;
+    without `read_data` what data sources give stays unknown.
     """
     path = template_path(verb, flags)
     variables = variable_pairs(flags)
     world = RecordingWorld(LiveWorld())
-    template = load(path, variables=variables, variable_files=flags.many("var-file"), world=world)
+    template = load(
+        path, variables=variables, variable_files=flags.many("var-file"), world=world,
+        read_data=read_data,
+        find_plugin=finder(prereleases=not flags.on("ignore-prerelease-plugins")),
+    )  # fmt: skip
     if not warn_of_undeclared:
         wanted = tuple(w for w in template.warnings if w.summary != UNDECLARED_SUMMARY)
         template = replace(template, warnings=wanted)

@@ -19,6 +19,7 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.redact import Redactor
 from goldsmith.template.load import check_syntax
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
+from goldsmith.ui.machine import MachineRenderer
 from goldsmith.ui.terminal import wants_color, write_line
 from goldsmith.values.world import LiveWorld
 
@@ -26,13 +27,13 @@ FLAGS = {
     **TEMPLATE_FLAGS,
     "no-warn-undeclared-var": Flag("bool", "do not warn of values for undeclared variables"),
     "syntax-only": Flag("bool", "only parse, and evaluate nothing"),
-    "evaluate-datasources": Flag("bool", "accepted; there are no data sources yet"),
+    "evaluate-datasources": Flag("bool", "read data sources too, and check what they give"),
 }
 
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Check a template; 0 when it is valid (warnings allowed), else 1."""
-    color = wants_color(sys.stdout, None)
+    tell = MachineRenderer().line if machine_readable else write_line
     if words[:1] in (["-help"], ["--help"], ["-h"]):
         write_line(usage_of("validate", FLAGS))
         return 0
@@ -40,15 +41,17 @@ def run(words: list[str], machine_readable: bool) -> int:
         flags = read_flags(FLAGS, words)
         if flags.on("syntax-only"):
             check_syntax(template_path("validate", flags), world=LiveWorld())
-            write_line("Syntax-only check passed. Everything looks okay.")
+            tell("Syntax-only check passed. Everything looks okay.")
             return 0
-        quiet = flags.on("no-warn-undeclared-var")
-        loaded = read_template("validate", flags, warn_of_undeclared=not quiet)
+        loaded = read_template(
+            "validate", flags, warn_of_undeclared=not flags.on("no-warn-undeclared-var"),
+            read_data=flags.on("evaluate-datasources"),
+        )  # fmt: skip
         if loaded.template.warnings:
             shown = render_diagnostics(loaded.template.warnings, loaded.template.sources)
-            write_line(shown + "\n")
+            tell(shown + "\n")
         for warning in loaded.warnings:
-            write_line(f"Warning: {warning}\n")
+            tell(f"Warning: {warning}\n")
         directory = directory_of(loaded.world)
         prepared = prepare(
             loaded.template, builtin_registry(), directory, loaded.builds, loaded.world
@@ -59,9 +62,12 @@ def run(words: list[str], machine_readable: bool) -> int:
         write_line(f"{usage_of('validate', FLAGS)}\n\n{e}")
         return 1
     except GoldsmithError as e:
-        write_line(render_error(e, color=color))
+        if machine_readable:
+            MachineRenderer().error(e)
+        else:
+            write_line(render_error(e, color=wants_color(sys.stdout, None)))
         return 1
     if warnings := warnings_of(prepared):
-        write_line(render_diagnostics(warnings, loaded.template.sources) + "\n")
-    write_line("The configuration is valid.")
+        tell(render_diagnostics(warnings, loaded.template.sources) + "\n")
+    tell("The configuration is valid.")
     return 0

@@ -90,7 +90,7 @@ def _build(
     from goldsmith.cli.components import builtin_registry
     from goldsmith.core.builder import BuildContext
     from goldsmith.core.caching import CachePolicy
-    from goldsmith.core.prepare import prepare, resolve_provisioners
+    from goldsmith.core.prepare import prepare, resolve_error_cleanup, resolve_provisioners
     from goldsmith.core.provisioner import ProvisionerCall
     from goldsmith.events import Asked
     from goldsmith.host.journal import RunDirectory
@@ -117,6 +117,12 @@ def _build(
             template_path=template.path, world=world,
         )  # fmt: skip
 
+    def error_cleanup(run_values: Mapping[str, str]) -> ProvisionerCall | None:
+        return resolve_error_cleanup(
+            build, registry, directory, run_values, template.sources,
+            template_path=template.path, world=world,
+        )  # fmt: skip
+
     def ask(question: str, choices: tuple[str, ...]) -> str | None:
         return link.ask(
             lambda number: Asked(
@@ -127,7 +133,8 @@ def _build(
     context = BuildContext(
         name=build.name, source_name=build.source_name, emitter=emitter,
         run=RunDirectory(Path(document.run), -1), work=Path(document.work),
-        provisioners=provisioners, directory=directory, force=document.force,
+        provisioners=provisioners, error_cleanup=error_cleanup, debug=document.debug,
+        directory=directory, force=document.force,
         epoch_s=document.epoch_s, environment=document.environment, ask=ask,
         on_error=document.on_error, commit=commit, run_uuid=document.run_uuid,
         policy=CachePolicy(**{**document.policy, "refresh": tuple(document.policy["refresh"])}),

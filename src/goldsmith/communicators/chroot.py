@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,9 +196,11 @@ class ChrootEntrance:
     private_files: Mapping[str, Path] = field(default_factory=dict)
 
     def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
-        """Mount what programs in the tree expect; a tree that nothing enters only gets /proc."""
+        """Mount what programs in the tree expect; where nothing enters it, only a new /proc."""
         if enters:
             return chroot.mount_api(tree, network=network, private_files=self.private_files)
+        # Scripts of packages would write the build host's name into the tree.
+        socket.sethostname(chroot.DEFAULT_HOST_NAME)
         mounts.mount("proc", "/proc", "proc")
         return {}
 

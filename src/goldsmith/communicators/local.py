@@ -7,24 +7,21 @@ its own that ends with it.
 from __future__ import annotations
 
 import os
-import secrets
-import shlex
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.script_environment import VariableMap, VariablePairs
 from goldsmith.errors import GoldsmithError
-from goldsmith.events import Emitter
 from goldsmith.gotemplate.errors import GoTemplateError
-from goldsmith.gotemplate.template import Template
-from goldsmith.host import process
+
+if TYPE_CHECKING:
+    from goldsmith.events import Emitter
 
 DEFAULT_COMMAND = ("/bin/sh", "-c", "{{.Vars}} {{.Script}}")
 DEFAULT_SHEBANG = "/bin/sh -e"
@@ -133,6 +130,8 @@ class ShellLocalOptions(Options):
 
 
 def _render(word: str, script: str, variables: str) -> str:
+    from goldsmith.gotemplate.template import Template
+
     data = {"Script": script, "Command": script, "Vars": variables}
     return Template.parse(word, {}).render(data)
 
@@ -163,13 +162,18 @@ class LocalScripts:
     @contextmanager
     def _inline_script(self) -> Iterator[Path]:
         """The commands as a file that only its owner can read: values may be secret."""
+        import secrets
+        import tempfile
+
+        from goldsmith.host.process import write_program
+
         options = self.options
         body = "".join(f"{command}\n" for command in options.commands)
         own_shebang = body.startswith("#!") and options.inline_shebang == DEFAULT_SHEBANG
         head = "" if own_shebang or not options.inline_shebang else f"#!{options.inline_shebang}\n"
         name = f"packer-shell{secrets.randbelow(10**9)}{options.tempfile_extension}"
         with self.scratch_file(Path(tempfile.gettempdir(), name)) as path:
-            process.write_program(path, (head + body).encode("utf-8", "surrogateescape"))
+            write_program(path, (head + body).encode("utf-8", "surrogateescape"))
             yield path
 
     def _variables(self) -> dict[str, str]:
@@ -181,6 +185,10 @@ class LocalScripts:
         }  # fmt: skip
 
     def _run(self, script: str) -> None:
+        import shlex
+
+        from goldsmith.host import process
+
         path = str(self.directory / script)
         variables = self._variables()
         environment = {**os.environ, "PACKER_RUN_UUID": self.run_uuid}

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from goldsmith.errors import GoldsmithError
-from goldsmith.host.process import LineSink
+
+if TYPE_CHECKING:
+    from goldsmith.host.process import LineSink
 
 
 @dataclass(frozen=True, slots=True)

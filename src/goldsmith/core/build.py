@@ -31,6 +31,8 @@ class Component:
     keep_input_artifact: bool | None = None
     title: str = ""
     caching: Caching = NO_WISHES
+    continue_on_error: bool = False
+    """Whether the build goes on after this provisioner has failed."""
 
     @property
     def announced(self) -> str:
@@ -72,6 +74,8 @@ class Build:
     source: Component
     provisioners: tuple[Component, ...] = ()
     post_processors: tuple[tuple[Component, ...], ...] = ()
+    error_cleanup: Component | None = None
+    """The provisioner that runs when another one has failed."""
     selected_by: str | None = None
     go_names: GoNames | None = None
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.caching import DEFAULT_POLICY, CachePolicy
 from goldsmith.core.options import Finding, Options
-from goldsmith.core.plan import BuildPlan, PlanContext
-from goldsmith.core.provisioner import ProvisionerCall
-from goldsmith.events import Emitter
-from goldsmith.host.journal import RunDirectory
+
+if TYPE_CHECKING:
+    from goldsmith.core.plan import BuildPlan, PlanContext
+    from goldsmith.core.provisioner import ProvisionerCall
+    from goldsmith.events import Emitter
+    from goldsmith.host.journal import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class BuildContext:
     """This build's own directory in it, which does not exist yet."""
     provisioners: Callable[[Mapping[str, str]], Sequence[ProvisionerCall]]
     """Resolves the provisioners with what the builder announces for `build.*`."""
+    error_cleanup: Callable[[Mapping[str, str]], ProvisionerCall | None] = lambda run_values: None
+    """Resolves, likewise, the provisioner that runs when another one has failed."""
     directory: Path
     """The directory to which relative paths of the template refer."""
     force: bool
@@ -38,6 +42,7 @@ class BuildContext:
     ask: Callable[[str, tuple[str, ...]], str | None]
     """Asks the user; None when nobody can be asked."""
     on_error: str
+    """What a failed provisioner leads to: "cleanup", "abort", "ask", "run-cleanup-provisioner"."""
     run_uuid: str
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
     policy: CachePolicy = DEFAULT_POLICY
@@ -45,6 +50,8 @@ class BuildContext:
     """The template, as the command line names it."""
     state: Path = Path()
     """Where runs and caches lie."""
+    debug: bool = False
+    """Whether the user wants to be asked to go on between the steps."""
     commit: Callable[[], None] = lambda: None
     """To be called before results are put in place: an interrupt comes too late from then on."""
 

@@ -26,6 +26,8 @@ class RawBody:
     loose: bool = False
     common: frozenset[str] = frozenset()
     """Arguments of the block that are not among these, because every component has them."""
+    objects_as_blocks: bool = False
+    """Whether objects may stand for blocks, with a level of keys for each label of theirs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from goldsmith.core.build import Component, GoNames
 from goldsmith.core.deferred import RawBody
 from goldsmith.core.options import Options
 from goldsmith.errors import Diagnostic, SourceRange
-from goldsmith.gotemplate.data import LenientMap
 from goldsmith.gotemplate.errors import GoTemplateError, TemplateFunctionError
-from goldsmith.gotemplate.packer_functions import Functions, PackerContext, packer_functions
-from goldsmith.gotemplate.template import Template
-from goldsmith.gotemplate.user_values import with_user_values
 from goldsmith.values.value import Value
 from goldsmith.values.world import World
+
+if TYPE_CHECKING:
+    from goldsmith.gotemplate.packer_functions import Functions
 
 _OPENING = "{{"
 
@@ -40,6 +40,8 @@ class Interpolation:
 
     def functions(self, at: SourceRange | None) -> Functions:
         """Packer's functions for a text that stands there."""
+        from goldsmith.gotemplate.packer_functions import PackerContext, packer_functions
+
         known = self.go_names
         context = PackerContext(
             build_name=self.build_name, build_type=self.build_type, at=at,
@@ -60,6 +62,10 @@ class Interpolation:
         return value.text
 
     def _text(self, text: str, at: SourceRange | None) -> str:
+        # Late: most templates have no Go template in them.
+        from goldsmith.gotemplate.data import LenientMap
+        from goldsmith.gotemplate.template import Template
+
         rendered = Template.parse(text, self.functions(at)).render({})
         # Only placeholders of `build` are left: a second pass gives them what the builder tells.
         if self.go_names is None or self.run_values is None or _OPENING not in rendered:
@@ -69,6 +75,8 @@ class Interpolation:
 
     def _with_variables(self, text: str, at: SourceRange | None) -> str:
         """A text that a component renders later, with the variables in it already."""
+        from goldsmith.gotemplate.user_values import with_user_values
+
         return with_user_values(text, self.go_names.user) if self.go_names else text
 
     def body(

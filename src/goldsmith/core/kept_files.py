@@ -14,7 +14,7 @@ from pathlib import Path
 
 from goldsmith.core.step import StepTraits
 from goldsmith.core.step_cache import Answer, Question, StepCache
-from goldsmith.errors import GoldsmithError, explain_os_error
+from goldsmith.errors import GoldsmithError, Interrupted, explain_os_error
 from goldsmith.events import Emitter
 from goldsmith.layers.keys import StepKey
 from goldsmith.layers.records import PLAIN
@@ -60,6 +60,8 @@ class Kept:
                 draft.tree.mkdir(mode=0o700)
                 fill(draft.tree)
                 draft.publish(made, instead_of=self._answer.too_old)
+        except Interrupted:
+            raise
         except (GoldsmithError, OSError) as e:
             told = explain_os_error(e) if isinstance(e, OSError) else e
             self._emitter.warn(f"the result of {made.label!r} is not kept: {told}")

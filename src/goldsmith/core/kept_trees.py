@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +36,12 @@ class KeptTrees:
     store: Store
     steps: tuple[KeptTree, ...]
 
-    @contextmanager
-    def opened(self, name: str, moment: Moment) -> Iterator[list[Path]]:
-        """The trees to mount for a moment of a step, topmost first; they are in use meanwhile.
+    def records(self, name: str, moment: Moment) -> list[Record]:
+        """The layers of the tree at a moment of a step, bottom first.
 
         Raises GoldsmithError for a step that there is not, and for one that nothing is kept of.
         """
-        records = self._records(self._number(name), moment)
-        with ExitStack() as pins:
-            for record in records:
-                pins.enter_context(self.store.pin(record))
-            yield pins.enter_context(shortest_stack(self.store, records))
+        return self._records(self._number(name), moment)
 
     def _number(self, name: str) -> int:
         names = [step.name for step in self.steps]
@@ -77,6 +72,18 @@ class KeptTrees:
         if known[-1].kind == PLAIN:
             return known[-1:]
         return known
+
+
+@contextmanager
+def opened(store: Store, records: Sequence[Record]) -> Iterator[list[Path]]:
+    """The trees to mount for layers (bottom first), topmost first; they are in use meanwhile.
+
+    Raises LayerUnusable. Trees of an ordinary user can only be read in a user namespace.
+    """
+    with ExitStack() as pins:
+        for record in records:
+            pins.enter_context(store.pin(record))
+        yield pins.enter_context(shortest_stack(store, records))
 
 
 @runtime_checkable

@@ -1,8 +1,8 @@
 """From the content of a block without strict types to what a component's options ask for.
 
-In JSON templates an object stands for a block, option names are taken in any case, and values are
-turned into the wanted type as far as any reading of them allows: mapstructure's weak conversions
-with Packer's own, "a,b" for a list of texts among them.
+In JSON templates an object stands for a block. In the older ones besides, option names are taken in
+any case, and values are turned into the wanted type as far as any reading of them allows:
+mapstructure's weak conversions with Packer's own, "a,b" for a list of texts among them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def tightened(body: RawBody, model: type[Options]) -> RawBody:
 
     What cannot be converted stays as it is: reading the options finds it then.
     """
-    if not body.loose:
+    if not body.loose and not body.objects_as_blocks:
         return body
     fields = option_fields(model)
     by_lower_case = {name.lower(): name for name in fields}
@@ -36,18 +36,24 @@ def tightened(body: RawBody, model: type[Options]) -> RawBody:
     names: dict[str, SourceRange] = {}
     blocks: list[RawBlock] = list(body.blocks)
     for given, value in body.attributes.items():
-        name = given if given in fields else by_lower_case.get(given.lower(), given)
+        name = given
+        if body.loose and given not in fields:
+            name = by_lower_case.get(given.lower(), given)
         where = body.names.get(given, value.range)
         field = fields.get(name)
         inner = nested_options(field.annotation) if field else None
         objects = _objects(value) if inner else None
         if inner and objects is not None:
-            blocks += [_block(name, one, inner[0]) for one in objects]
+            for one in objects:
+                if body.loose:
+                    blocks.append(_block(name, one, inner[0]))
+                else:
+                    blocks += _blocks(name, one, inner[0], ())
             continue
-        attributes[name] = _fitting(value, field)
+        attributes[name] = _fitting(value, field) if body.loose else value
         if where is not None:
             names[name] = where
-    return RawBody(attributes, names, tuple(blocks), body.range)
+    return RawBody(attributes, names, tuple(blocks), body.range, common=body.common)
 
 
 def _objects(value: Value) -> list[Value] | None:
@@ -68,6 +74,23 @@ def _block(name: str, value: Value, model: type[Options]) -> RawBlock:
     names = {key: item.range for key, item in attributes.items() if item.range is not None}
     loose = RawBody(attributes, names, (), value.range, loose=True)
     return RawBlock(name, labels, tightened(loose, model), value.range)
+
+
+def _blocks(
+    name: str, value: Value, model: type[Options], labels: tuple[str, ...]
+) -> list[RawBlock]:
+    """The blocks of an object in JSON syntax: below a level of keys for each label."""
+    if len(labels) < len(model.labels):
+        return [
+            block
+            for label, inner in value.attributes.items()
+            for one in _objects(inner) or ()
+            for block in _blocks(name, one, model, (*labels, label))
+        ]
+    attributes = value.attributes
+    names = {key: item.range for key, item in attributes.items() if item.range is not None}
+    body = RawBody(attributes, names, (), value.range, objects_as_blocks=True)
+    return [RawBlock(name, labels, tightened(body, model), value.range)]
 
 
 def _fitting(value: Value, field: FieldInfo | None) -> Value:

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -138,6 +138,29 @@ def _nearest(word: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadOptions(Generic[O]):
+    """What a block turned out to hold: `options` are None where there are none without findings.
+
+    `examined` are options that can be looked at for further findings, and no more: what stands at
+    the paths `unsure` is missing from them.
+    """
+
+    options: O | None
+    found: list[Diagnostic]
+    examined: O | None = None
+    unsure: frozenset[Path] = frozenset()
+
+    def is_sure(self, finding: Finding) -> bool:
+        """Whether a finding about `examined` holds, whatever is missing from them."""
+        path = finding.path
+        if not self.unsure:
+            return True
+        return bool(path) and not any(
+            path[: len(one)] == one or one[: len(path)] == path for one in self.unsure
+        )
+
+
 def build_options(
     model: type[O], body: RawBody, subject: str = ""
 ) -> tuple[O | None, list[Diagnostic]]:
@@ -146,6 +169,12 @@ def build_options(
     While preparing, values that only a running build knows are passed over: then the options are
     None although there may be no findings.
     """
+    read = read_options(model, body, subject)
+    return read.options, read.found
+
+
+def read_options(model: type[O], body: RawBody, subject: str = "") -> ReadOptions[O]:
+    """Like `build_options`, with what can be looked at in spite of findings."""
     reader = _Reader(subject)
     data = reader.read(model, body, ())
     try:
@@ -153,8 +182,11 @@ def build_options(
     except ValidationError as e:
         for error in e.errors():
             reader.invalid(body, error["type"], error["loc"], error["msg"])
-        return None, reader.found
-    return (None if reader.found or reader.passed_over else options), reader.found
+        return ReadOptions(None, reader.found)
+    unsure = frozenset(reader.passed_over)
+    if reader.found:
+        return ReadOptions(None, reader.found, options, unsure)
+    return ReadOptions(None if unsure else options, reader.found, None if unsure else options)
 
 
 class _Reader:

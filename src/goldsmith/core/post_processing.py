@@ -12,7 +12,7 @@ from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed, PostProcessor
 from goldsmith.core.post_results import PostResults, post_processed
 from goldsmith.core.prepare import PostProcessorCall, PreparedBuild
-from goldsmith.core.results import Result
+from goldsmith.core.results import NOT_RECORDED, Result
 from goldsmith.errors import GoldsmithError, Interrupted, explain_os_error
 from goldsmith.events import CacheUse, Emitter, EventSink
 from goldsmith.host.journal import RunDirectory
@@ -113,11 +113,15 @@ class PostProcessing:
             try:
                 made = made or call.made(run_values, artifact.expected)
                 processed = made.post_process(artifact, context)
-                if self.results is not None:
-                    self.results.keep(key, artifact, processed, context, started_s=started_s,
-                                      step=call.component.type)  # fmt: skip
             except OSError as e:
                 raise explain_os_error(e) from e
+            if self.results is not None:
+                try:
+                    self.results.keep(key, artifact, processed, context, started_s=started_s,
+                                      step=call.component.type)  # fmt: skip
+                except OSError as e:
+                    # What was made is in place, whatever becomes of the record.
+                    emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")
             return processed
 
     def _known(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.options import Finding, Options
-from goldsmith.events import Emitter
-from goldsmith.layers.keys import StepKey
+
+if TYPE_CHECKING:
+    from goldsmith.events import Emitter
+    from goldsmith.layers.keys import StepKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from goldsmith.core.builder import Builder
 from goldsmith.core.deferred import RawBody
 from goldsmith.core.interpolation import Interpolation
 from goldsmith.core.loose import tightened
-from goldsmith.core.options import Options, build_options, locate
+from goldsmith.core.options import Finding, Options, ReadOptions, locate, read_options
 from goldsmith.core.post_processor import PostProcessor
 from goldsmith.core.provisioner import Provisioner, ProvisionerCall
 from goldsmith.core.registry import Registry, UnknownComponent
@@ -114,6 +114,24 @@ def resolve_provisioners(
     return workshop.provisioners(run_values)
 
 
+def resolve_error_cleanup(
+    build: Build,
+    registry: Registry,
+    directory: Path,
+    run_values: Mapping[str, str],
+    sources: dict[str, str],
+    *,
+    template_path: str = "",
+    world: World | None = None,
+) -> ProvisionerCall | None:
+    """The provisioner that runs when another one of this build has failed, as those are resolved.
+
+    Raises TemplateError for what only now turns out to be wrong.
+    """
+    workshop = Workshop(build, registry, directory, template_path, sources, world or LiveWorld())
+    return workshop.error_cleanup(run_values)
+
+
 @dataclass(slots=True)
 class Workshop:
     """Makes the components of one build; what is wrong with them gathers in `found`."""
@@ -129,12 +147,15 @@ class Workshop:
     def prepare(self) -> PreparedBuild | None:
         """The build with its builder and post-processors; None when something is wrong."""
         build = self.build
-        body, options = self._resolve(build.source, None)
+        body, read = self._resolve(build.source, None)
         builder: Builder | None = None
-        if options is not None:
-            builder = self.registry.get("builder", build.source.type)(options, build.source_name)
-            self.found += locate(builder.check(), body, _subject(build.source))
-        for component in build.provisioners:
+        if read.examined is not None:
+            make = self.registry.get("builder", build.source.type)
+            seen: Builder = make(read.examined, build.source_name)
+            self._add(seen.check(), read, body, build.source)
+            builder = seen if read.options is not None else None
+        cleanup = () if build.error_cleanup is None else (build.error_cleanup,)
+        for component in (*build.provisioners, *cleanup):
             self._check_communicator(component, builder)
             self._make(component, None)
         chains = tuple(
@@ -149,22 +170,34 @@ class Workshop:
     def provisioners(self, run_values: Mapping[str, str]) -> list[ProvisionerCall]:
         """The provisioners that take part, with the values of the run."""
         values = _of_this_run(run_values)
-        calls = []
         name = f"{self.build.source_type}.{self.build.source_name}"
-        for component in self.build.provisioners:
-            if not component.applies_to(name):
-                continue
-            provisioner: Provisioner | None = self._make(component, values)
-            if provisioner is not None:
-                calls.append(
-                    ProvisionerCall(
-                        provisioner, component.pause_before_s, component.max_retries,
-                        component.timeout_s, component.caching,
-                        _chance(component.config.resolve(values)),
-                    )
-                )  # fmt: skip
+        calls = [
+            call
+            for component in self.build.provisioners
+            if component.applies_to(name) and (call := self._provisioner_call(component, values))
+        ]
         self._raise_errors()
         return calls
+
+    def error_cleanup(self, run_values: Mapping[str, str]) -> ProvisionerCall | None:
+        """What runs after an error, with the values of the run."""
+        if self.build.error_cleanup is None:
+            return None
+        call = self._provisioner_call(self.build.error_cleanup, _of_this_run(run_values))
+        self._raise_errors()
+        return call
+
+    def _provisioner_call(
+        self, component: Component, values: Mapping[str, Value]
+    ) -> ProvisionerCall | None:
+        provisioner: Provisioner | None = self._make(component, values)
+        if provisioner is None:
+            return None
+        return ProvisionerCall(
+            provisioner, component.pause_before_s, component.max_retries, component.timeout_s,
+            component.caching, _chance(component.config.resolve(values)),
+            component.continue_on_error,
+        )  # fmt: skip
 
     def _raise_errors(self) -> None:
         if any(diagnostic.severity is Severity.ERROR for diagnostic in self.found):
@@ -208,23 +241,34 @@ class Workshop:
 
     def _resolve(
         self, component: Component, run_values: Mapping[str, Value] | None
-    ) -> tuple[RawBody, Options | None]:
+    ) -> tuple[RawBody, ReadOptions[Options]]:
         subject = _subject(component)
         try:
             model: type[Options] = self.registry.get(component.kind, component.type).options_model
         except UnknownComponent as e:
             self.found.append(Diagnostic(f"{e}", e.hint or "", component.range, subject=subject))
-            return RawBody(range=component.range), None
+            return RawBody(range=component.range), ReadOptions(None, [])
         try:
             body = component.config.resolve(run_values)
         except TemplateError as e:
             self.found.extend(e.diagnostics)
-            return RawBody(range=component.range), None
+            return RawBody(range=component.range), ReadOptions(None, [])
         body, wrong = self._interpolation(run_values).body(body, model, component, subject)
         body = tightened(body, model)
-        options, findings = build_options(model, body, subject)
-        self.found += [*wrong, *findings]
-        return body, None if wrong else options
+        read = read_options(model, body, subject)
+        self.found += [*wrong, *read.found]
+        return body, ReadOptions(None, wrong) if wrong else read
+
+    def _add(
+        self,
+        findings: Iterable[Finding],
+        read: ReadOptions[Options],
+        body: RawBody,
+        component: Component,
+    ) -> None:
+        """Add what a component says of its options, as far as they are known."""
+        sure = [finding for finding in findings if read.is_sure(finding)]
+        self.found += locate(sure, body, _subject(component))
 
     def _interpolation(self, run_values: Mapping[str, Value] | None) -> Interpolation:
         announced: tuple[str, ...] = ()
@@ -238,12 +282,12 @@ class Workshop:
 
     def _make(self, component: Component, run_values: Mapping[str, Value] | None) -> Any:
         """The component of its class, checked; None with findings added, or values unknown."""
-        body, options = self._resolve(component, run_values)
-        if options is None:
+        body, read = self._resolve(component, run_values)
+        if read.examined is None:
             return None
-        made = self.registry.get(component.kind, component.type)(options)
-        self.found += locate(made.check(self.directory), body, _subject(component))
-        return made
+        made = self.registry.get(component.kind, component.type)(read.examined)
+        self._add(made.check(self.directory), read, body, component)
+        return None if read.options is None else made
 
 
 def _of_this_run(run_values: Mapping[str, str]) -> dict[str, Value]:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from goldsmith.core.caching import NO_WISHES, Caching
-from goldsmith.core.communicator import Communicator
 from goldsmith.core.options import Finding, Options
-from goldsmith.events import Emitter
-from goldsmith.layers.keys import StepKey
+
+if TYPE_CHECKING:
+    from goldsmith.core.communicator import Communicator
+    from goldsmith.events import Emitter
+    from goldsmith.layers.keys import StepKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class ProvisionContext:
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
     scratch_file: Callable[[Path], AbstractContextManager[Path]]
     """Journals a file on the host (a context manager) until it was renamed or removed."""
+    ask: Callable[[str, tuple[str, ...]], str | None] = lambda question, choices: None
+    """Asks the user; None when nobody can be asked."""
 
 
 class Provisioner(Protocol):
@@ -76,3 +80,5 @@ class ProvisionerCall:
     caching: Caching = NO_WISHES
     chance: tuple[str, ...] = ()
     """What in its options another run would see otherwise: clock and chance, readable."""
+    continue_on_error: bool = False
+    """Whether the build goes on when it has failed, after all tries."""

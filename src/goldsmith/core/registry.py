@@ -21,6 +21,7 @@ class Registry:
 
     _places: dict[tuple[str, str], str] = field(default_factory=dict)
     _planned: dict[tuple[str, str], str] = field(default_factory=dict)
+    _refused: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def register(self, kind: str, places: Mapping[str, str]) -> None:
         """Add components; a place is "module:Class"."""
@@ -30,6 +31,10 @@ class Registry:
         """Name components that are known but not there yet, each with what to do instead."""
         self._planned.update({(kind, name): text for name, text in names.items()})
 
+    def refuse(self, kind: str, names: Mapping[str, str]) -> None:
+        """Name components of Packer's that will not be there, each with what to do instead."""
+        self._refused.update({(kind, name): text for name, text in names.items()})
+
     def names(self, kind: str) -> list[str]:
         """The type names of a kind, sorted."""
         return sorted(name for k, name in self._places if k == kind)
@@ -38,6 +43,8 @@ class Registry:
         """The class; raises UnknownComponent with the nearest name, or what to do instead."""
         place = self._places.get((kind, name))
         if place is None:
+            if refused := self._refused.get((kind, name)):
+                raise UnknownComponent(f'goldsmith has no {kind} "{name}"', hint=refused)
             if instead := self._planned.get((kind, name)):
                 raise UnknownComponent(
                     f'the {kind} "{name}" is not available in goldsmith yet', hint=instead

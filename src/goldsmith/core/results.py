@@ -23,6 +23,8 @@ from goldsmith.host.sparse import hash_sparse
 from goldsmith.layers.keys import encode_table
 
 RECORD_VERSION: Final = 1
+NOT_RECORDED: Final = "what was made will be made again by the next build"
+"""What users are told where a record cannot be written."""
 
 # Two changes within one tick of the kernel's clock (at most 10 ms) have one time of change.
 _SETTLED_NS: Final = 100_000_000
@@ -58,8 +60,10 @@ class FileDigests:
     def remember(self, path: Path, digest: str) -> None:
         """Take a digest that is known already; a file that has just been changed is not kept."""
         stamp = _stamp(path)
-        if time.time_ns() - stamp[3] > _SETTLED_NS:
-            _write(self._memory(path), {"path": str(path), "stamp": stamp, "sha256": digest})
+        # Where there is no room for it the file is read again.
+        with contextlib.suppress(OSError):
+            if time.time_ns() - stamp[3] > _SETTLED_NS:
+                _write(self._memory(path), {"path": str(path), "stamp": stamp, "sha256": digest})
 
     def _memory(self, path: Path) -> Path:
         name = hashlib.sha256(os.fsencode(path)).hexdigest()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
+from goldsmith.core.after_error import ANSWERS_AFTER_ERROR, ASK_AFTER_ERROR
 from goldsmith.core.communicator import Communicator
 from goldsmith.core.kept_files import KeptFiles
 from goldsmith.core.layer_stack import LayerStack
@@ -35,11 +36,7 @@ from goldsmith.layers.store import LayerUnusable
 from goldsmith.packages.package_offers import offered_archives
 from goldsmith.packages.package_store import PackageStore
 
-ASK_AFTER_ERROR = (
-    "[c] Clean up and exit, [a] abort without cleanup, or [r] retry step (build may fail even if "
-    "retry succeeds)?"
-)
-ANSWERS_AFTER_ERROR = ("c", "a", "r")
+KEPT_RESULT_LOST: Final = "the kept result is damaged, or was removed meanwhile"
 _SHORTEST_SOUGHT: Final = 4
 _SILENT_WAIT_S: Final = 1.0
 
@@ -119,8 +116,11 @@ class TreeBuild:
     epoch_is_given: bool = True
     """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
     stack: LayerStack = field(init=False)
+    abandoned: bool = False
+    """Whether the user, asked after an error, wants no cleanup."""
     inputs: list[Mapping[str, str] | None] = field(default_factory=list)
     """What each step so far was made from, None where that is not known."""
+    _failed_tree: Path | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _scope: ExitStack = field(default_factory=ExitStack)
 
@@ -148,14 +148,17 @@ class TreeBuild:
         """Whether the result is on top; False when it failed and the user wants another try."""
         try:
             question = self.cache.question(step, self.environment, self.stack.recipe)
+        except Interrupted:
+            raise
         except (GoldsmithError, OSError) as e:
             cause = explain_os_error(e) if isinstance(e, OSError) else e
             raise StepFailed(step.label, cause) from e
-        self.inputs.append(question.inputs)
-        answer = self._answer(question)
+        answer, lost = self._answer(question), False
         with ExitStack() as held:
-            if answer.record is not None and self._reuse(answer.record, question, answer):
-                return True
+            if answer.record is not None:
+                if self._reuse(answer.record, question, answer):
+                    return True
+                lost = True
             if question.key is not None:
                 held.enter_context(
                     self.cache.store.making(question.recipe, partial(self._waiting, step, []))
@@ -165,7 +168,9 @@ class TreeBuild:
                 while answer.record is not None:
                     if self._reuse(answer.record, question, answer):
                         return True
-                    answer = self._answer(question)
+                    answer, lost = self._answer(question), True
+            if lost:
+                answer = replace(answer, reason=KEPT_RESULT_LOST)
             try:
                 self._make(step, question, answer, held)
                 return True
@@ -201,6 +206,7 @@ class TreeBuild:
             question.step.name, question.step.label, key=record.key,
             parent=record.parent or None, cache="hit", reason=answer.reason,
         ):  # fmt: skip
+            self.inputs.append(question.inputs)
             return True
 
     def _waiting(self, step: TreeStep, told: list[float], waited_s: float) -> None:
@@ -211,7 +217,22 @@ class TreeBuild:
 
     def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
         self.emitter.error(f"{step.label}: {error}")
-        return self.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR) == "r"
+        answer = self.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR)
+        self.abandoned = answer == "a"
+        return answer == "r"
+
+    def run_after_failure(self, step: TreeStep) -> None:
+        """Run a step in the tree as the last step left it when it failed; nothing of it is kept.
+
+        Raises GoldsmithError.
+        """
+        failed = self._failed_tree
+        whole = failed is not None and self.method.whole
+        lowers = [] if whole else self.stack.lowers()
+        if failed is not None:
+            lowers = [failed, *lowers]
+        with self.emitter.running(step.name, step.label, cache="none"):
+            self._run_on_layers(step, self.stack.new_draft(), lowers)
 
     def _make(self, step: TreeStep, question: Question, answer: Answer, held: ExitStack) -> None:
         """Run a step; its layer is published beside the steps that follow."""
@@ -230,27 +251,34 @@ class TreeBuild:
                 return self.cache.made(question, parent, self.method.name, duration_s)
 
             try:
-                self._run_on_layers(step, draft)
+                self._failed_tree = None
+                self._run_on_layers(step, draft, self.stack.lowers())
                 duration_s = time.monotonic() - started_s
                 refused = self._holds_secret(step, draft.tree)
             except (GoldsmithError, OSError) as e:
                 duration_s = time.monotonic() - started_s
+                self._failed_tree = draft.tree if draft.tree.is_dir() else None
                 self._keep_failed(draft, question, describe, e)
                 raise
         if keyed and not refused and not self._inputs_changed(question):
             self.stack.push_made(draft, question, answer, describe, held.pop_all())
         else:
             self.stack.push_passing(draft, question.recipe)
+        self.inputs.append(question.inputs)
 
     def _inputs_changed(self, question: Question) -> bool:
         """Whether an input is not any more what it was when the step was looked up.
 
         A file that was edited meanwhile has reached the tree in one form or the other, or in both.
         """
-        with suppress(GoldsmithError, OSError):
+        try:
             now = self.cache.question(question.step, self.environment, self.stack.recipe)
             if now.recipe == question.recipe:
                 return False
+        except Interrupted:
+            raise
+        except (GoldsmithError, OSError):
+            pass  # it was removed, or cannot be read any more
         self.emitter.warn(
             f"{question.step.label}: an input was changed while the step ran; its result is not "
             "kept for later builds"
@@ -267,13 +295,16 @@ class TreeBuild:
         parent = self.stack.top_id
         if parent is None or self._secrets_in(draft.tree):
             return
-        # The step's own error is what counts.
-        with suppress(GoldsmithError, OSError):
+        try:
             draft.keep_failed(describe(parent), self.emitter.redactor.redact(str(error)))
-            only = f"-only={self.emitter.build} -at={question.step.name}"
-            self.emitter.say(
-                f"The tree as the step left it is kept: goldsmith shell {only} {self.template}"
-            )
+        except Interrupted:
+            raise
+        except (GoldsmithError, OSError):
+            return  # the step's own error is what counts
+        only = f"-only={self.emitter.build} -at={question.step.name}"
+        self.emitter.say(
+            f"The tree as the step left it is kept: goldsmith shell {only} {self.template}"
+        )
 
     def _holds_secret(self, step: TreeStep, tree: Path) -> bool:
         """Whether a secret lies in what a step has left: such a layer is not kept.
@@ -285,10 +316,10 @@ class TreeBuild:
         found = self._secrets_in(tree)
         if found is None:
             return False
-        text = f"{step.label}: a secret of this template is in /{found} of the image"
+        text = f"a secret of this template is in /{found} of the image"
         if self.cache.policy.secrets_in_image == "error":
             raise GoldsmithError(text, hint="remove it in the script that needs it")
-        self.emitter.warn(f"{text}; the result of this step is not kept for later builds")
+        self.emitter.warn(f"{step.label}: {text}; its result is not kept for later builds")
         return True
 
     def _secrets_in(self, tree: Path) -> str | None:
@@ -300,13 +331,13 @@ class TreeBuild:
         for text in self.stack.take_warnings():
             self.emitter.warn(text)
 
-    def _run_on_layers(self, step: TreeStep, draft: Draft) -> None:
+    def _run_on_layers(self, step: TreeStep, draft: Draft, lowers: Sequence[Path]) -> None:
         number = next(self._numbers)
         with self.method.step(
-            self.stack.lowers(), draft.tree, scratch=self.directory / f"mount-{number:02d}",
+            lowers, draft.tree, scratch=self.directory / f"mount-{number:02d}",
             merged=self.directory / "tree", clamp_to_s=self.epoch_s,
         ) as layered:  # fmt: skip
-            with self._reachable(layered) as tree:
+            with self._reachable(layered) as tree, self._offered(step, tree):
                 environment = given_environment(step, self.environment)
                 with entered(
                     self.entrance, tree, environment, network=step.network, enters=step.enters

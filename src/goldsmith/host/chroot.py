@@ -22,6 +22,9 @@ CLEAN_ENVIRONMENT: Final[Mapping[str, str]] = {
 RUN_FILES: Final = "/run/goldsmith"
 """Where scripts and files of a step lie inside the tree: in memory, gone with the step."""
 
+DEFAULT_HOST_NAME: Final = "localhost"
+"""What steps see of a name where the tree has none: never that of the build host."""
+
 _DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
 _DEVICE_LINKS: Final = {
     "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
@@ -64,7 +67,7 @@ def mount_api(
     os.mkdir(tree / RUN_FILES.lstrip("/"), 0o755)
     # What `hostname` says in the tree is its own name, not that of the build host.
     named = (read_confined(tree, "/etc/hostname") or b"").split()
-    socket.sethostname(os.fsdecode((named[0] if named else b"localhost")[:64]))
+    socket.sethostname(os.fsdecode((named[0] if named else DEFAULT_HOST_NAME.encode())[:64]))
     shown = {} if private_files is None else dict(private_files)
     resolver = Path("/etc/resolv.conf")
     if resolver.exists():

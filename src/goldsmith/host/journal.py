@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,6 +121,7 @@ def _registry(state: Path) -> Iterator[Path]:
     runs = state / "runs"
     try:
         runs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _require_own(runs)
         fd = os.open(runs / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
         raise GoldsmithError(
@@ -131,6 +133,16 @@ def _registry(state: Path) -> Iterator[Path]:
         yield runs
     finally:
         os.close(fd)
+
+
+def _require_own(runs: Path) -> None:
+    """Raise GoldsmithError for runs of another user: what their journals say would be done."""
+    status = os.lstat(runs)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise GoldsmithError(
+            f"{runs} is not a directory of your own, so what is journalled there is not trusted",
+            hint="set GOLDSMITH_CACHE_DIR to a directory of your own, or leave it unset",
+        )
 
 
 def undo_file(fields: Mapping[str, Any]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ MOST_SINGLE_FILES: Final = 2000
 """Above so many entries the table has one digest for each directory, not for each file."""
 
 _READERS: Final = 4
-_BATCH: Final = 64
+# Handing a small file to a thread takes longer than reading it; large ones are read side by side.
+_BATCH_FILES: Final = 256
+_BATCH_BYTES: Final = 16 << 20
 _READ_BYTES: Final = 1 << 20
 
 
@@ -39,10 +42,8 @@ def tree_digests(top: Path) -> dict[str, str]:
     top = Path(os.path.realpath(top))
     entries = list(_entries(top))
     with ThreadPoolExecutor(_READERS) as readers:
-        digests = dict(
-            zip((entry.relative for entry in entries),
-                readers.map(_digest, entries, chunksize=_BATCH), strict=True)
-        )  # fmt: skip
+        found = itertools.chain.from_iterable(readers.map(_digests, _batches(entries)))
+        digests = {entry.relative: digest for entry, digest in zip(entries, found, strict=True)}
     return digests if len(digests) <= MOST_SINGLE_FILES else _by_directory(digests)
 
 
@@ -60,6 +61,20 @@ def _entries(top: Path) -> Iterator[_Entry]:
                 yield _Entry(relative, entry.path, status)
                 if stat.S_ISDIR(status.st_mode):
                     stack.append((f"{relative}/", entry.path))
+
+
+def _batches(entries: Sequence[_Entry]) -> Iterator[Sequence[_Entry]]:
+    start, size_bytes = 0, 0
+    for number, entry in enumerate(entries, 1):
+        size_bytes += entry.status.st_size
+        if number - start >= _BATCH_FILES or size_bytes >= _BATCH_BYTES:
+            yield entries[start:number]
+            start, size_bytes = number, 0
+    yield entries[start:]
+
+
+def _digests(entries: Sequence[_Entry]) -> list[str]:
+    return [_digest(entry) for entry in entries]
 
 
 def _digest(entry: _Entry) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host import user_namespace
 from goldsmith.host.checks import try_overlay
 from goldsmith.layers.overlay import stacked, step_overlay
@@ -69,6 +69,8 @@ def choose_method(directory: Path) -> LayerMethod:
         return PLAIN
     try:
         try_overlay(directory)
+    except Interrupted:
+        raise
     except (GoldsmithError, OSError):
         return PLAIN
     return OVERLAY

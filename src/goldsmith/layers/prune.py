@@ -126,7 +126,7 @@ class _Choice:
         for record in self.records:
             if record.kind != FLAT:
                 by_id.setdefault(record.id, []).append(record)
-        needed = [record.parent for record in self._kept()]
+        needed = [_below(record) for record in self._kept()]
         seen = {""}
         while needed:
             if (parent := needed.pop()) in seen:
@@ -134,13 +134,13 @@ class _Choice:
             seen.add(parent)
             for record in by_id.get(parent, ()):
                 self.reasons.pop(record.layer, None)
-                needed.append(record.parent)
+                needed.append(_below(record))
 
     def _shrink(self, most_bytes: int) -> None:
         total_bytes = sum(record.size_bytes for record in self._kept())
         while total_bytes > most_bytes:
             kept = self._kept()
-            parents = {record.parent for record in kept}
+            parents = {_below(record) for record in kept}
             free = [
                 record
                 for record in kept
@@ -183,12 +183,20 @@ def _orphans(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.layer not in found]
 
 
+def _below(record: Record) -> str:
+    """The id of what a result needs below it; a whole tree may be equal to the one it is made of."""
+    return "" if record.parent == record.id else record.parent
+
+
 def _leaves_first(records: Iterable[Record]) -> list[Record]:
     order: list[Record] = []
     remaining = list(records)
     while remaining:
-        parents = {record.parent for record in remaining if record.parent}
+        parents = {_below(record) for record in remaining}
         leaves = [r for r in remaining if r.kind == FLAT or r.failed or r.id not in parents]
+        if not leaves:
+            # Whole trees with equal content in a ring: a step took back what another had done.
+            leaves = remaining[:1]
         order += leaves
         remaining = [record for record in remaining if record not in leaves]
     return order

@@ -131,7 +131,11 @@ def netrc_passwords(text: str) -> set[str]:
 def _netrc_files(host_root: Path) -> tuple[str, ...]:
     folder = host_root / "etc/apt"
     parts = sorted((folder / "auth.conf.d").glob("*.conf"))
-    return tuple(str(path) for path in [folder / "auth.conf", *parts] if path.is_file())
+    # APT, run by the same user, can read no more than we can: such files are often root's alone.
+    return tuple(
+        str(path) for path in [folder / "auth.conf", *parts]
+        if path.is_file() and os.access(path, os.R_OK)
+    )  # fmt: skip
 
 
 def _netrc_options(paths: Iterable[str]) -> Iterable[tuple[str, str]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from goldsmith.errors import CommandFailed, GoldsmithError
+from goldsmith.errors import CommandFailed, GoldsmithError, Interrupted
 from goldsmith.host import mounts
 from goldsmith.host.confined import confined, make_directory, read_confined
 from goldsmith.host.loop import attached
@@ -281,6 +281,8 @@ def _opened(raw: Path, image: Path, part: ImagePartition, place: Path) -> Iterat
                 mounts.mounted(str(loop.path), place, kind, flags=flags,
                                options=_MOUNT_OPTIONS[kind])
             )  # fmt: skip
+        except Interrupted:
+            raise
         except GoldsmithError as e:
             raise PackageError(
                 f"the {kind} in {part.name} of {image} cannot be read: {e}",

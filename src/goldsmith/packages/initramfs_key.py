@@ -11,6 +11,7 @@ Source: mkinitramfs(8), initramfs-tools(7), hooks of Debian 12, a trace of mkini
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -123,9 +124,10 @@ def _keyless(tree: Path) -> str:
     modules = configured(tree, "MODULES", "most")
     if modules not in _MODULES_ANYWHERE:
         return f"MODULES={modules} takes what the building machine needs"
-    hooks = confined(tree, "/etc/initramfs/post-update.d", follow_last=True)
-    if hooks.is_dir() and any(hooks.iterdir()):
-        return "programs in /etc/initramfs/post-update.d run whenever it is made"
+    with contextlib.suppress(ConfinedPathError):
+        hooks = confined(tree, "/etc/initramfs/post-update.d", follow_last=True)
+        if hooks.is_dir() and any(hooks.iterdir()):
+            return "programs in /etc/initramfs/post-update.d run whenever it is made"
     return ""
 
 
@@ -147,6 +149,8 @@ class _Reader:
     _folders: dict[str, str | None] = field(default_factory=dict)
     _owned: set[str] = field(default_factory=set)
     """What any package has laid."""
+    _counted: set[str] = field(default_factory=set)
+    """What a package has laid that is an input."""
     _walked: set[str] = field(default_factory=set)
 
     def top(self) -> None:
@@ -174,11 +178,17 @@ class _Reader:
     def packages(self, packages: Sequence[PackageFiles]) -> None:
         """Add the closure of what ships anything for the boot, with its files as they are now."""
         for package in packages:
-            places = (self._place(path) for path in package.paths)
-            self._owned.update(place for place in places if place is not None)
-        for package in sorted(closure(packages, _is_root), key=lambda one: one.shown):
+            self._owned |= self._places(package)
+        counted = sorted(closure(packages, _is_root), key=lambda one: one.shown)
+        for package in counted:
+            self._counted |= self._places(package, _NOT_READ)
+        for package in counted:
             lines = [package.version, *self._laid(package)]
             self.inputs.named[f"package:{package.shown}"] = _digest("\n".join(lines))
+
+    def _places(self, package: PackageFiles, without: tuple[str, ...] = ()) -> set[str]:
+        places = (self._place(path) for path in package.paths if not path.startswith(without))
+        return {place for place in places if place is not None}
 
     def _laid(self, package: PackageFiles) -> Iterable[str]:
         for path in sorted(package.paths):
@@ -239,12 +249,13 @@ class _Reader:
         while pending:
             name = pending.pop()
             place = self._place(name)
-            entry = None if place is None else self._entry(place)
-            if place is None or entry is None:
+            status = None if place is None else self._status(place)
+            if place is None or status is None:
                 continue
-            if not (strangers and (place in self._owned or entry.startswith("d"))):
-                yield name, entry
-            leads = self._resolved(place) if entry.startswith("l") and through else place
+            is_directory = stat.S_ISDIR(status.st_mode)
+            if not (strangers and (is_directory or place in self._owned)):
+                yield name, self._entry(place) or ""
+            leads = self._resolved(place) if stat.S_ISLNK(status.st_mode) and through else place
             if leads not in seen and self._is_directory(leads):
                 seen.add(leads)
                 pending += sorted((f"{name}/{one}" for one in self._names(leads)), reverse=True)
@@ -254,14 +265,16 @@ class _Reader:
         status = self._status(place)
         if status is None:
             return None
-        date = "" if self.dated_s is None else f" {min(int(status.st_mtime), self.dated_s)}"
+        mtime_s = status.st_mtime_ns // 10**9
+        # What is later is dated `dated_s`, which is an input of its own.
+        date = f" {mtime_s}" if self.dated_s is not None and mtime_s < self.dated_s else ""
         self.inputs.covered[place] = -1
         if stat.S_ISREG(status.st_mode):
             self.inputs.covered[place] = status.st_size
             return f"f {_owner(status)} {self._digest_of(place)}{date}"
         if stat.S_ISLNK(status.st_mode):
             leads = self._resolved(place)
-            led = self._status(leads)
+            led = None if leads in self._counted else self._status(leads)
             more = self._entry(leads) if led is not None and stat.S_ISREG(led.st_mode) else ""
             return f"l {_owner(status)} {self._target(place)!r}{date} {more}"
         if stat.S_ISDIR(status.st_mode):
@@ -277,25 +290,34 @@ class _Reader:
         return None if place is None or name in ("", ".", "..") else f"{place}/{name}"
 
     def _folder(self, path: str) -> str | None:
+        """A directory, its own last link resolved, too; "" for the root of the tree."""
         if path not in self._folders:
-            try:
-                found = str(confined(self.tree, path, follow_last=True).relative_to(self.tree))
-                self._folders[path] = "" if found == "." else f"/{found}"
-            except ConfinedPathError:
-                self._folders[path] = None
+            above, _, name = path.rpartition("/")
+            base = self._folder(above) if above else ""
+            status = None if base is None else self._status(f"{base}/{name}")
+            if name in ("", ".", "..") or (status is not None and stat.S_ISLNK(status.st_mode)):
+                self._folders[path] = self._confined(path)
+            else:
+                self._folders[path] = None if base is None else f"{base}/{name}"
         return self._folders[path]
+
+    def _confined(self, path: str) -> str | None:
+        try:
+            found = str(confined(self.tree, path, follow_last=True).relative_to(self.tree))
+        except ConfinedPathError:
+            return None
+        return "" if found == "." else f"/{found}"
 
     def _resolved(self, place: str) -> str:
         """Where a link leads in the end; itself where it leads nowhere."""
-        try:
-            return f"/{confined(self.tree, place, follow_last=True).relative_to(self.tree)}"
-        except ConfinedPathError:
-            return place
+        found = self._confined(place)
+        return place if found is None else found
 
     def _status(self, place: str) -> os.stat_result | None:
         try:
             return os.lstat(f"{self.tree}{place}")
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            # ValueError: a NUL in a list of files.
             return None
 
     def _is_directory(self, place: str) -> bool:

@@ -101,7 +101,8 @@ def _read_index(path: Path, ending: str) -> bytes:
 
 def _archive(content: bytes, position: int, digest: str) -> Archive | None:
     """The package whose paragraph is around a place of an index."""
-    start = content.rfind(b"\n\n", 0, position) + 2 if b"\n\n" in content[:position] else 0
+    gap = content.rfind(b"\n\n", 0, position)
+    start = 0 if gap < 0 else gap + 2
     end = content.find(b"\n\n", position)
     text = content[start : len(content) if end < 0 else end].decode(errors="replace")
     with contextlib.suppress(ValueError, KeyError):

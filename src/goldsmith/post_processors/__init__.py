@@ -3,16 +3,20 @@
 from goldsmith.core.registry import Registry
 
 _PLACES = {
+    "artifice": "goldsmith.post_processors.artifice:Artifice",
     "boot-test": "goldsmith.post_processors.boot_test:BootTest",
     "checksum": "goldsmith.post_processors.checksum:Checksum",
     "compress": "goldsmith.post_processors.compress:Compress",
     "manifest": "goldsmith.post_processors.manifest:Manifest",
     "shell-local": "goldsmith.post_processors.shell_local:ShellLocal",
 }
-_LATER = {name: "run it after goldsmith for now" for name in ("artifice", "provenance")}
+_REFUSED = {
+    "provenance": "goldsmith signs no statements about builds; run a signer of your own, such as "
+    "cosign, in a shell-local post-processor: the manifest beside an image says what it was made of",
+}
 
 
 def register(registry: Registry) -> None:
     """Add the post-processors of this room."""
     registry.register("post-processor", _PLACES)
-    registry.plan("post-processor", _LATER)
+    registry.refuse("post-processor", _REFUSED)

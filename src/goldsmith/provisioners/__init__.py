@@ -3,21 +3,33 @@
 from goldsmith.core.registry import Registry
 
 _PLACES = {
+    "breakpoint": "goldsmith.provisioners.breakpoint:BreakpointProvisioner",
     "file": "goldsmith.provisioners.file:FileProvisioner",
     "shell": "goldsmith.provisioners.shell:ShellProvisioner",
     "shell-local": "goldsmith.provisioners.shell_local:ShellLocalProvisioner",
+    "sleep": "goldsmith.provisioners.sleep:SleepProvisioner",
 }
 _LATER = {
-    name: "use a shell or file provisioner for now"
-    for name in (
-        "breakpoint", "sleep", "powershell", "windows-shell", "windows-restart",
-        "hcp-sbom", "ansible", "ansible-local", "puppet-masterless", "puppet-server", "chef-solo",
-        "chef-client", "salt-masterless", "converge", "inspec",
-    )
+    **{
+        name: "use a shell or file provisioner for now"
+        for name in (
+            "ansible", "ansible-local", "puppet-masterless", "puppet-server", "chef-solo",
+            "chef-client", "salt-masterless", "converge", "inspec",
+        )
+    },
+    **{
+        name: "it works on a Windows machine, and goldsmith cannot reach one yet"
+        for name in ("powershell", "windows-shell", "windows-restart")
+    },
 }  # fmt: skip
+_REFUSED = {
+    "hcp-sbom": "it fills a registry of HCP Packer, to which goldsmith sends nothing; the manifest "
+    "beside an image lists its packages, and a shell provisioner can run a scanner in the tree",
+}
 
 
 def register(registry: Registry) -> None:
     """Add the provisioners of this room."""
     registry.register("provisioner", _PLACES)
     registry.plan("provisioner", _LATER)
+    registry.refuse("provisioner", _REFUSED)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from goldsmith.core.build import Template
 from goldsmith.errors import GoldsmithError
+from goldsmith.template.hcl2.required_plugins import Finder, no_wishes
 from goldsmith.values.world import World
 
 STANDARD_INPUT = "-"
@@ -19,15 +21,21 @@ def load(
     variables: Sequence[tuple[str, str]] = (),
     variable_files: Sequence[str] = (),
     world: World,
+    read_data: bool = True,
+    find_plugin: Finder = no_wishes,
 ) -> Template:
     """Load a template file or directory; raises TemplateError with every finding.
 
     `variables` are those of the command line, in order; everything impure goes through `world`.
+    Without `read_data` the outputs of data sources stay unknown; `find_plugin` says which of the
+    required plugins are there.
     """
-    language = _language(path, world)
-    template: Template = language.load(
-        path, variables=variables, variable_files=variable_files, world=world
-    )
+    given: dict[str, Any] = {
+        "variables": variables, "variable_files": variable_files, "world": world,
+    }  # fmt: skip
+    if is_hcl2(path, world):
+        given |= {"read_data": read_data, "find_plugin": find_plugin}
+    template: Template = _language(path, world).load(path, **given)
     return template
 
 

@@ -51,7 +51,8 @@ def render_diagnostics(
 
 
 def render_diagnostic(found: Diagnostic, sources: Mapping[str, str], *, color: bool = False) -> str:
-    """One finding: `Error: summary`, the place, the line with a caret, the detail.
+    """One finding: `Error: summary`, the place, the line with a caret, the values of the names
+    in it, the detail.
 
     A finding about a whole file, of which there is no text to show, has no line either.
     """
@@ -66,6 +67,7 @@ def render_diagnostic(found: Diagnostic, sources: Mapping[str, str], *, color: b
         where = found.range.filename if whole else str(found.range)
         parts.append(visible(f"\n  on {where}{subject}:"))
         parts.append(_excerpt(found.range, text))
+        parts += [f"      {visible(line)}" for line in found.values or ()]
     if found.detail:
         parts.append("\n" + "\n".join(_wrapped(visible(found.detail))))
     return "\n".join(part for part in parts if part)

@@ -6,10 +6,10 @@ import dataclasses
 import types
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
+from goldsmith.core.option_schema import DIALECT
 from goldsmith.events import IN_BUILDS, OF_RUNS, Event, RunStarted
 from goldsmith.ui.jsonl import ENVELOPE
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _NULLABLE_TEXT: Final[dict[str, Any]] = {"type": ["string", "null"]}
 _COMMON: Final[dict[str, dict[str, Any]]] = {
     "time": {"type": "string", "format": "date-time", "description": "When it happened, in UTC."},

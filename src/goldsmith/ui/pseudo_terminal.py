@@ -63,10 +63,14 @@ class PseudoTerminal:
 @contextmanager
 def pseudo_terminal() -> Iterator[PseudoTerminal]:
     """A new terminal if standard input and output are one; closed at the end."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        yield PseudoTerminal((0, 1, 2))
-        return
     with ExitStack() as scope:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            # Copies: under their own numbers a worker has other streams.
+            copies = [os.dup(number) for number in (0, 1, 2)]
+            for copy in copies:
+                scope.callback(os.close, copy)
+            yield PseudoTerminal((copies[0], copies[1], copies[2]))
+            return
         master, slave = os.openpty()
         scope.callback(os.close, master)
         # The relay closes our copy of the other side, or it would never hear of its end.

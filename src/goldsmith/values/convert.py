@@ -111,7 +111,10 @@ def _to_primitive(value: Value, wanted: PrimitiveType, path: Path) -> Value:
         return unknown(wanted)
     if wanted == STRING:
         if isinstance(raw, Number):
-            return Value(STRING, raw.to_text())
+            try:
+                return Value(STRING, raw.to_text())
+            except NotANumber as error:
+                raise ConversionError(error.message, path) from error
         return Value(STRING, "true" if raw else "false")
     text = value.text
     if wanted == NUMBER:

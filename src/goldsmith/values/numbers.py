@@ -23,6 +23,8 @@ _NUMBER = re.compile(r"([+-]?)(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d+))?",
 _INFINITY = re.compile(r"([+-]?)(?:Inf|inf)")
 _LARGEST_EXPONENT = 2**31 - 1
 """Beyond this binary exponent `big.Float` is infinite or zero."""
+_LARGEST_WRITTEN_EXPONENT = 1 << 22
+"""Beyond this binary exponent the digits are more than anybody could want: over a million."""
 _LARGEST_EXACT_POWER = 5000
 """Powers of ten up to here are computed exactly; larger ones as rounded squares."""
 
@@ -165,18 +167,29 @@ class Number:
         """Whether this is a whole number; infinity is none."""
         return not self._infinite and self._exponent >= 0
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it is written with a few hundred digits at most."""
+        return abs(self._exponent) <= PRECISION
+
+    def _check_digits(self) -> None:
+        if abs(self._exponent) > _LARGEST_WRITTEN_EXPONENT:
+            raise NotANumber("the number has over a million digits")
+
     def to_fraction(self) -> Fraction:
-        """The exact value. Raises NotANumber for infinity."""
+        """The exact value. Raises NotANumber for infinity, and for over a million digits."""
         if self._infinite:
             raise NotANumber("infinity is not a finite number")
+        self._check_digits()
         if self._exponent >= 0:
             return Fraction(self._mantissa << self._exponent)
         return Fraction(self._mantissa, 1 << -self._exponent)
 
     def to_int(self) -> int:
-        """The whole number. Raises NotANumber for infinity and fractions."""
+        """The whole number. Raises NotANumber for infinity, fractions and over a million digits."""
         if not self.is_integer:
             raise NotANumber(f"a whole number is required, not {self.to_text()}")
+        self._check_digits()
         return self._mantissa << self._exponent
 
     def truncated(self) -> int:
@@ -200,7 +213,10 @@ class Number:
         return self.to_int() if self.is_integer else self.to_float()
 
     def to_text(self) -> str:
-        """The shortest decimal, without exponent, that reads back as this number."""
+        """The shortest decimal, without exponent, that reads back as this number.
+
+        Raises NotANumber for over a million digits.
+        """
         if self._infinite:
             return "+Inf" if self._infinite > 0 else "-Inf"
         sign = "-" if self._mantissa < 0 else ""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import errno
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +61,12 @@ class World(Protocol):
     def home(self) -> str:
         """The user's home directory."""
 
+    def outside(self, what: str, ask: Callable[[], Any]) -> Any:
+        """What `ask` gives, as data that JSON can carry; `what` tells it from all other askings.
+
+        Raises what `ask` raises.
+        """
+
 
 class LiveWorld:
     """The world as it is now; only the clock stands still."""
@@ -101,11 +106,15 @@ class LiveWorld:
 
     def random_bytes(self, count: int, at: SourceRange | None) -> bytes:
         """Unpredictable bytes."""
-        return secrets.token_bytes(count)
+        return os.urandom(count)
 
     def home(self) -> str:
         """The user's home directory: $HOME, else the user database."""
         return os.path.expanduser("~")
+
+    def outside(self, what: str, ask: Callable[[], Any]) -> Any:
+        """What `ask` gives now."""
+        return ask()
 
 
 def _usable(path: str) -> str:
@@ -193,6 +202,10 @@ class RecordingWorld:
         """The user's home directory."""
         return str(self._remember("home", "", self._inner.home))
 
+    def outside(self, what: str, ask: Callable[[], Any]) -> Any:
+        """What `ask` gives at the first call."""
+        return self._remember("outside", what, lambda: self._inner.outside(what, ask))
+
 
 class ReplayedWorld:
     """The world of an earlier evaluation; raises UnrecordedCall for any other question."""
@@ -250,6 +263,10 @@ class ReplayedWorld:
     def home(self) -> str:
         """The recorded home directory."""
         return str(self._recall("home", ""))
+
+    def outside(self, what: str, ask: Callable[[], Any]) -> Any:
+        """The recorded answer; nothing is asked."""
+        return self._recall("outside", what)
 
 
 def _reanswer(entry: Mapping[str, Any], path: str) -> Any:

@@ -37,7 +37,7 @@ def image(tmp_path):
 
 
 def plan(*words):
-    return verb.plan_boots(verb._parser().parse_args([str(word) for word in words]))
+    return verb.plan_boots(verb.command_parser().parse_args([str(word) for word in words]))
 
 
 def test_defaults(image):
@@ -122,7 +122,7 @@ def test_each_firmware_gets_a_log_of_its_own(image):
 
 
 def warned(*words):
-    return verb.warnings(verb._parser().parse_args([str(word) for word in words]))
+    return verb.warnings(verb.command_parser().parse_args([str(word) for word in words]))
 
 
 def test_a_firmware_that_the_image_was_not_made_for_is_told(image):

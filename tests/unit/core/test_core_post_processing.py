@@ -1,5 +1,6 @@
 """Which files and artifacts are left after chains of post-processors: Packer's rules."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.post_processor import PostProcessed
 from goldsmith.core.prepare import PostProcessorCall, PreparedBuild
 from goldsmith.errors import GoldsmithError, Interrupted, Position, SourceRange
-from goldsmith.events import StepFinished
+from goldsmith.events import Said, StepFinished
 from goldsmith.host.journal import RunDirectory
 from goldsmith.redact import Redactor
 
@@ -51,7 +52,7 @@ def process(tmp_path):
     run.mkdir()
     work.mkdir()
 
-    def go(*chains, events=None, native=True):
+    def go(*chains, events=None, native=True, results=None):
         image = work / "image"
         image.touch()
         source = Component(kind="builder", type="image", name="a", config=None, range=NOWHERE)
@@ -63,7 +64,7 @@ def process(tmp_path):
         )
         processing = PostProcessing(
             PreparedBuild(build, None, given), RunDirectory(run, -1), work,
-            (events if events is not None else []).append, Redactor(),
+            (events if events is not None else []).append, Redactor(), results=results,
         )  # fmt: skip
         artifact = Artifact(
             builder_id="image", id="image", string="i", files=(str(image),), native=native
@@ -208,3 +209,21 @@ def test_without_what_the_builder_tells_it_is_an_error(process):
     _, errors, left = process([late("late", lambda values: None)], native=False)
     assert left == []
     assert ["values of the running build" in text for text in errors] == [True]
+
+
+def test_what_was_made_stands_where_its_record_cannot_be_written(process):
+    class Full:
+        def key(self, made, artifact, context):
+            return "k" * 64
+
+        def find(self, key):
+            return None
+
+        def keep(self, *args, **keys):
+            raise OSError(errno.ENOSPC, "No space left on device", "/state")
+
+    events = []
+    artifacts, errors, left = process([Fake("one")], events=events, results=Full())
+    assert (artifacts, errors, left) == (["one"], [], ["one"])
+    (warning,) = [event.text for event in events if isinstance(event, Said)]
+    assert "No space left on device" in warning

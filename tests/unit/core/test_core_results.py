@@ -107,3 +107,11 @@ def test_another_key_is_another_result(results, image):
 def test_a_key_follows_from_all_inputs(results):
     keys = {results.key(inputs) for inputs in ({}, {"a": "b"}, {"a": "c"}, {"ab": ""}, {"b": "a"})}
     assert len(keys) == 5
+
+
+def test_where_a_digest_cannot_be_remembered_it_is_made_each_time(tmp_path, image, hashed):
+    (tmp_path / "no-directory").touch()
+    digests = subject.FileDigests(tmp_path / "no-directory")
+    expected = hashlib.sha256(image.read_bytes()).hexdigest()
+    assert [digests.of(image), digests.of(image)] == [expected, expected]
+    assert hashed == [image, image]

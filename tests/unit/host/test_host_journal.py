@@ -289,3 +289,31 @@ def test_where_the_state_lies(monkeypatch, environment, uid, expected):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "geteuid", lambda: uid)
     assert state_directory() == Path(expected)
+
+
+def test_runs_of_another_user_are_not_trusted(tmp_path, monkeypatch):
+    """Root would do what the journals of a directory say that somebody else can write to."""
+    victim = tmp_path / "victim"
+    victim.touch()
+    state = tmp_path / "state"
+    run = state / "runs/20200101-000000-aaaaaa"
+    run.mkdir(parents=True)
+    (run / "lock").touch()
+    (run / "journal.jsonl").write_text(f'{{"id": "1", "kind": "file", "path": "{victim}"}}\n')
+    owner = os.stat(run).st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(GoldsmithError, match="not a directory of your own"):
+        find_dead_runs(state)
+    with pytest.raises(GoldsmithError, match="not trusted"), open_run(state, "build"):
+        pass
+    monkeypatch.setattr(os, "geteuid", lambda: owner)
+    (dead,) = find_dead_runs(state)
+    assert [str(entry) for entry in dead.entries] == [f"file {victim}"]
+
+
+def test_a_link_in_the_place_of_the_runs_is_not_followed(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/runs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(GoldsmithError, match="not a directory of your own"):
+        find_dead_runs(tmp_path / "state")

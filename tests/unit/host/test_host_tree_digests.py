@@ -79,3 +79,15 @@ def test_a_name_that_is_no_utf8_has_a_digest_in_both_forms(top, monkeypatch):
     assert os.fsdecode(b"caf\xe9") in tree_digests(top)
     monkeypatch.setattr(subject, "MOST_SINGLE_FILES", 0)
     assert "/" in tree_digests(top)
+
+
+def test_batches_hold_every_file_once_and_large_files_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(subject, "_BATCH_FILES", 3)
+    monkeypatch.setattr(subject, "_BATCH_BYTES", 100)
+    for number in range(10):
+        (tmp_path / f"{number}").write_bytes(b"x" * (200 if number % 4 == 0 else 1))
+    entries = [entry for entry in subject._entries(tmp_path) if entry.relative != "."]
+    batches = [batch for batch in subject._batches(entries) if batch]
+    assert [entry for batch in batches for entry in batch] == entries
+    assert max(map(len, batches)) <= 3
+    assert all(sum(entry.status.st_size for entry in batch[:-1]) < 100 for batch in batches)

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from goldsmith.packages.apt_settings import AptSettings, netrc_passwords, select_options
+import os
+from pathlib import Path
+
+import pytest
+
+from goldsmith.packages.apt_settings import (
+    AptSettings,
+    _netrc_files,
+    netrc_passwords,
+    select_options,
+)
 from goldsmith.packages.build_files import CA_FILE
 
 DUMP = """\
@@ -78,3 +88,17 @@ machine x.invalid
     assert {"s3cret", "with blank"} <= netrc_passwords(text)
     assert "commented" not in netrc_passwords(text)
     assert netrc_passwords("machine a password it's") == {"it's"}
+
+
+def test_password_files_that_this_user_cannot_read_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "etc/apt/auth.conf.d"
+    folder.mkdir(parents=True)
+    for name in ("own.conf", "roots.conf"):
+        (folder / name).write_text("machine m.invalid login l password p\n")
+    real = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "roots" not in str(path) and real(path, mode)
+    )
+    assert _netrc_files(tmp_path) == (str(folder / "own.conf"),)

@@ -18,7 +18,7 @@ from goldsmith.core.post_results import REUSED
 from goldsmith.core.results import Result, Results
 from goldsmith.core.step import KeyedStep
 from goldsmith.core.step_cache import NO_CACHE, UNKNOWN_PARENT, StepCache
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.layers.method import FORCED, OVERLAY, PLAIN
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
@@ -89,7 +89,15 @@ class Planner:
 
     def tree_step(self, step: KeyedStep) -> None:
         """Add a step that changes the tree."""
-        question = self.cache.question(step, self.context.environment, self._recipe)
+        try:
+            question = self.cache.question(step, self.context.environment, self._recipe)
+        except (GoldsmithError, OSError) as e:
+            # Something earlier may make the file: the build looks when it comes to the step.
+            told = explain_os_error(e) if isinstance(e, OSError) else e
+            self._add(step, "miss", f"not known before it runs: {told}")
+            self._kept.append(KeptTree(step.name, step.label, None, None))
+            self.tree_id = None
+            return
         self._recipe = question.recipe
         parent = self.tree_id
         if question.key is None:

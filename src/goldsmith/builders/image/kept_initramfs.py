@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.core.step import TreeContext
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.confined import confined, make_directory
 from goldsmith.layers.content import scan
 from goldsmith.packages import initramfs
@@ -127,6 +127,8 @@ def _problem(
     for place in places:
         try:
             foreign = uncovered(tree, place, inputs.covered)
+        except Interrupted:
+            raise
         except GoldsmithError as e:
             return str(e)
         if foreign:

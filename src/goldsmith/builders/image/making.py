@@ -25,15 +25,18 @@ from goldsmith.builders.image.disk_steps import AssembleStep, FormatsStep
 from goldsmith.builders.image.recipe import Recipe
 from goldsmith.builders.image.tree_steps import (
     ConfigureStep,
+    ErrorCleanupStep,
     LocalProvisionStep,
     ProvisionStep,
     base_steps,
 )
 from goldsmith.communicators.chroot import ChrootEntrance
+from goldsmith.core.after_error import TOLD_BEFORE_CLEANUP, CleanupFailed
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
+from goldsmith.core.hook import DEBUG_PAUSE, attempt
 from goldsmith.core.provisioner import ProvisionerCall
-from goldsmith.core.results import Results
+from goldsmith.core.results import NOT_RECORDED, Results
 from goldsmith.core.step import Step, StepContext
 from goldsmith.core.step_cache import NO_CACHE
 from goldsmith.core.tree_build import TreeBuild
@@ -98,14 +101,15 @@ class _Making:
             trees.run(step)
         trees.run(ConfigureStep(recipe.options.hostname))
         run_values = {"PackerRunUUID": context.run_uuid}
-        for number, call in enumerate(context.provisioners(run_values), 1):
-            if call.provisioner.changes_tree:
-                provision = ProvisionStep(call, number, context, self.builder_type)
-                self._provision(functools.partial(trees.run, provision), call)
-            else:
-                # What it makes of the host's files is in the keys of the steps that use them.
-                local = LocalProvisionStep(call, number, context, self.builder_type)
-                self._provision(functools.partial(self._run, local), call)
+        calls = context.provisioners(run_values)
+        try:
+            for number, call in enumerate(calls, 1):
+                self._provision(call, number)
+        except StepFailed as e:
+            if context.on_error == "abort" or trees.abandoned:
+                raise
+            self._clean_up_after(e, run_values)
+            raise
         trees.run(finish)
 
     def image(self, results: Results) -> Artifact:
@@ -142,26 +146,50 @@ class _Making:
         artifact = self._artifact(outputs.images, outputs.manifest, digests)
         if key is not None:
             made = {outputs.images[name]: digest for name, digest in digests.items()}
-            results.keep(key, artifact.to_wire(), (*made, outputs.manifest), digests=made,
-                         duration_s=time.monotonic() - started_s, step="image")  # fmt: skip
+            try:
+                results.keep(key, artifact.to_wire(), (*made, outputs.manifest), digests=made,
+                             duration_s=time.monotonic() - started_s, step="image")  # fmt: skip
+            except OSError as e:
+                # The image is in place, whatever becomes of the record.
+                context.emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")
         return artifact
 
-    def _provision(self, run: Callable[[], None], call: ProvisionerCall) -> None:
-        """Run a provisioner, pausing before each try; each try starts from the tree before it."""
-        for left in range(call.max_retries, -1, -1):
-            if call.pause_before_s:
-                told = f"Pausing {call.pause_before_s:g} s before the provisioner..."
-                self.context.emitter.say(told)
-                time.sleep(call.pause_before_s)
-            try:
-                run()
+    def _provision(self, call: ProvisionerCall, number: int) -> None:
+        """Run a provisioner; each try starts from the tree before it."""
+        context = self.context
+        if context.debug:
+            context.ask(DEBUG_PAUSE, ())
+        run: Callable[[], None]
+        if call.provisioner.changes_tree:
+            provision = ProvisionStep(call, number, context, self.builder_type)
+            run = functools.partial(self.trees.run, provision)
+        else:
+            # What it makes of the host's files is in the keys of the steps that use them.
+            local = LocalProvisionStep(call, number, context, self.builder_type)
+            run = functools.partial(self._run, local)
+        attempt(call, context.emitter, run)
+
+    def _clean_up_after(self, error: StepFailed, run_values: Mapping[str, str]) -> None:
+        """Run the cleanup provisioner, if there is one; raises CleanupFailed."""
+        context = self.context
+        try:
+            call = context.error_cleanup(run_values)
+            if call is None:
                 return
-            except StepFailed as e:
-                if not left:
-                    raise
-                self.context.emitter.error(
-                    f"Provisioner failed with {str(e.cause)!r}, retrying with {left} trie(s) left"
-                )
+            context.emitter.say(TOLD_BEFORE_CLEANUP)
+            run: Callable[[], None]
+            if call.provisioner.changes_tree:
+                step = ErrorCleanupStep(call, 0, context, self.builder_type)
+                run = functools.partial(self.trees.run_after_failure, step)
+            else:
+                local = LocalProvisionStep(call, 0, context, self.builder_type)
+                run = functools.partial(self._run, local)
+            attempt(call, context.emitter, run)
+        except Interrupted:
+            raise
+        except (GoldsmithError, OSError) as e:
+            cause = explain_os_error(e) if isinstance(e, OSError) else e
+            raise CleanupFailed(cause, error) from e
 
     def _run(self, step: Step[R], *, reason: str = "") -> R:
         """Run a step outside of the tree; `reason` is why an earlier result is not used."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from goldsmith.builders.image.kept_initramfs import make_initramfs
 from goldsmith.builders.image.options import Bootstrap, ImageOptions
 from goldsmith.communicators.none import NoCommunicator
+from goldsmith.core.after_error import ERROR_CLEANUP
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.caching import Caching, config_inputs, shown_path
 from goldsmith.core.hook import provision_context, run_provisioner
@@ -272,6 +273,16 @@ class ProvisionStep(KeyedProvision):
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorCleanupStep(ProvisionStep):
+    """Runs the cleanup provisioner of a build in the tree of the step that failed."""
+
+    @property
+    def name(self) -> str:
+        """Its block's name: it is no provisioner in order."""
+        return ERROR_CLEANUP
+
+
+@dataclass(frozen=True, slots=True)
 class LocalProvisionStep:
     """Runs a provisioner that works on this host's files: outside of the tree, without a layer."""
 
@@ -282,8 +293,8 @@ class LocalProvisionStep:
 
     @property
     def name(self) -> str:
-        """`provisioner-N`, counted from 1."""
-        return f"provisioner-{self.number}"
+        """`provisioner-N`, counted from 1; 0 is the cleanup provisioner."""
+        return f"provisioner-{self.number}" if self.number else ERROR_CLEANUP
 
     @property
     def label(self) -> str:

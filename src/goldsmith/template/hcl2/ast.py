@@ -6,7 +6,7 @@ a case for each kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
 from goldsmith.errors import SourceRange
@@ -179,6 +179,14 @@ class TemplateFor(Expression):
 
 
 @dataclass(frozen=True, slots=True)
+class Bound(Expression):
+    """An expression of a `dynamic` block, with the iterators that it sees."""
+
+    names: Mapping[str, Value]
+    inner: Expression
+
+
+@dataclass(frozen=True, slots=True)
 class Attribute:
     """`name = expression` in a body; `range` covers all of it."""
 
@@ -214,10 +222,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The content of a file or of a block, in the order of writing."""
+    """The content of a file or of a block, in the order of writing.
+
+    In JSON syntax (`from_json`) only a schema tells blocks from arguments.
+    """
 
     items: tuple[Attribute | Block, ...]
     range: SourceRange
+    from_json: bool = False
 
     @property
     def attributes(self) -> dict[str, Attribute]:

@@ -17,14 +17,12 @@ NOT_YET_SUMMARY = "Not available in goldsmith yet"
 class Schema:
     """What a body may contain: arguments, blocks with the names of their labels.
 
-    `attributes` None allows any argument. `not_yet` are blocks that the language has and goldsmith
-    does not have yet.
+    `attributes` None allows any argument.
     """
 
     attributes: frozenset[str] | None = frozenset()
     required: frozenset[str] = frozenset()
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    not_yet: frozenset[str] = frozenset()
 
 
 TOP_LEVEL = Schema(
@@ -34,12 +32,20 @@ TOP_LEVEL = Schema(
         "variables": (),
         "locals": (),
         "local": ("name",),
+        "data": ("type", "name"),
         "source": ("type", "name"),
         "build": (),
+        "dynamic": ("type",),
+        "communicator": ("type", "name"),
+        "hcp_packer_registry": (),
     },
-    not_yet=frozenset({"data", "dynamic", "hcp_packer_registry", "communicator"}),
 )
-PACKER = Schema(attributes=frozenset({"required_version"}), not_yet=frozenset({"required_plugins"}))
+REPEATABLE = replace(
+    TOP_LEVEL, blocks={name: labels for name, labels in TOP_LEVEL.blocks.items()
+                       if name != "dynamic"},
+)  # fmt: skip
+"""What may stand there once the dynamic blocks have become what they stand for."""
+PACKER = Schema(attributes=frozenset({"required_version"}), blocks={"required_plugins": ()})
 VARIABLE = Schema(
     attributes=frozenset({"type", "default", "description", "sensitive"}),
     blocks={"validation": ()},
@@ -59,10 +65,21 @@ BUILD = Schema(
         "provisioner": ("type",),
         "post-processor": ("type",),
         "post-processors": (),
+        "error-cleanup-provisioner": ("type",),
+        "hcp_packer_registry": (),
     },
-    not_yet=frozenset({"dynamic", "error-cleanup-provisioner", "hcp_packer_registry"}),
 )
-CHAIN = Schema(blocks={"post-processor": ("type",)}, not_yet=frozenset({"dynamic"}))
+CHAIN = Schema(blocks={"post-processor": ("type",)})
+DYNAMIC = Schema(
+    attributes=frozenset({"for_each", "iterator", "labels"}),
+    required=frozenset({"for_each"}),
+    blocks={"content": ()},
+)
+REGISTRY = Schema(
+    attributes=frozenset(
+        {"bucket_name", "description", "bucket_labels", "labels", "build_labels", "channels"}
+    )
+)
 
 
 def checked(
@@ -103,7 +120,7 @@ def _attribute_allowed(
 
 
 def _with_known_type(block: Block, schema: Schema, found: Diagnostics, subject: str) -> Block:
-    kind, known = block.type, [*schema.blocks, *schema.not_yet]
+    kind, known = block.type, list(schema.blocks)
     if kind in known:
         return block
     detail = f'Blocks of type "{kind}" are not expected here.'
@@ -118,10 +135,6 @@ def _with_known_type(block: Block, schema: Schema, found: Diagnostics, subject: 
 
 def _block_allowed(block: Block, schema: Schema, found: Diagnostics, subject: str) -> bool:
     kind = block.type
-    if kind in schema.not_yet:
-        detail = f'Blocks of type "{kind}" are part of the language, but do not work yet.'
-        found.error(NOT_YET_SUMMARY, detail, block.range, subject)
-        return False
     if kind not in schema.blocks:
         return False
     labels = schema.blocks[kind]

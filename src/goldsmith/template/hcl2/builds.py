@@ -13,6 +13,7 @@ from goldsmith.template.hcl2.ast import Attribute, Block, Body, Expression
 from goldsmith.template.hcl2.blocks import BUILD, CHAIN, checked
 from goldsmith.template.hcl2.components import BuildContext, post_processor, provisioner
 from goldsmith.template.hcl2.config import HclConfig, with_subject
+from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.references import references
 from goldsmith.template.hcl2.scope import Scope
@@ -68,7 +69,8 @@ class BuildAssembly:
     def builds(self, block: Block) -> list[Build]:
         """One build for each source of a build block."""
         errors_before = len(self.found.errors)
-        attributes, blocks = checked(block.body, BUILD, self.found, block)
+        body = expanded(block.body, self.scope, self.found)
+        attributes, blocks = checked(body, BUILD, self.found, block)
         build_name = ""
         if name_attribute := attributes.get("name"):
             build_name = self._text(name_attribute.expression, block)
@@ -173,6 +175,7 @@ class BuildAssembly:
         source = self._source_component(use, context)
         label = f"{use.type}.{use.name}"
         provisioners, chains = self._components(blocks, context)
+        cleanup = self._error_cleanup(blocks, context)
         return Build(
             name=f"{build_name}.{label}" if build_name else label,
             build_name=build_name,
@@ -180,6 +183,7 @@ class BuildAssembly:
             source_name=use.name,
             source=source,
             provisioners=tuple(one for one in provisioners if one.applies_to(label)),
+            error_cleanup=cleanup if cleanup is not None and cleanup.applies_to(label) else None,
             post_processors=tuple(
                 chain
                 for whole in chains
@@ -216,11 +220,26 @@ class BuildAssembly:
             elif block.type == "post-processor":
                 chains.append([post_processor(block, context, self.found)])
             elif block.type == "post-processors":
-                _, links = checked(block.body, CHAIN, self.found, block)
+                body = expanded(block.body, context.scope, self.found)
+                _, links = checked(body, CHAIN, self.found, block)
                 chains.append([post_processor(link, context, self.found) for link in links])
         for component in [*provisioners, *(one for chain in chains for one in chain)]:
             self._try(component.config)
         return provisioners, chains
+
+    def _error_cleanup(self, blocks: list[Block], context: BuildContext) -> Component | None:
+        """What runs when a provisioner has failed."""
+        written = [block for block in blocks if block.type == "error-cleanup-provisioner"]
+        for extra in written[1:]:
+            detail = f"There is one already at {written[0].range}; a build has at most one."
+            self.found.error(
+                "Duplicate error-cleanup-provisioner", detail, extra.range, extra.header
+            )
+        if not written:
+            return None
+        component = provisioner(written[0], context, self.found)
+        self._try(component.config)
+        return component
 
     def _components_alone(self, blocks: list[Block], build_name: str) -> None:
         """Look for findings in the components of a build that has no usable source."""
@@ -238,4 +257,4 @@ def _without_name(body: Body) -> Body:
     items = tuple(
         item for item in body.items if not (isinstance(item, Attribute) and item.name == "name")
     )
-    return Body(items, body.range)
+    return Body(items, body.range, body.from_json)

@@ -10,7 +10,6 @@ from goldsmith.core.build import Component
 from goldsmith.core.caching import Caching
 from goldsmith.errors import Diagnostics, TemplateError
 from goldsmith.template.hcl2.ast import Attribute, Block
-from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY
 from goldsmith.template.hcl2.config import HclConfig, with_subject
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.scope import Scope
@@ -21,10 +20,9 @@ from goldsmith.values.value import Value, object_of, string
 
 PROVISIONER_KEYS = frozenset(
     {"name", "pause_before", "max_retries", "timeout", "only", "except", "override",
-     "cache", "cache_key", "cache_ttl"}
+     "continue_on_error", "cache", "cache_key", "cache_ttl"}
 )  # fmt: skip
 POST_PROCESSOR_KEYS = frozenset({"name", "only", "except", "keep_input_artifact"})
-_NOT_YET_KEYS = frozenset({"continue_on_error"})
 
 T = TypeVar("T")
 
@@ -59,19 +57,16 @@ def provisioner(block: Block, context: BuildContext, found: Diagnostics) -> Comp
     """The provisioner of a block; findings are added to `found`."""
     keys = _CommonKeys(block, context, found)
     override = block.body.attributes.get("override")
-    if "continue_on_error" in block.body.attributes:
-        where = block.body.attributes["continue_on_error"].name_range
-        detail = 'The argument "continue_on_error" has no effect yet.'
-        found.error(NOT_YET_SUMMARY, detail, where, block.header)
     return Component(
         kind="provisioner",
         type=block.labels[0].text,
         name=keys.read("name", STRING, lambda value: value.text, ""),
-        config=context.config(block, PROVISIONER_KEYS | _NOT_YET_KEYS, override),
+        config=context.config(block, PROVISIONER_KEYS, override),
         range=block.range,
         pause_before_s=keys.read("pause_before", STRING, _duration_s, 0.0),
         max_retries=keys.read("max_retries", NUMBER, _count, 0),
         timeout_s=keys.read("timeout", STRING, _duration_s, None),
+        continue_on_error=keys.read("continue_on_error", BOOL, lambda value: value.truth, False),
         only=keys.names("only"),
         except_=keys.names("except"),
         caching=Caching(

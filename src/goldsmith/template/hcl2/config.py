@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from goldsmith.core.deferred import RawBlock, RawBody
-from goldsmith.errors import Diagnostic, SourceRange, TemplateError
+from goldsmith.errors import Diagnostic, Diagnostics, SourceRange, TemplateError
 from goldsmith.template.hcl2.ast import Body, Expression
-from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY
+from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.scope import Scope, failure
 from goldsmith.values.types import STRING
@@ -67,7 +67,10 @@ class HclConfig:
         if found:
             raise TemplateError(with_subject(found, self.subject))
         blocks = tuple(block for body in bodies for block in body.blocks)
-        return RawBody(attributes, names, blocks, self.range, common=self.reserved)
+        return RawBody(
+            attributes, names, blocks, self.range, common=self.reserved,
+            objects_as_blocks=any(body.from_json for body in self.bodies),
+        )  # fmt: skip
 
     def _build_values(self, run_values: Mapping[str, Value] | None) -> Value:
         values: dict[str, Value] = {}
@@ -108,6 +111,9 @@ def raw_body(
     reserved: frozenset[str] = frozenset(),
 ) -> RawBody:
     """A body evaluated without any schema; findings are added to `found`."""
+    dynamic = Diagnostics()
+    body = expanded(body, scope, dynamic)
+    found.extend(dynamic.found)
     attributes: dict[str, Value] = {}
     names: dict[str, SourceRange] = {}
     for name, attribute in body.attributes.items():
@@ -120,14 +126,10 @@ def raw_body(
             found.extend(error.diagnostics)
     blocks: list[RawBlock] = []
     for block in body.blocks:
-        if block.type == "dynamic":
-            detail = "dynamic blocks are part of the language, but do not work yet."
-            found.append(Diagnostic(NOT_YET_SUMMARY, detail, block.range))
-            continue
         inner = raw_body(block.body, scope, block.range, found)
         labels = tuple(label.text for label in block.labels)
         blocks.append(RawBlock(block.type, labels, inner, block.range))
-    return RawBody(attributes, names, tuple(blocks), where)
+    return RawBody(attributes, names, tuple(blocks), where, objects_as_blocks=body.from_json)
 
 
 def with_subject(found: Iterable[Diagnostic], subject: str) -> list[Diagnostic]:

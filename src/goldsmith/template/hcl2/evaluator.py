@@ -15,6 +15,7 @@ from goldsmith.template.hcl2 import access, operators
 from goldsmith.template.hcl2.ast import (
     AttributeAccess,
     Binary,
+    Bound,
     Conditional,
     Expression,
     ForExpression,
@@ -34,11 +35,14 @@ from goldsmith.template.hcl2.ast import (
     Variable,
 )
 from goldsmith.template.hcl2.expression_functions import SPECIAL_CALLS
-from goldsmith.template.hcl2.functions import NOT_YET, CallContext, FunctionError, call_function
+from goldsmith.template.hcl2.functions import CallContext, FunctionError, call_function
 from goldsmith.template.hcl2.parser import TOO_DEEP, parse_expression
+from goldsmith.template.hcl2.reference_values import with_values
 from goldsmith.template.hcl2.scope import Scope, failure
+from goldsmith.values.bounds import MOST_ROUNDS, TooLarge, check_size, check_text
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.marks import NO_MARKS, Mark
+from goldsmith.values.numbers import NotANumber
 from goldsmith.values.types import ANY, STRING, ListType, SetType, TupleType, Type, friendly_name
 from goldsmith.values.value import (
     TRUE,
@@ -55,9 +59,14 @@ from goldsmith.values.value import (
 def evaluate(expression: Expression, scope: Scope) -> Value:
     """The value of an expression. Raises TemplateError with every finding."""
     try:
-        return _Evaluation(scope).value(expression)
+        value = _Evaluation(scope).value(expression)
+        check_size(value)
+        return value
     except RecursionError:
         raise failure(*TOO_DEEP, expression.range) from None
+    except (TooLarge, NotANumber) as error:
+        detail = f"This expression cannot be evaluated: {error.message}."
+        raise failure("Value too large", detail, expression.range) from error
 
 
 def evaluate_text(
@@ -77,17 +86,31 @@ def evaluate_text(
 
 
 class _Evaluation:
-    """Evaluates within one scope; `items` are the elements that surrounding splats are at."""
+    """Evaluates within one scope; `items` are the elements that surrounding splats are at.
 
-    def __init__(self, scope: Scope, items: Sequence[Value] = ()) -> None:
+    `rounds` counts those of all loops of the whole expression. Raises TooLarge for too many.
+    """
+
+    def __init__(
+        self, scope: Scope, items: Sequence[Value] = (), rounds: list[int] | None = None
+    ) -> None:
         self.scope = scope
         self.items = list(items)
+        self.rounds = [0] if rounds is None else rounds
 
     def within(self, names: Mapping[str, Value]) -> _Evaluation:
-        return _Evaluation(self.scope.child(names), self.items)
+        return _Evaluation(self.scope.child(names), self.items, self.rounds)
+
+    def _count_rounds(self, count: int) -> None:
+        self.rounds[0] += count
+        if self.rounds[0] > MOST_ROUNDS:
+            raise TooLarge(f"its loops have more than {MOST_ROUNDS} rounds")
 
     def value(self, node: Expression) -> Value:
-        result = self._value(node)
+        try:
+            result = self._value(node)
+        except TemplateError as error:
+            raise with_values(error, node, self.scope) from error.__cause__
         return result if result.range == node.range else result.at(node.range)
 
     def _value(self, node: Expression) -> Value:
@@ -131,6 +154,8 @@ class _Evaluation:
                 return self._template_if(condition, if_true, if_false)
             case TemplateFor():
                 return self._template_for(node)
+            case Bound(_, names, inner):
+                return self.within(names).value(inner)
             case _:
                 raise AssertionError(f"no rule for {type(node).__name__}")
 
@@ -165,9 +190,11 @@ class _Evaluation:
         if target.type == ANY or (is_sequence and not target.is_known):
             return unknown().with_marks(target.marks)
         elements = target.elements if is_sequence else (target,)
+        self._count_rounds(len(elements))
 
         def each(element: Value) -> Value:
-            return _Evaluation(self.scope, [*self.items, element]).value(node.each)
+            inner = _Evaluation(self.scope, [*self.items, element], self.rounds)
+            return inner.value(node.each)
 
         results = gather([lambda item=item: each(item) for item in elements])  # type: ignore[misc]
         if isinstance(target.type, ListType | SetType):
@@ -208,9 +235,6 @@ class _Evaluation:
 
     def _unknown_function(self, node: FunctionCall) -> TemplateError:
         name, known = node.name, {*self.scope.functions, *self.scope.expression_functions}
-        if name in NOT_YET:
-            detail = f'The function "{name}" is not available in goldsmith yet.'
-            return failure("Function not available", detail, node.name_range)
         if self.scope.place:
             only = " or ".join(f"{one}()" for one in sorted(known))
             detail = f'The function "{name}" may not be called in {self.scope.place}'
@@ -294,6 +318,7 @@ class _Evaluation:
         if pairs is None:
             detail = f"A value of type {friendly_name(collection.type)} cannot be looped over."
             raise failure("Iteration over non-iterable value", detail, collection_node.range)
+        self._count_rounds(len(pairs))
         steps = []
         for key, value in pairs:
             names = {value_name: value}
@@ -430,4 +455,5 @@ def _joined(parts: Sequence[tuple[SourceRange, Value]]) -> Value:
         texts.append(text.text if text.is_known else "")
     if found:
         raise TemplateError(found)
+    check_text(sum(map(len, texts)))
     return (string("".join(texts)) if complete else unknown(STRING)).with_marks(marks)

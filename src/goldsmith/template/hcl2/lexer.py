@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from goldsmith.errors import Diagnostic, Position, SourceRange
 
@@ -36,8 +37,7 @@ class TokenKind(enum.Enum):
     END = "end of file"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A stretch of the source; `text` is exactly what stands there."""
 
     kind: TokenKind
@@ -63,11 +63,13 @@ _QUOTED_TEXT = re.compile(
     rf'(?:[^"\\$%\n\r]+|\\[^\n\r]|\\(?=[\n\r]|\Z)|\r(?!\n)|{_LITERAL_DOLLARS})+'
 )
 _PLAIN_LINE = re.compile(rf"(?:[^$%\n]+|{_LITERAL_DOLLARS})*\n?")
-_SPACE = re.compile(r"[ \t]+")
 _NEWLINE = re.compile(r"\r?\n")
-_LINE_COMMENT = re.compile(r"(?:#|//)[^\n]*")
-_BLOCK_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+# The tokens of code that mean the same everywhere, found in one go; groups are names of kinds.
+_COMMON = re.compile(
+    r"(?P<SPACE>[ \t]+)|(?P<NEWLINE>\r?\n)|(?P<IDENT>[A-Za-z_][A-Za-z0-9_-]*+(?![^\x00-\x7f]))"
+    r"|(?P<NUMBER>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
+    r"|(?P<COMMENT>/\*(?s:.*?)\*/|(?:#|//)(?:[^\n\r]|\r(?!\n))*+)"
+)
 _ASCII_IDENT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OPERATOR = re.compile(r"\.\.\.|=>|==|!=|<=|>=|&&|\|\||[{}\[\]().,:=?!<>+\-*/%]")
 _SEQUENCE_OPEN = re.compile(r"[$%]\{~?")
@@ -167,12 +169,12 @@ class _Lexer:
     def _emit(self, kind: TokenKind, end: int) -> Token:
         text = self.source[self.index : end]
         first = self.position
-        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        lines = text.count("\n")
-        if lines:
-            column = len(text) - text.rindex("\n")
+        length = len(text)
+        size = length if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        if lines := text.count("\n"):
+            column = length - text.rindex("\n")
         else:
-            column = first.column + len(text) - (text == BYTE_ORDER_MARK)
+            column = first.column + length - (text == BYTE_ORDER_MARK)
         self.position = Position(first.line + lines, column, first.byte + size)
         token = Token(kind, text, SourceRange(self.filename, first, self.position))
         self.tokens.append(token)
@@ -212,19 +214,8 @@ class _Lexer:
 
     def _code(self, level: _Level) -> None:
         source, index = self.source, self.index
-        for kind, pattern in (
-            (TokenKind.SPACE, _SPACE),
-            (TokenKind.NEWLINE, _NEWLINE),
-            (TokenKind.NUMBER, _NUMBER),
-            (TokenKind.COMMENT, _BLOCK_COMMENT),
-        ):
-            if match := pattern.match(source, index):
-                self._emit(kind, match.end())
-                return
-        if match := _LINE_COMMENT.match(source, index):
-            end = match.end()
-            carriage_return = source.startswith("\n", end) and source[end - 1] == "\r"
-            self._emit(TokenKind.COMMENT, end - carriage_return)
+        if match := _COMMON.match(source, index):
+            self._emit(TokenKind[match.lastgroup or ""], match.end())
         elif (end := _identifier_end(source, index)) > index:
             self._emit(TokenKind.IDENT, end)
         elif source[index] == '"':

@@ -1,7 +1,8 @@
 """Loading a template: from files and variables to builds, with everything wrong reported at once.
 
-Order of work: files, syntax, `required_version`, block structure, variables, locals, sources,
-builds. What has a finding goes on as an unknown value, so one mistake makes one finding.
+Order of work: files, syntax, `required_version`, block structure, `required_plugins`, variables,
+locals and data sources, sources, builds. What has a finding goes on as an unknown value, so one
+mistake makes one finding.
 """
 
 from __future__ import annotations
@@ -11,23 +12,36 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from goldsmith import datasources
 from goldsmith.core.build import Template
+from goldsmith.core.registry import Registry
 from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
 from goldsmith.redact import Redactor
-from goldsmith.template.hcl2.ast import Block
-from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY, PACKER, TOP_LEVEL, checked
+from goldsmith.template.hcl2.ast import Block, Body
+from goldsmith.template.hcl2.blocks import PACKER, REPEATABLE, TOP_LEVEL, checked
 from goldsmith.template.hcl2.builds import BuildAssembly, declare_sources
+from goldsmith.template.hcl2.data_sources import DataReader, data_object, declare_data
+from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
-from goldsmith.template.hcl2.locals_graph import declare_locals, evaluate_locals
+from goldsmith.template.hcl2.json_syntax import parse_json_file
+from goldsmith.template.hcl2.locals_graph import ValueGraph, declare_locals
 from goldsmith.template.hcl2.overview import Overview, build_overview, hinders
 from goldsmith.template.hcl2.parser import parse_file
+from goldsmith.template.hcl2.registry_block import check_registry
+from goldsmith.template.hcl2.required_plugins import (
+    Finder,
+    RequiredPlugin,
+    no_wishes,
+    report_missing,
+    required_plugins,
+)
 from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
 from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
 from goldsmith.template.hcl2.variable_values import Inputs, assign
 from goldsmith.template.hcl2.variables import check_rules, declare
 from goldsmith.values.numbers import Number
 from goldsmith.values.types import MapType
-from goldsmith.values.value import Value, object_of, string, unknown
+from goldsmith.values.value import Value, object_of, string
 from goldsmith.values.world import World
 
 HCL_SUFFIX = ".pkr.hcl"
@@ -46,15 +60,19 @@ def load(
     variable_files: Sequence[str] = (),
     world: World,
     announced: Callable[[str], Iterable[str]] = no_announcements,
+    read_data: bool = True,
+    find_plugin: Finder = no_wishes,
 ) -> Template:
-    """Load a `.pkr.hcl` file, or all of them in a directory.
+    """Load a `.pkr.hcl` or `.pkr.json` file, or all of them in a directory.
 
     `variables` are the `-var` pairs; `announced` tells, for a source type, which names its builder
-    adds to `build`. Raises TemplateError with every finding and the text of every file.
+    adds to `build`. Without `read_data` the outputs of data sources are unknown; `find_plugin` says
+    which plugins are there. Raises TemplateError with every finding and the text of every file.
     """
-    loading = _Loading(path, world)
+    loading = _Loading(path, world, read_data=read_data)
     with loading.all_findings():
-        return loading.template(Inputs(variables, variable_files, loading.directory), announced)
+        inputs = Inputs(variables, variable_files, loading.directory)
+        return loading.template(inputs, announced, find_plugin)
 
 
 def load_scope(
@@ -91,8 +109,20 @@ def load_overview(
         return loading.overview(Inputs(variables, variable_files, loading.directory))
 
 
+def load_requirements(path: str, *, world: World) -> list[RequiredPlugin]:
+    """The plugins that a template requires; nothing else in it is evaluated.
+
+    Raises TemplateError when the template cannot be read, or a requirement is wrong.
+    """
+    loading = _Loading(path, world)
+    with loading.all_findings():
+        loading.outline()
+        loading.found.raise_if_errors(loading.sources)
+        return loading.plugins
+
+
 def check_syntax(path: str, *, world: World) -> None:
-    """Parse the template and look at its outline; nothing but `required_version` is evaluated.
+    """Parse the template and look at its outline; nothing but the `packer` blocks is evaluated.
 
     Raises TemplateError with every finding.
     """
@@ -112,8 +142,8 @@ class _Loading:
     blocks: list[Block] = field(default_factory=list)
     secrets: list[Value] = field(default_factory=list)
     """The values of what is declared sensitive; texts derived from them hold them anyway."""
-    has_data: bool = False
-    """Whether there are data blocks: findings themselves, so what refers to them is none."""
+    plugins: list[RequiredPlugin] = field(default_factory=list)
+    read_data: bool = True
 
     def __post_init__(self) -> None:
         if self.world.path_kind(self.path) == "directory":
@@ -153,6 +183,7 @@ class _Loading:
         """Read the blocks of all files and hold this version against `required_version`."""
         self.blocks = self._blocks()
         self._check_versions(self._of("packer"))
+        self.plugins = required_plugins(self._of("packer"), self.world, self.found)
 
     def scope(self, inputs: Inputs) -> Scope:
         """The scope of the template, with unknown values where there are findings."""
@@ -162,15 +193,31 @@ class _Loading:
         values, self.secrets = assigned.values, list(assigned.secrets)
         scope = self._scope(values)
         check_rules(declarations, values, scope, self.found)
-        declared = declare_locals(self._of("locals", "local"), self.world, self.found)
-        local_values = evaluate_locals(declared, scope, self.found)
-        self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
-        return scope.child({"local": object_of(local_values)})
+        return self._with_values(scope, self.found)[0]
 
-    def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
+    def _with_values(self, scope: Scope, found: Diagnostics) -> tuple[Scope, dict[str, Value]]:
+        """The scope with locals and data sources in it, and the locals; findings go to `found`."""
+        declared = declare_locals(self._of("locals", "local"), self.world, self.found)
+        data = declare_data(self._of("data"), self.found)
+        registry = Registry()
+        datasources.register(registry)
+        reader = DataReader(registry, found, self.read_data)
+        local_values, outputs = ValueGraph(declared, data, reader, found).evaluate(scope)
+        self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
+        names = {"local": object_of(local_values)}
+        if data:
+            names["data"] = data_object(outputs)
+        return scope.child(names), local_values
+
+    def template(
+        self, inputs: Inputs, announced: Callable[[str], Iterable[str]], find_plugin: Finder
+    ) -> Template:
         """The template with its builds."""
         scope = self.scope(inputs)
+        report_missing(self.plugins, find_plugin, self.found)
+        self._expand(scope)
         sources = declare_sources(self._of("source"), self.found)
+        check_registry(self._of("hcp_packer_registry"), self._of("build"), scope, self.found)
         assembly = BuildAssembly(sources, scope, self.found, announced)
         builds = [build for block in self._of("build") for build in assembly.builds(block)]
         self.found.raise_if_errors(self.sources)
@@ -189,13 +236,10 @@ class _Loading:
         declarations = declare(self._of("variable", "variables"), self.world, self.found)
         assigned = assign(declarations, inputs, self.world, self.found, self.sources)
         self.secrets = list(assigned.secrets)
-        declared = declare_locals(self._of("locals", "local"), self.world, self.found)
+        inner, local_values = self._with_values(self._scope(assigned.values), Diagnostics())
         if hindrances := [one for one in self.found.errors if hinders(one)]:
             raise TemplateError(hindrances, self.sources)
-        scope = self._scope(assigned.values)
-        local_values = evaluate_locals(declared, scope, Diagnostics())
-        self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
-        inner = scope.child({"local": object_of(local_values)})
+        self._expand(inner)
         return Overview(
             variables={name: assigned.values[name] for name in sorted(assigned.values)},
             local_values={name: local_values[name] for name in sorted(local_values)},
@@ -206,6 +250,14 @@ class _Loading:
     def _of(self, *kinds: str) -> list[Block]:
         return [block for block in self.blocks if block.type in kinds]
 
+    def _expand(self, scope: Scope) -> None:
+        """Replace dynamic blocks outside of all others by what they stand for."""
+        if not self._of("dynamic"):
+            return
+        where = self.blocks[0].range
+        made = expanded(Body(tuple(self.blocks), where), scope, self.found)
+        _, self.blocks = checked(made, REPEATABLE, self.found)
+
     def _scope(self, variables: dict[str, Value]) -> Scope:
         root = self.directory or os.path.dirname(self.path) or "."
         root = os.path.normpath(root)
@@ -214,8 +266,6 @@ class _Loading:
             "path": object_of({"cwd": string(self.world.cwd()), "root": string(root)}),
             "packer": object_of({"version": string(PACKER_VERSION)}),
         }
-        if self.has_data:
-            names["data"] = unknown()
         return Scope(self.world, names, root)
 
     def _fail(self, summary: str, detail: str, path: str) -> None:
@@ -227,27 +277,22 @@ class _Loading:
         if self.directory is None:
             if self.world.path_kind(self.path) == "none":
                 self._fail("Cannot read template", f"There is no {self.path}.", self.path)
-            elif self.path.endswith(JSON_SUFFIX):
-                self._json(self.path)
             else:
                 return [self.path]
             return []
-        paths = [
+        names = self.world.list_directory(self.directory)
+        templates = [
             os.path.normpath(os.path.join(self.directory, name))
-            for name in self.world.list_directory(self.directory)
+            for suffix in (HCL_SUFFIX, JSON_SUFFIX)
+            for name in names
+            if name.endswith(suffix)
         ]
-        for path in paths:
-            if path.endswith(JSON_SUFFIX):
-                self._json(path)
-        templates = [path for path in paths if path.endswith(HCL_SUFFIX)]
-        if not templates and not self.found.errors:
-            detail = f"There is no file in {self.path} whose name ends in {HCL_SUFFIX}."
+        if not templates:
+            detail = (
+                f"No file in {self.path} has a name that ends in {HCL_SUFFIX} or {JSON_SUFFIX}."
+            )
             self._fail("Could not find any template file", detail, self.path)
         return templates
-
-    def _json(self, path: str) -> None:
-        detail = f"{path}: templates in JSON syntax ({JSON_SUFFIX}) cannot be read yet."
-        self._fail(NOT_YET_SUMMARY, detail, path)
 
     def _blocks(self) -> list[Block]:
         """The blocks of all files that are at their place. Raises where a file cannot be read."""
@@ -258,11 +303,11 @@ class _Loading:
             if text is None:
                 continue
             self.sources[path] = text
-            parsed = parse_file(text, path)
+            parse = parse_json_file if path.endswith(JSON_SUFFIX) else parse_file
+            parsed = parse(text, path)
             self.found.extend(parsed.diagnostics)
             _, allowed = checked(parsed.body, TOP_LEVEL, structure)
             blocks.extend(allowed)
-            self.has_data |= any(block.type == "data" for block in parsed.body.blocks)
         self.found.raise_if_errors(self.sources)
         self.found.extend(structure.found)
         return blocks

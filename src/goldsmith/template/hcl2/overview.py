@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from goldsmith.errors import Diagnostic, TemplateError
+from goldsmith.errors import Diagnostic, Diagnostics, TemplateError
 from goldsmith.template.hcl2.ast import Attribute, Block
-from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY
+from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
 from goldsmith.template.hcl2.scope import Scope
 from goldsmith.template.hcl2.variable_values import UNSET_SUMMARY
@@ -45,14 +45,17 @@ class Overview:
 
 def hinders(finding: Diagnostic) -> bool:
     """Whether a template with this finding cannot be inspected."""
-    return finding.summary != NOT_YET_SUMMARY and not finding.summary.startswith(UNSET_SUMMARY)
+    return not finding.summary.startswith(UNSET_SUMMARY)
 
 
 def build_overview(block: Block, scope: Scope) -> BuildOverview:
     """What a build block names."""
-    attributes, blocks = block.body.attributes, block.body.blocks
+    body = expanded(block.body, scope, Diagnostics())
+    attributes, blocks = body.attributes, body.blocks
     chains = [
-        _names([one] if one.type == "post-processor" else one.body.blocks, "post-processor", scope)
+        _names(
+            [one] if one.type == "post-processor" else _links(one, scope), "post-processor", scope
+        )
         for one in blocks
         if one.type in ("post-processor", "post-processors")
     ]
@@ -63,6 +66,10 @@ def build_overview(block: Block, scope: Scope) -> BuildOverview:
         provisioners=_names(blocks, "provisioner", scope),
         chains=tuple(chains),
     )
+
+
+def _links(chain: Block, scope: Scope) -> Iterable[Block]:
+    return expanded(chain.body, scope, Diagnostics()).blocks
 
 
 def _value(attribute: Attribute | None, wanted: Type, scope: Scope) -> Value:

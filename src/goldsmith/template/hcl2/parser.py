@@ -52,10 +52,13 @@ def parse_expression(
 
 
 def parse_template_text(
-    source: str, filename: str
+    source: str, filename: str, start: Position | None = None
 ) -> tuple[Expression | None, tuple[Diagnostic, ...]]:
-    """Parse the text of a template file, as `templatefile` reads it; None when it is wrong."""
-    cursor = Cursor(tokenize(source, filename, as_template=True))
+    """Parse the text of a template file, as `templatefile` reads it; None when it is wrong.
+
+    `start` is where the text begins in its file.
+    """
+    cursor = Cursor(tokenize(source, filename, as_template=True, start=start))
     return _guarded(
         cursor, lambda: parse_template(ExpressionParser(cursor), TokenKind.END, flush=False)
     )

@@ -20,11 +20,15 @@ from goldsmith.template.hcl2.ast import (
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`root.name` or `root["name"]`; `name` is None where all of `root` is meant."""
+    """`root.name` or `root["name"]`; `name` is None where all of `root` is meant.
+
+    `member` is the third name of `data.TYPE.NAME`, None where all of a type are meant.
+    """
 
     root: str
     name: str | None
     range: SourceRange
+    member: str | None = None
 
 
 def references(expression: Expression) -> Iterator[Reference]:
@@ -47,6 +51,8 @@ def references(expression: Expression) -> Iterator[Reference]:
 
 def _reference(node: Expression) -> Reference | None:
     match node:
+        case AttributeAccess(where, AttributeAccess(_, Variable(_, "data"), kind), name):
+            return Reference("data", kind, where, name)
         case AttributeAccess(where, Variable(_, root), name):
             return Reference(root, name, where)
         case IndexAccess(where, Variable(_, root), Literal(_, key)) if isinstance(key.raw, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from goldsmith.errors import Diagnostic, SourceRange, TemplateError
 from goldsmith.template.hcl2.functions import FUNCTIONS, Function
@@ -48,7 +48,10 @@ class Scope:
 
     def child(self, names: Mapping[str, Value]) -> Scope:
         """The same scope with further names in it."""
-        return replace(self, names=names, parent=self)
+        return Scope(
+            self.world, names, self.base_directory, self.functions, self.expression_functions,
+            self.place, self,
+        )  # fmt: skip
 
 
 def constants_only(

@@ -12,7 +12,6 @@ from goldsmith.errors import Diagnostics, SourceRange
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.packer_functions import PackerContext, packer_functions
 from goldsmith.gotemplate.template import Template
-from goldsmith.template.hcl2.blocks import NOT_YET_SUMMARY
 from goldsmith.template.hcl2.config import RUN_NAMES
 from goldsmith.template.hcl2.scope import PACKER_VERSION
 from goldsmith.template.legacy_json.config import JsonConfig
@@ -54,11 +53,12 @@ class BuildAssembly:
             pairs.append((entry, self._common(entry)))
         for entry in (entry for chain in self.outline.chains for entry in chain):
             self._check_names(entry, names)
-        if self.outline.error_cleanup is not None:
-            detail = 'An "error-cleanup-provisioner" has no effect yet.'
-            self.found.error(NOT_YET_SUMMARY, detail, self.outline.error_cleanup.range)
+        cleanup = None
+        if (last := self.outline.error_cleanup) is not None:
+            self._check_names(last, names)
+            cleanup = (last, self._common(last))
         return [
-            self._build(entry, name, pairs)
+            self._build(entry, name, pairs, cleanup)
             for entry, name in zip(self.outline.builders, names, strict=True)
         ]
 
@@ -134,7 +134,11 @@ class BuildAssembly:
         self.found.error("Invalid override", detail, node.range, entry.subject)
 
     def _build(
-        self, entry: Entry, name: str, provisioners: Sequence[tuple[Entry, _Common]]
+        self,
+        entry: Entry,
+        name: str,
+        provisioners: Sequence[tuple[Entry, _Common]],
+        cleanup: tuple[Entry, _Common] | None,
     ) -> Build:
         subject = name if name == entry.type else f"{entry.type}.{name}"
         source = Component(
@@ -152,6 +156,9 @@ class BuildAssembly:
                 _provisioner(one, common, name)
                 for one, common in provisioners
                 if _applies(one, name)
+            ),
+            error_cleanup=(
+                _provisioner(*cleanup, name) if cleanup and _applies(cleanup[0], name) else None
             ),
             post_processors=tuple(chain for chain in chains if chain),
             selected_by=name,

@@ -34,6 +34,9 @@ THEMES: Mapping[str, str] = {
     "networks": "cidrhost cidrnetmask cidrsubnet cidrsubnets",
     "numbers": "abs ceil floor max min log pow signum parseint sum",
     "patterns": "regex regexall regex_replace",
+    "secret_stores": (
+        "bcrypt rsadecrypt vault consul_key aws_secretsmanager aws_secretsmanager_raw"
+    ),
     "sets": "setunion setintersection setproduct",
     "strings": (
         "upper lower title strrev chomp trimspace trim trimprefix trimsuffix startswith "
@@ -71,14 +74,8 @@ class _Functions(Mapping[str, Function]):
 FUNCTIONS: Mapping[str, Function] = _Functions()
 """Every function that this package has, by the name that a template calls it."""
 
-NOT_YET = frozenset(
-    {"aws_secretsmanager", "aws_secretsmanager_raw", "bcrypt", "consul_key", "rsadecrypt", "vault"}
-)
-"""Functions that Packer has and goldsmith does not."""
-
 __all__ = [
     "FUNCTIONS",
-    "NOT_YET",
     "THEMES",
     "CallContext",
     "Function",

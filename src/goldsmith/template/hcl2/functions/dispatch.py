@@ -10,6 +10,7 @@ from goldsmith.template.hcl2.functions.signature import (
     FunctionError,
     Param,
 )
+from goldsmith.values.bounds import TooLarge, check_size
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.marks import NO_MARKS, Mark
 from goldsmith.values.numbers import NotANumber
@@ -34,13 +35,14 @@ def call_function(function: Function, args: Sequence[Value], ctx: CallContext) -
         return unknown(function.returns).with_marks(marks).at(ctx.range)
     try:
         answer = function.call(ctx, given)
+        check_size(answer)
     except FunctionError as error:
         name = _param_name(params, error.argument_index)
         if name is None:
             text = f'Call to function "{function.name}" failed: {error.message}.'
             raise FunctionError(text, None, summary=error.summary) from error
         raise _invalid_argument(function, name, error.argument_index, error.message) from error
-    except (NotANumber, ValueKindError, ConversionError) as error:
+    except (NotANumber, ValueKindError, ConversionError, TooLarge) as error:
         text = f'Call to function "{function.name}" failed: {error.message}.'
         raise FunctionError(text) from error
     return answer.with_marks(marks).at(ctx.range)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 
 from goldsmith.template.hcl2.functions.signature import (
@@ -11,6 +12,7 @@ from goldsmith.template.hcl2.functions.signature import (
     FunctionError,
     Param,
 )
+from goldsmith.values.bounds import check_count
 from goldsmith.values.convert import convert
 from goldsmith.values.types import ANY, ListType, SetType, TupleType, Type
 from goldsmith.values.unify import unify
@@ -55,6 +57,7 @@ def _product(_: CallContext, args: Sequence[Value]) -> Value:
             raise FunctionError("all elements must be of the same type", index)
         types.append(common)
         columns.append(tuple(convert(item, common) for item in arg.raw))
+    check_count(math.prod(map(len, columns)) * len(columns))
     rows = [tuple_of(row) for row in itertools.product(*columns)]
     row_type = TupleType(tuple(types))
     if any(isinstance(arg.type, SetType) for arg in args):

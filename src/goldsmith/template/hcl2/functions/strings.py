@@ -12,6 +12,7 @@ from goldsmith.template.hcl2.functions.signature import (
     Param,
     whole_number,
 )
+from goldsmith.values.bounds import check_text
 from goldsmith.values.types import BOOL, NUMBER, STRING, ListType
 from goldsmith.values.value import Value, boolean, list_of, string
 
@@ -65,7 +66,9 @@ def _indent(_: CallContext, args: Sequence[Value]) -> Value:
     spaces = whole_number(args, 0)
     if spaces < 0:
         raise FunctionError("the number of spaces must not be negative", 0)
-    return string(args[1].text.replace("\n", "\n" + " " * spaces))
+    text = args[1].text
+    check_text(len(text) + spaces * text.count("\n"))
+    return string(text.replace("\n", "\n" + " " * spaces))
 
 
 def _join(_: CallContext, args: Sequence[Value]) -> Value:
@@ -78,6 +81,7 @@ def _join(_: CallContext, args: Sequence[Value]) -> Value:
                 reason = f"element {place} is null; cannot concatenate null values"
                 raise FunctionError(reason, index)
             parts.append(word.text)
+    check_text(sum(map(len, parts)) + len(args[0].text) * len(parts))
     return string(args[0].text.join(parts))
 
 
@@ -97,7 +101,9 @@ def _substr(_: CallContext, args: Sequence[Value]) -> Value:
 
 
 def _replace(_: CallContext, args: Sequence[Value]) -> Value:
-    return string(args[0].text.replace(args[1].text, args[2].text))
+    text, sought, replacement = (arg.text for arg in args)
+    check_text(len(text) + text.count(sought) * len(replacement))
+    return string(text.replace(sought, replacement))
 
 
 def _on_text(name: str, change: Callable[[str], str]) -> Function:

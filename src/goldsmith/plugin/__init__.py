@@ -1,0 +1,1 @@
+"""Components in other processes: where their programs lie."""

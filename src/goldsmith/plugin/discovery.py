@@ -1,0 +1,133 @@
+"""The plugins on this host: programs in a directory, each with its digest beside it.
+
+The names, the digests and the places are those of Packer 1.11 and later, so that both programs use
+the same plugins. Nothing is started here, and nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from goldsmith.errors import GoldsmithError
+
+API_VERSION: Final = "x5.0"
+DEEPEST: Final = 16
+"""Levels of directories that are searched."""
+DIGEST_SUFFIX: Final = "_SHA256SUM"
+_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
+_FILE: Final = re.compile(
+    r"packer-plugin-(?P<name>[0-9A-Za-z-]+)_v(?P<version>\d+\.\d+\.\d+)(?P<pre>-[0-9A-Za-z.]+)?"
+    r"_x?5\.0_(?P<system>[a-z0-9]+_[a-z0-9]+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledPlugin:
+    """A plugin's program; `prerelease` is "" for a release, else such as "-dev"."""
+
+    path: Path
+    name: str
+    version: str
+    prerelease: str = ""
+
+    @property
+    def label(self) -> str:
+        """The version as people write it."""
+        return f"v{self.version}{self.prerelease}"
+
+
+def system_name() -> str:
+    """System and processor as file names of plugins say them: linux_amd64."""
+    machine = platform.machine()
+    return f"{platform.system().lower()}_{_MACHINES.get(machine, machine)}"
+
+
+def plugin_directory(environment: Mapping[str, str]) -> Path:
+    """Where plugins lie, by Packer's rules; raises GoldsmithError for a list of directories."""
+    if given := environment.get("PACKER_PLUGIN_PATH"):
+        if os.pathsep in given:
+            raise GoldsmithError(
+                "PACKER_PLUGIN_PATH names several directories, which has no meaning any more",
+                hint="set it to the one directory in which the plugins lie",
+            )
+        return Path(given)
+    if configured := environment.get("PACKER_CONFIG_DIR"):
+        return Path(configured) / ".packer.d/plugins"
+    home = Path(environment.get("HOME") or Path.home())
+    if (home / ".packer.d").is_dir():
+        return home / ".packer.d/plugins"
+    config = environment.get("XDG_CONFIG_HOME")
+    return (Path(config) if config else home / ".config") / "packer/plugins"
+
+
+def installed_plugins(directory: Path, *, prereleases: bool = True) -> list[InstalledPlugin]:
+    """The plugins below a directory whose digest is right, by path."""
+    found = []
+    for path in _files(directory):
+        match = _FILE.fullmatch(path.name.removesuffix(".exe"))
+        if match is None or match["system"] != system_name():
+            continue
+        plugin = InstalledPlugin(path, match["name"], match["version"], match["pre"] or "")
+        if (prereleases or not plugin.prerelease) and os.access(path, os.X_OK) and _is_sound(path):
+            found.append(plugin)
+    return sorted(found, key=lambda plugin: plugin.path)
+
+
+def installed_for(
+    directory: Path, source: str, *, prereleases: bool = True
+) -> list[InstalledPlugin]:
+    """The plugins of a source address HOST/NAMESPACE/NAME, the newest first.
+
+    As with Packer everything below the parent of the address counts.
+    """
+    parent, _, name = source.rpartition("/")
+    plugins = [
+        plugin
+        for plugin in installed_plugins(directory, prereleases=prereleases)
+        if plugin.name == name and plugin.path.is_relative_to(directory / parent)
+    ]
+    return sorted(plugins, key=_age, reverse=True)
+
+
+def file_name(name: str, version: str) -> str:
+    """The name of a plugin's program; `version` without the "v"."""
+    return f"packer-plugin-{name}_v{version}_{API_VERSION}_{system_name()}"
+
+
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    """The files below a directory, none of its own."""
+    top = len(directory.parts)
+    for place, directories, names in os.walk(directory):
+        depth = len(Path(place).parts) - top
+        if depth >= DEEPEST:
+            directories.clear()
+        if depth:
+            yield from (Path(place, name) for name in names)
+
+
+def _is_sound(path: Path) -> bool:
+    beside = path.with_name(path.name + DIGEST_SUFFIX)
+    try:
+        wanted = beside.read_text("utf-8", "replace")[:64].lower()
+        return wanted == digest_of(path)
+    except OSError:
+        return False
+
+
+def _age(plugin: InstalledPlugin) -> tuple[list[int], bool, str]:
+    """A sort key: older versions first, a release after its pre-releases."""
+    numbers = [int(part) for part in plugin.version.split(".")]
+    return numbers, not plugin.prerelease, plugin.prerelease
