@@ -65,6 +65,19 @@ class Diagnostic:
         return f"{where}{self.summary}" + (f": {self.detail}" if self.detail else "")
 
 
+def in_order(found: Iterable[Diagnostic], sources: Iterable[str] = ()) -> list[Diagnostic]:
+    """Each finding once, by file in the order of reading, then by place; the others come last."""
+    files = {name: number for number, name in enumerate(sources)}
+
+    def order(one: Diagnostic) -> tuple[int, int, int]:
+        if one.range is None:
+            return len(files) + 1, 0, 0
+        start = one.range.start
+        return files.get(one.range.filename, len(files)), start.line, start.column
+
+    return sorted(dict.fromkeys(found), key=order)
+
+
 class GoldsmithError(Exception):
     """The root of all errors that are the user's, the host's or the build's, not our defects."""
 

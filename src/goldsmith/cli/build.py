@@ -25,6 +25,7 @@ from goldsmith.cli.planning import (
 )
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.cli.templates import (
+    STRICT_FLAGS,
     TEMPLATE_FLAGS,
     LoadedTemplate,
     directory_of,
@@ -60,6 +61,7 @@ from goldsmith.ui.terminal import ask_on_terminal, write_line
 
 FLAGS = {
     **TEMPLATE_FLAGS,
+    **STRICT_FLAGS,
     "warn-on-undeclared-var": Flag("bool", "warn of values in files for undeclared variables"),
     **OUTPUT_FLAGS,
     "force": Flag("bool", "replace files that are in the way of outputs"),

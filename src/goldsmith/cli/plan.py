@@ -8,7 +8,13 @@ import sys
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.planning import CACHE_FLAGS, cache_policy, plan_context
-from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template, warnings_of
+from goldsmith.cli.templates import (
+    STRICT_FLAGS,
+    TEMPLATE_FLAGS,
+    directory_of,
+    read_template,
+    warnings_of,
+)
 from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.plan import BuildPlan
 from goldsmith.core.plan_post_processors import with_post_processors
@@ -23,6 +29,7 @@ from goldsmith.ui.terminal import wants_color, write_line
 
 FLAGS = {
     **TEMPLATE_FLAGS,
+    **STRICT_FLAGS,
     **{name: CACHE_FLAGS[name] for name in ("no-cache", "refresh", "offline")},
     "json": Flag("bool", "print the plan as JSON"),
     "detailed-exitcode": Flag("bool", "exit with 2 when there is something to do"),

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, Flags
 from goldsmith.cli.requirements import finder
 from goldsmith.core.build import Build, Template
-from goldsmith.core.prepare import PreparedBuild
+from goldsmith.core.prepare import PreparedBuild, prepare
 from goldsmith.core.selection import select_builds
-from goldsmith.errors import Diagnostic, GoldsmithError
+from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError, in_order
 from goldsmith.template.hcl2.variable_values import UNDECLARED_SUMMARY
-from goldsmith.template.load import load
+from goldsmith.template.load import load, unused_names
 from goldsmith.values.world import LiveWorld, RecordingWorld
 
+STRICT_FLAGS = {
+    "strict": Flag("bool", "undeclared variables and unused names are errors"),
+}
 TEMPLATE_FLAGS = {
     "var": Flag("many", "a variable, NAME=VALUE; repeatable"),
     "var-file": Flag("many", "a file of variables; repeatable"),
@@ -59,11 +63,16 @@ def read_template(
     path = template_path(verb, flags)
     variables = variable_pairs(flags)
     world = RecordingWorld(LiveWorld())
-    template = load(
-        path, variables=variables, variable_files=flags.many("var-file"), world=world,
-        read_data=read_data,
-        find_plugin=finder(prereleases=not flags.on("ignore-prerelease-plugins")),
-    )  # fmt: skip
+    try:
+        template = load(
+            path, variables=variables, variable_files=flags.many("var-file"), world=world,
+            read_data=read_data,
+            find_plugin=finder(prereleases=not flags.on("ignore-prerelease-plugins")),
+        )  # fmt: skip
+    except TemplateError as error:
+        raise _with_components(error, world) from None
+    if flags.on("strict"):
+        _check_names(path, template, world)
     if not warn_of_undeclared:
         wanted = tuple(w for w in template.warnings if w.summary != UNDECLARED_SUMMARY)
         template = replace(template, warnings=wanted)
@@ -71,6 +80,33 @@ def read_template(
     return LoadedTemplate(
         template, builds, world, variables, flags.many("var-file"), warnings
     )  # fmt: skip
+
+
+def _with_components(error: TemplateError, world: RecordingWorld) -> TemplateError:
+    """The error with what the components of the template say, as far as it could be evaluated."""
+    template = error.partial
+    if not isinstance(template, Template):
+        return error
+    try:
+        prepare(template, builtin_registry(), directory_of(world), template.builds, world)
+    except TemplateError as more:
+        return TemplateError(in_order([*error.diagnostics, *more.diagnostics], error.sources),
+                             error.sources)  # fmt: skip
+    return error
+
+
+def _check_names(path: str, template: Template, world: RecordingWorld) -> None:
+    """What -strict refuses: values for what nobody declares, and names that nobody uses.
+
+    Raises TemplateError.
+    """
+    undeclared = [
+        replace(one, severity=Severity.ERROR)
+        for one in template.warnings
+        if one.summary == UNDECLARED_SUMMARY
+    ]
+    if found := [*undeclared, *unused_names(path, world=world)]:
+        raise TemplateError(in_order(found, template.sources), template.sources)
 
 
 def variable_pairs(flags: Flags) -> list[tuple[str, str]]:

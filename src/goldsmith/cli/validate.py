@@ -7,6 +7,7 @@ import sys
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, read_flags, usage_of
 from goldsmith.cli.templates import (
+    STRICT_FLAGS,
     TEMPLATE_FLAGS,
     directory_of,
     read_template,
@@ -25,6 +26,7 @@ from goldsmith.values.world import LiveWorld
 
 FLAGS = {
     **TEMPLATE_FLAGS,
+    **STRICT_FLAGS,
     "no-warn-undeclared-var": Flag("bool", "do not warn of values for undeclared variables"),
     "syntax-only": Flag("bool", "only parse, and evaluate nothing"),
     "evaluate-datasources": Flag("bool", "read data sources too, and check what they give"),

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import Empty, Full, Queue
 from typing import Final
 
 from goldsmith.core.artifact import Artifact
@@ -31,6 +31,8 @@ HURRIED_GRACE_S: Final = 10.0
 MOST_AT_ONCE: Final = 100
 """How many builds run at once when the user sets no limit: each holds some eight descriptors, and
 1024 is what a process usually may have."""
+MOST_WAITING: Final = 256
+"""How many events wait at most to be told: a build that writes faster than that has to wait too."""
 _POLL_S: Final = 0.2
 
 Spawn = Callable[[PreparedBuild], AbstractContextManager[BuildRun]]
@@ -82,7 +84,10 @@ class Engine:
     results: PostResults | None = None
     """Where results of post-processors are found and kept."""
 
-    _queue: SimpleQueue[tuple[str, Event | Exception | None]] = field(default_factory=SimpleQueue)
+    _queue: Queue[tuple[str, Event | Exception | None]] = field(
+        default_factory=lambda: Queue(MOST_WAITING)
+    )
+    _is_over: bool = False
     _running: dict[str, _Running] = field(default_factory=dict)
     _cancels_sent: int = 0
     _hurried_at_s: float = 0.0
@@ -98,17 +103,29 @@ class Engine:
         # A signal may raise between taking an event and noting it, which would lose the event; so
         # they are only noted, but where the main thread works or waits for long.
         with self.interrupts.held(), ExitStack() as scope:
-            while waiting or self._running:
-                while waiting and self.interrupts.first is None and self._has_room():
-                    self._start(waiting.pop(0), scope)
-                if ended := self._next():
-                    results.append(self._finish(ended))
-                if self.interrupts.first is not None:
-                    waiting.clear()
-                    self._cancel()
+            try:
+                while waiting or self._running:
+                    while waiting and self.interrupts.first is None and self._has_room():
+                        self._start(waiting.pop(0), scope)
+                    if ended := self._next():
+                        results.append(self._finish(ended))
+                    if self.interrupts.first is not None:
+                        waiting.clear()
+                        self._cancel()
+            finally:
+                self._is_over = True
         if self.interrupts.first is not None:
             raise Interrupted(self.interrupts.first)
         return results
+
+    def _tell(self, name: str, event: Event | Exception | None) -> None:
+        """Hand an event to the main thread; once nobody takes any more, drop it."""
+        while not self._is_over:
+            try:
+                self._queue.put((name, event), timeout=_POLL_S)
+                return
+            except Full:
+                continue
 
     def _has_room(self) -> bool:
         return len(self._running) < (self.parallel if self.parallel > 0 else MOST_AT_ONCE)
@@ -125,11 +142,11 @@ class Engine:
 
     def _pump(self, name: str, run: BuildRun) -> None:
         try:
-            run.deliver(lambda event: self._queue.put((name, event)))
+            run.deliver(lambda event: self._tell(name, event))
         except Exception as e:  # a thread's border: the main one must hear of every end
-            self._queue.put((name, e))
+            self._tell(name, e)
         finally:
-            self._queue.put((name, None))
+            self._tell(name, None)
 
     def _next(self) -> _Running | None:
         """Take one event; returns the build that has ended with it, if any."""

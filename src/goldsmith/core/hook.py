@@ -41,7 +41,7 @@ def provision_context(
         communicator=communicator, emitter=build.emitter, build_name=build.source_name,
         builder_type=builder_type, directory=build.directory, run_uuid=build.run_uuid,
         environment=build.environment if environment is None else environment,
-        scratch_file=build.run.scratch_file, ask=build.ask,
+        scratch_file=partial(build.run.scratch_file, survives=False), ask=build.ask,
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from goldsmith.core.options import Finding, Options, ReadOptions, locate, read_o
 from goldsmith.core.post_processor import PostProcessor
 from goldsmith.core.provisioner import Provisioner, ProvisionerCall
 from goldsmith.core.registry import Registry, UnknownComponent
-from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError
+from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError, in_order
 from goldsmith.redact import Redactor
 from goldsmith.values.marks import Impure
 from goldsmith.values.value import Value, all_marks, string
@@ -86,7 +86,7 @@ def prepare(
         found += workshop.found
     # Builds that share a source block share its mistakes.
     redactor = Redactor(template.secrets)
-    unique = redactor.findings(dict.fromkeys(found))
+    unique = redactor.findings(in_order(found, template.sources))
     if any(diagnostic.severity is Severity.ERROR for diagnostic in unique):
         raise TemplateError(unique, template.sources)
     return [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 
 from goldsmith.core.build import Build, Component
+from goldsmith.core.name_patterns import matches_any
 from goldsmith.errors import GoldsmithError
 
 
@@ -17,7 +17,7 @@ def select_builds(
 
     Patterns are globs over build names, or the very name of a build that has `selected_by`; those
     of `except_` also match post-processors, by name or type, and cut the rest of their chain.
-    Raises GoldsmithError when no build is left.
+    Raises GoldsmithError when no build is left, and for a malformed pattern.
     """
     warnings = []
     for flag, patterns in (("-only", only), ("-except", except_)):
@@ -27,7 +27,7 @@ def select_builds(
                 components = (
                     one for build in builds for chain in build.post_processors for one in chain
                 )
-                matched |= any(_matches(_name(one), [pattern]) for one in components)
+                matched |= any(matches_any(_name(one), [pattern]) for one in components)
             if not matched:
                 known = ", ".join(build.selected_by or build.name for build in builds)
                 warnings.append(f'{flag} "{pattern}" matched nothing; the builds are: {known}')
@@ -37,20 +37,19 @@ def select_builds(
     ]  # fmt: skip
     if not left:
         known = ", ".join(build.selected_by or build.name for build in builds)
-        raise GoldsmithError(
+        error = GoldsmithError(
             "no builds are left to run", hint=f"the template has: {known or 'none'}"
         )
+        for warning in warnings:
+            error.add_note(f"Warning: {warning}")
+        raise error
     return [_without(build, except_) for build in left], warnings
 
 
 def _selects(build: Build, patterns: Sequence[str]) -> bool:
     if build.selected_by is not None:
         return build.selected_by in patterns
-    return _matches(build.name, patterns)
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return matches_any(build.name, patterns)
 
 
 def _name(component: Component) -> str:
@@ -62,7 +61,7 @@ def _without(build: Build, except_: Sequence[str]) -> Build:
     for chain in build.post_processors:
         kept: list[Component] = []
         for component in chain:
-            if _matches(_name(component), except_):
+            if matches_any(_name(component), except_):
                 break
             kept.append(component)
         if kept:

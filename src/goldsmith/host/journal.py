@@ -62,17 +62,20 @@ class RunDirectory:
         """The name by which messages call this run."""
         return self.path.name
 
-    def record(self, kind: str, **fields: Any) -> str:
-        """Write down an effect before it is made; returns the id for `forget`."""
+    def record(self, kind: str, *, synced: bool = True, **fields: Any) -> str:
+        """Write down an effect before it is made; returns the id for `forget`.
+
+        What is not `synced` is known after a kill, but may be lost when the host fails.
+        """
         entry_id = secrets.token_hex(6)
-        self._append({"id": entry_id, "kind": kind, **fields})
+        self._append({"id": entry_id, "kind": kind, **fields}, synced=synced)
         return entry_id
 
     def forget(self, entry_id: str) -> None:
         """The effect was undone, or is now what the user asked for."""
         self._append({"done": entry_id})
 
-    def _append(self, line: Mapping[str, Any]) -> None:
+    def _append(self, line: Mapping[str, Any], *, synced: bool = True) -> None:
         fd = os.open(self.path / _JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
                      0o600)  # fmt: skip
         try:
@@ -80,19 +83,25 @@ class RunDirectory:
             data = ("\n" + json.dumps(line) + "\n").encode()
             if os.write(fd, data) != len(data):
                 raise NoSpaceError(f"the journal of the run does not fit on {self.path}")
-            os.fsync(fd)
+            if synced:
+                os.fsync(fd)
         finally:
             os.close(fd)
 
     @contextmanager
-    def scratch_file(self, path: Path) -> Iterator[Path]:
-        """A file outside this directory that goes away at the end unless it was renamed."""
-        entry_id = self.record("file", path=str(path.absolute()))
+    def scratch_file(self, path: Path, *, survives: bool = True) -> Iterator[Path]:
+        """A file outside this directory that goes away at the end unless it was renamed.
+
+        Without `survives` its directory is one that is emptied when the host starts, so that the
+        entry need not be on the disk: that takes longer than a small script runs.
+        """
+        entry_id = self.record("file", synced=survives, path=str(path.absolute()))
         try:
             yield path
         finally:
             path.unlink(missing_ok=True)
-            self.forget(entry_id)
+            # The name is gone for good, so that to undo it again does nothing.
+            self._append({"done": entry_id}, synced=False)
 
 
 def state_directory() -> Path:

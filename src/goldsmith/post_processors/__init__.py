@@ -12,7 +12,7 @@ _PLACES = {
 }
 _REFUSED = {
     "provenance": "goldsmith signs no statements about builds; run a signer of your own, such as "
-    "cosign, in a shell-local post-processor: the manifest beside an image says what it was made of",
+    "cosign, in a shell-local post-processor; the manifest beside an image says what is in it",
 }
 
 

@@ -60,9 +60,11 @@ class Artifice:
         shown = ", ".join(files)
         emitter.say(f"Using these artifact files: {shown}")
         made = Artifact(
-            builder_id=BUILDER_ID, id="", string=f"Created artifact from files: {shown}",
-            files=files, state=artifact.state,
-        )  # fmt: skip
+            builder_id=BUILDER_ID,
+            id="",
+            string=f"Created artifact from files: {shown}",
+            files=files,
+        )
         return PostProcessed(made, keep=True)
 
 

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from goldsmith.core.build import Template
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.template.hcl2.required_plugins import Finder, no_wishes
 from goldsmith.values.world import World
 
@@ -42,6 +42,18 @@ def load(
 def check_syntax(path: str, *, world: World) -> None:
     """Parse a template and evaluate nothing; raises TemplateError, GoldsmithError."""
     _language(path, world).check_syntax(path, world=world)
+
+
+def unused_names(path: str, *, world: World) -> list[Diagnostic]:
+    """Findings about what an HCL2 template declares and never uses; raises TemplateError.
+
+    JSON templates have none: their variables may be for the programs of provisioners.
+    """
+    if not is_hcl2(path, world):
+        return []
+    from goldsmith.template.hcl2.loader import unused
+
+    return unused(path, world=world)
 
 
 def is_hcl2(path: str, world: World) -> bool:

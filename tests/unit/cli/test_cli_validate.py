@@ -76,7 +76,7 @@ def test_an_empty_directory_has_no_line_to_show(tmp_path, monkeypatch, capsys):
     assert validate.run(["empty"], False) == 1
     assert capsys.readouterr().out == (
         "Error: Could not find any template file\n\n  on empty:\n\n"
-        "There is no file in empty whose name ends in .pkr.hcl.\n"
+        "No file in empty has a name that ends in .pkr.hcl or .pkr.json.\n"
     )
 
 

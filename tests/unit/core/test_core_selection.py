@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from goldsmith.core.build import Build, Component
+from goldsmith.core.name_patterns import matches_any
 from goldsmith.core.selection import select_builds
 from goldsmith.errors import GoldsmithError, Position, SourceRange
 
@@ -116,3 +117,42 @@ def test_a_build_with_a_name_of_its_own_is_selected_by_that_alone():
     assert "the builds are: p, q" in warning
     with pytest.raises(GoldsmithError):
         names(["null.p"], builds=builds)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("null.{a,b}", "null.b"),
+        ("null.{a", "null.a"),
+        ("b}", "b}"),
+        ("n*.?", "null.a"),
+        ("**", "null.a"),
+        ("null.[!b]", "null.a"),
+        ("null.[^]", "null.^"),
+        ("null.[a-c]", "null.b"),
+        (r"null.\*", "null.*"),
+        ("{null,x*}.{a,[bc]}", "x1.c"),
+        ("a+(b)", "a+(b)"),
+    ],
+)
+def test_patterns_are_those_of_packer(pattern, name):
+    assert matches_any(name, [pattern])
+    assert not matches_any(f"{name}\n", [pattern]) or pattern == "**"
+
+
+@pytest.mark.parametrize(("pattern", "name"), [("null.[!b]", "null.b"), (r"null.\*", "null.a"),
+                                               ("null.[ab", None), ("[z-a]", None)])  # fmt: skip
+def test_what_does_not_match_or_is_malformed(pattern, name):
+    if name is None:
+        with pytest.raises(GoldsmithError, match="malformed"):
+            matches_any("null.a", [pattern])
+    else:
+        assert not matches_any(name, [pattern])
+
+
+def test_an_error_about_no_builds_brings_the_warnings_along():
+    with pytest.raises(GoldsmithError) as caught:
+        names(["web"])
+    assert caught.value.__notes__ == [
+        'Warning: -only "web" matched nothing; the builds are: image.debian, image.web, null.web'
+    ]

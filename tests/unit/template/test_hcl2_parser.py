@@ -126,10 +126,10 @@ def test_recovery_reports_every_error_of_a_file_once():
     )
     assert sorted(found_in(source)) == [
         (2, 9, "Missing newline after argument"),
-        (4, 3, "Missing item separator"),
+        (3, 7, "Unterminated tuple constructor"),
         (5, 6, "Missing expression"),
         (8, 10, "Unterminated template string"),
-        (12, 15, "Missing argument separator"),
+        (11, 8, "Unterminated function call"),
         (13, 15, "Invalid character"),
         (15, 14, "Missing attribute separator"),
         (17, 3, "Duplicate argument"),
@@ -163,7 +163,7 @@ def test_what_stands_after_an_error_is_still_read():
         ("a = {b.c = 1}\n", 1, 6, "Ambiguous attribute key"),
         ("a = true ? 1\n", 1, 13, "Missing false expression in conditional"),
         ("a = [for x [1] : x]\n", 1, 12, "Invalid 'for' expression"),
-        ("a = (1\n", 1, 7, "Unbalanced parentheses"),
+        ("a = (1\n", 1, 5, "Unbalanced parentheses"),
         ("a = f(b..., 1)\n", 1, 11, "Missing closing parenthesis"),
         ("a = <<EOT\n${1 +}\nEOT\n", 2, 6, "Missing expression"),
     ],

@@ -58,7 +58,7 @@ def values(text):
         ("var.disk.size - 1", ('var.disk.size is "big"',)),
         ('var.disk["size"] - 1', ('var.disk["size"] is "big"',)),
         ("var.disk - 1", ("var.disk is an object with 2 attributes",)),
-        ('"${var.none}"', ("var.none is null",)),
+        ('"a ${var.none}"', ("var.none is null",)),
         ("jsondecode(var.x)", ('var.x is "abc"',)),
         ("[for i in var.list : i - 1]", ('i is "a"',)),
         ("var.nosuch", ()),

@@ -26,6 +26,8 @@ class Cursor:
         self.found: list[Diagnostic] = list(lexed.diagnostics)
         self.index = 0
         self.newlines_matter = True
+        self.early_close: tuple[SourceRange, SourceRange] | None = None
+        """The first brace whose closing one stands further left than its line: opening, closing."""
         self.item_line = 1
         """Where the innermost item of a body begins that is being read."""
         self._broken_lines = frozenset(
@@ -102,6 +104,32 @@ class Cursor:
             where = at.range if isinstance(at, Token) else at
             self.error(summary, detail, where or token.range)
         return SyntaxFailure()
+
+    def at_unclosed_end(self) -> bool:
+        """Whether what comes next shows that a bracket was never closed.
+
+        That is the end of the file, the end of a block, or a line that begins another item.
+        """
+        index = self._next_index()
+        if self.tokens[index].kind is TokenKind.END or self.at("}"):
+            return True
+        return self.tokens[index - 1].kind is TokenKind.NEWLINE and self._begins_item(index)
+
+    def note_closing(self, opening_index: int) -> None:
+        """Remember a brace, the token at that index, whose closing one, taken just now, stands
+        further left than the line that opens it: it closes something else, by its indentation.
+        """
+        opening, closing = self.tokens[opening_index], self.tokens[self.index - 1]
+        if self.early_close is None and self._line_start(self.index - 1) is closing:
+            start = self._line_start(opening_index).range.start
+            if closing.range.start.column < start.column and closing.range.start.line > start.line:
+                self.early_close = opening.range, closing.range
+
+    def _line_start(self, index: int) -> Token:
+        """The first token of the line of the token at an index."""
+        while index and self.tokens[index - 1].kind is not TokenKind.NEWLINE:
+            index -= 1
+        return self.tokens[index]
 
     def skip_item(self, start: int) -> None:
         """After a failure, go to the end of the body item that began at token `start`.

@@ -124,7 +124,7 @@ class ExpressionParser:
             closing = cursor.accept("]")
             if closing is None:
                 detail = "The index operator must end with a closing bracket."
-                raise cursor.fail("Missing close bracket on index", detail)
+                raise self._unclosed("Missing close bracket on index", detail, opening)
         if key is not None:
             return IndexAccess(target.range.through(closing.range), target, key)
         each = self._traversals(SplatItem(opening.range.through(closing.range)))
@@ -199,11 +199,13 @@ class ExpressionParser:
 
     def _call(self, name: str, name_range: SourceRange) -> Expression:
         cursor = self.cursor
-        cursor.take()
+        opening = cursor.take()
         arguments: list[Expression] = []
         expand = False
         with cursor.newlines(False):
             while not cursor.at(")"):
+                if cursor.at_unclosed_end():
+                    raise self._unclosed_call(opening)
                 arguments.append(self.expression())
                 if cursor.accept("..."):
                     expand = True
@@ -211,6 +213,8 @@ class ExpressionParser:
                         detail = 'An expanded argument (with "...") must be the last one.'
                         raise cursor.fail("Missing closing parenthesis", detail)
                 elif not cursor.accept(",") and not cursor.at(")"):
+                    if cursor.at_unclosed_end():
+                        raise self._unclosed_call(opening)
                     detail = "A comma is required to separate each function argument from the next."
                     raise cursor.fail("Missing argument separator", detail)
             closing = cursor.take()
@@ -223,15 +227,28 @@ class ExpressionParser:
         with cursor.newlines(False):
             inner = self.expression()
             closing = cursor.accept(")")
-        if closing is None:
-            detail = "Expected a closing parenthesis to terminate the expression."
-            raise cursor.fail("Unbalanced parentheses", detail)
+            if closing is None:
+                detail = "Expected a closing parenthesis to terminate the expression."
+                raise self._unclosed("Unbalanced parentheses", detail, opening)
         return Parentheses(opening.range.through(closing.range), inner)
 
     def _at_for(self) -> bool:
         with self.cursor.newlines(False):
             token = self.cursor.peek()
         return token.kind is TokenKind.IDENT and token.text == "for"
+
+    def _unclosed(self, summary: str, detail: str, opening: Token) -> Exception:
+        """The failure at the bracket that is never closed; else where its end is expected."""
+        at = opening if self.cursor.at_unclosed_end() else None
+        return self.cursor.fail(summary, detail, at)
+
+    def _unclosed_call(self, opening: Token) -> Exception:
+        detail = "This call is never closed by a parenthesis."
+        return self.cursor.fail("Unterminated function call", detail, opening)
+
+    def _unclosed_tuple(self, opening: Token) -> Exception:
+        detail = "This list is never closed by a bracket."
+        return self.cursor.fail("Unterminated tuple constructor", detail, opening)
 
     def _tuple(self) -> Expression:
         cursor = self.cursor
@@ -241,12 +258,13 @@ class ExpressionParser:
         elements: list[Expression] = []
         with cursor.newlines(False):
             while not cursor.at("]"):
+                if cursor.at_unclosed_end():
+                    raise self._unclosed_tuple(opening)
                 elements.append(self.expression())
                 if not cursor.accept(",") and not cursor.at("]"):
+                    if cursor.at_unclosed_end():
+                        raise self._unclosed_tuple(opening)
                     detail = "Expected a comma to mark the beginning of the next item."
-                    if cursor.at_kind(TokenKind.END):
-                        detail = "This list is never closed by a bracket."
-                        raise cursor.fail("Unterminated tuple constructor", detail, opening)
                     raise cursor.fail("Missing item separator", detail)
             closing = cursor.take()
         return TupleExpression(opening.range.through(closing.range), tuple(elements))
@@ -254,6 +272,7 @@ class ExpressionParser:
     def _object(self) -> Expression:
         cursor = self.cursor
         opening = cursor.take()
+        opening_index = cursor.index - 1
         if self._at_for():
             return self._for(opening, "}")
         items: list[ObjectItem] = []
@@ -267,6 +286,7 @@ class ExpressionParser:
                     raise cursor.fail("Missing attribute separator", detail)
                 cursor.skip_newlines()
             closing = cursor.take()
+            cursor.note_closing(opening_index)
         return ObjectExpression(opening.range.through(closing.range), tuple(items))
 
     def _object_item(self, opening: Token) -> ObjectItem:

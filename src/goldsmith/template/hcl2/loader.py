@@ -37,6 +37,7 @@ from goldsmith.template.hcl2.required_plugins import (
 )
 from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
 from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
+from goldsmith.template.hcl2.unused import unused_names
 from goldsmith.template.hcl2.variable_values import Inputs, assign
 from goldsmith.template.hcl2.variables import check_rules, declare
 from goldsmith.values.numbers import Number
@@ -121,6 +122,14 @@ def load_requirements(path: str, *, world: World) -> list[RequiredPlugin]:
         return loading.plugins
 
 
+def unused(path: str, *, world: World) -> list[Diagnostic]:
+    """The names that a template declares and never uses. Raises TemplateError."""
+    loading = _Loading(path, world)
+    with loading.all_findings():
+        loading.outline()
+        return sorted(unused_names(loading.blocks), key=loading.order)
+
+
 def check_syntax(path: str, *, world: World) -> None:
     """Parse the template and look at its outline; nothing but the `packer` blocks is evaluated.
 
@@ -169,7 +178,9 @@ class _Loading:
         except TemplateError as error:
             found = sorted(dict.fromkeys(error.diagnostics), key=self.order)
             redactor = Redactor(self.secret_texts())
-            raise TemplateError(redactor.findings(found), self.shown_sources(redactor)) from None
+            whole = TemplateError(redactor.findings(found), self.shown_sources(redactor))
+            whole.partial = error.partial
+            raise whole from None
 
     def secret_texts(self) -> frozenset[str]:
         """The texts of everything sensitive that is known by now."""
@@ -220,15 +231,20 @@ class _Loading:
         check_registry(self._of("hcp_packer_registry"), self._of("build"), scope, self.found)
         assembly = BuildAssembly(sources, scope, self.found, announced)
         builds = [build for block in self._of("build") for build in assembly.builds(block)]
-        self.found.raise_if_errors(self.sources)
         redactor = Redactor(self.secret_texts())
-        return Template(
+        template = Template(
             path=self.path,
             builds=tuple(builds),
             sources=self.shown_sources(redactor),
             warnings=tuple(redactor.findings(dict.fromkeys(self.found.warnings))),
             secrets=redactor.secrets,
         )
+        if self.found.errors:
+            # What components say of their options belongs to the same run.
+            error = TemplateError(self.found.found, self.sources)
+            error.partial = template
+            raise error
+        return template
 
     def overview(self, inputs: Inputs) -> Overview:
         """The template in outline; findings that do not hinder that are passed over."""

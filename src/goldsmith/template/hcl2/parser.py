@@ -178,6 +178,7 @@ class _BodyParser:
             labels.append(self._label())
         header = name.range.through(labels[-1].range) if labels else name.range
         opening = cursor.take()
+        opening_index = cursor.index - 1
         if cursor.at_kind(TokenKind.NEWLINE) or cursor.at("}"):
             items = self._items(in_block=True)
         else:
@@ -185,7 +186,14 @@ class _BodyParser:
         closing = cursor.accept("}")
         if closing is None:
             detail = "There is no closing brace for this block before the end of the file."
+            if cursor.early_close is not None and header.start < cursor.early_close[0].start:
+                header, early = cursor.early_close
+                detail = (
+                    "There is no closing brace for this one: by its indentation, the one in line "
+                    f"{early.start.line} closes a block around it."
+                )
             raise cursor.fail("Unclosed configuration block", detail, header)
+        cursor.note_closing(opening_index)
         body = Body(tuple(items), opening.range.through(closing.range))
         return Block(name.text, name.range, tuple(labels), body, header)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from goldsmith.core.options import did_you_mean
@@ -98,7 +98,7 @@ def _plugin(
     try:
         value = evaluate(attribute.expression, constants_only(world, "required_plugins"))
     except TemplateError as error:
-        found.extend(error.diagnostics)
+        found.extend(replace(one, subject=block.header) for one in error.diagnostics)
         return None
     errors_before = len(found.errors)
     if not _NAME.fullmatch(name):
