@@ -123,6 +123,22 @@ def test_the_name_of_the_checkout_counts_where_it_arrives(checkout):
     assert checkout.plan()["provisioner-1"]["state"] == "miss"
 
 
+def test_a_download_happens_each_time_and_costs_no_later_step_its_result(checkout):
+    download = (
+        '  provisioner "file" {\n    direction   = "download"\n    source      = "/greeting"\n'
+        '    destination = "got"\n  }\n'
+    )
+    shorten(checkout, shell("echo hello > /greeting") + download + shell("echo last > /last"))
+    checkout.build()
+    (checkout.path / "got").unlink()
+    told = checkout.build()
+    assert (checkout.path / "got").read_text() == "hello\n"
+    assert told["provisioner-2"].cache == "none"
+    assert [told[name].cache for name in ("provisioner-1", "provisioner-3", "finish")] == [
+        "hit"
+    ] * 3
+
+
 def test_a_script_that_is_changed_while_its_step_runs_is_not_kept(checkout):
     """The step looks its own script up, runs, and meanwhile it becomes another one."""
     local = '  provisioner "shell" {\n    script  = "slow.sh"\n    network = false\n  }\n'

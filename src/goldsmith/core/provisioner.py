@@ -48,6 +48,8 @@ class Provisioner(Protocol):
 
     network: bool
     """Whether its programs see the host's network, or an empty one."""
+    reads_only: bool
+    """Whether it leaves the tree as it is, as a download does."""
 
     def __init__(self, options: Options) -> None: ...
 

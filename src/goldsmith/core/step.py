@@ -114,6 +114,7 @@ class StepTraits:
     chance: tuple[str, ...] = ()
     declared: bool = False
     given_secrets: bool = False
+    reads_only: bool = False
 
 
 class KeyedStep(Protocol):
@@ -157,6 +158,11 @@ class KeyedStep(Protocol):
     @property
     def given_secrets(self) -> bool:
         """Whether it may have left a secret of the template in the tree."""
+        ...
+
+    @property
+    def reads_only(self) -> bool:
+        """Whether it leaves the tree as it is: then it runs each time, and no layer comes of it."""
         ...
 
     def key(self) -> StepKey | None:

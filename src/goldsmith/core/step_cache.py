@@ -87,6 +87,8 @@ class StepCache:
     def question(self, step: KeyedStep, environment: Mapping[str, str], below: str) -> Question:
         """The question of a step of a build with this environment, on the recipe below it."""
         unheard = [name for name, state in self.releases.items() if state.digest is None]
+        if step.reads_only:
+            return Question(step, None, below, "it takes out of the tree and changes nothing in it")
         if not step.caching.reuse:
             return _unkeyed(step, below, "cache = false")
         own = step.key()

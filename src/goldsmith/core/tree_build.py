@@ -260,6 +260,8 @@ class TreeBuild:
                 self._failed_tree = draft.tree if draft.tree.is_dir() else None
                 self._keep_failed(draft, question, describe, e)
                 raise
+        if step.reads_only:
+            return
         if keyed and not refused and not self._inputs_changed(question):
             self.stack.push_made(draft, question, answer, describe, held.pop_all())
         else:

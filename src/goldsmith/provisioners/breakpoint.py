@@ -34,6 +34,7 @@ class BreakpointProvisioner:
         assert isinstance(options, BreakpointOptions)
         self.options = options
         self.network = False
+        self.reads_only = False
 
     @property
     def label(self) -> str:

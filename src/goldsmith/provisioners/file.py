@@ -61,6 +61,7 @@ class FileProvisioner:
         assert isinstance(options, FileOptions)
         self.options = options
         self.network = False
+        self.reads_only = options.direction == "download"
 
     @property
     def _sources(self) -> tuple[str, ...]:

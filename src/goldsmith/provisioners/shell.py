@@ -89,6 +89,7 @@ class ShellProvisioner:
         assert isinstance(options, ShellOptions)
         self.options = options
         self.network = options.network
+        self.reads_only = False
 
     @property
     def _paths(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class ShellLocalProvisioner:
         assert isinstance(options, ShellLocalOptions)
         self.options = options
         self.network = True
+        self.reads_only = False
 
     @property
     def label(self) -> str:

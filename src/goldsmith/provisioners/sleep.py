@@ -33,6 +33,7 @@ class SleepProvisioner:
         assert isinstance(options, SleepOptions)
         self.options = options
         self.network = False
+        self.reads_only = False
 
     @property
     def label(self) -> str:

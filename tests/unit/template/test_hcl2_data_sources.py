@@ -57,7 +57,7 @@ def test_what_is_not_read_is_unknown_but_has_its_attributes():
     assert not value.is_known
     whole = given(CHAIN, "keys(data.null.b)", read_data=False)
     assert to_python(whole) == ["output"]
-    with pytest.raises(TemplateError, match='no.* attribute named "bogus"|bogus'):
+    with pytest.raises(TemplateError, match="bogus"):
         given(CHAIN, "data.null.b.bogus", read_data=False)
 
 

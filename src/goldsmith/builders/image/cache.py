@@ -102,8 +102,9 @@ class Planner:
         parent = self.tree_id
         if question.key is None:
             self._add(step, "always", question.reason)
-            self.tree_id = None
-            self._kept.append(KeptTree(step.name, step.label, None, None))
+            if not step.reads_only:
+                self.tree_id = None
+                self._kept.append(KeptTree(step.name, step.label, None, None))
             return
         waits = parent is None and self.cache.store.has_own(question.key.digest)
         answer = self.cache.answer(question, UNKNOWN_PARENT if parent is None else parent)

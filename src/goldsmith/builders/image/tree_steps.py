@@ -247,6 +247,11 @@ class KeyedProvision:
         """Every provisioner of a template with secrets may have got one."""
         return True
 
+    @property
+    def reads_only(self) -> bool:
+        """Whether it only takes something out of the tree."""
+        return self.call.provisioner.reads_only
+
     def key(self) -> StepKey | None:
         """What the provisioner says identifies it, and the names that its scripts are told."""
         own = self.call.provisioner.key(self.build.directory)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ctypes
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from urllib.request import Request, urlopen
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import process
+from goldsmith.host.password_hash import password_hash
 from goldsmith.template.hcl2.functions.signature import (
     CallContext,
     Function,
@@ -53,22 +53,13 @@ def _bcrypt(ctx: CallContext, args: Sequence[Value]) -> Value:
         raise FunctionError(detail, 0)
     drawn = base64.b64encode(ctx.world.random_bytes(_SALT_BYTES, ctx.range))
     salt = drawn[:_SALT_LETTERS].translate(_ALPHABET)
-    hashed = _crypt(password, b"$2a$%02d$%s" % (cost, salt))
-    return string(hashed).with_marks({Impure("chance", "bcrypt()")})
-
-
-def _crypt(password: bytes, setting: bytes) -> str:
-    """The password hash of the C library, which every Debian has; raises FunctionError."""
     try:
-        library = ctypes.CDLL("libcrypt.so.1")
-    except OSError as error:
-        detail = "bcrypt() needs the library libcrypt.so.1: apt-get install libcrypt1"
-        raise FunctionError(detail) from error
-    library.crypt.restype = ctypes.c_char_p
-    hashed: bytes | None = library.crypt(password, setting)
-    if hashed is None or not hashed.startswith(setting[:7]):
-        raise FunctionError("bcrypt() is not supported by libcrypt.so.1 of this host")
-    return hashed.decode()
+        hashed = password_hash(password, f"$2a${cost:02d}${salt.decode()}")
+    except GoldsmithError as error:
+        raise FunctionError(f"bcrypt(): {error}") from error
+    if not hashed:
+        raise FunctionError("bcrypt(): the C library of this host does not know bcrypt")
+    return string(hashed).with_marks({Impure("chance", "bcrypt()")})
 
 
 def _rsa_decrypt(_: CallContext, args: Sequence[Value]) -> Value:
@@ -110,8 +101,8 @@ def _vault(ctx: CallContext, args: Sequence[Value]) -> Value:
     answer = _asked(ctx, f"vault {path}", lambda: _fetched("vault", url, headers))
     data = _json_object("vault", answer).get("data") or {}
     # Version 2 of the store wraps what was kept once more.
-    inner = data.get("data") if isinstance(data.get("data"), dict) else data
-    return _member("vault", inner, key, path)
+    inner = data.get("data")
+    return _member("vault", inner if isinstance(inner, dict) else data, key, path)
 
 
 def _consul_key(ctx: CallContext, args: Sequence[Value]) -> Value:
