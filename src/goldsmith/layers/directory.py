@@ -102,7 +102,8 @@ def _make(directory: StoreDirectory) -> None:
     path = directory.path
     with contextlib.suppress(FileExistsError):
         with full_file_system_named(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Others may pass through the state directory: APT reaches the first tree there.
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=0o700)
     _check_ours(path)
     _check_format(path)

@@ -12,8 +12,8 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.values.value import Value
 
 LARGEST_TEXT: Final = 64 << 20
-MOST_PARTS: Final = 1_000_000
-MOST_ROUNDS: Final = 200_000
+MOST_PARTS: Final = 250_000
+MOST_ROUNDS: Final = 100_000
 """How many rounds the loops of one expression may go through together."""
 
 

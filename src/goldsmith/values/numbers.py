@@ -23,8 +23,8 @@ _NUMBER = re.compile(r"([+-]?)(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d+))?",
 _INFINITY = re.compile(r"([+-]?)(?:Inf|inf)")
 _LARGEST_EXPONENT = 2**31 - 1
 """Beyond this binary exponent `big.Float` is infinite or zero."""
-_LARGEST_WRITTEN_EXPONENT = 1 << 22
-"""Beyond this binary exponent the digits are more than anybody could want: over a million."""
+_LARGEST_WRITTEN_EXPONENT = 1 << 18
+"""Beyond this binary exponent there are more digits than anybody could want: over 78,000."""
 _LARGEST_EXACT_POWER = 5000
 """Powers of ten up to here are computed exactly; larger ones as rounded squares."""
 
@@ -174,10 +174,10 @@ class Number:
 
     def _check_digits(self) -> None:
         if abs(self._exponent) > _LARGEST_WRITTEN_EXPONENT:
-            raise NotANumber("the number has over a million digits")
+            raise NotANumber("the number has too many digits to be written out")
 
     def to_fraction(self) -> Fraction:
-        """The exact value. Raises NotANumber for infinity, and for over a million digits."""
+        """The exact value. Raises NotANumber for infinity, and for too many digits."""
         if self._infinite:
             raise NotANumber("infinity is not a finite number")
         self._check_digits()
@@ -186,7 +186,7 @@ class Number:
         return Fraction(self._mantissa, 1 << -self._exponent)
 
     def to_int(self) -> int:
-        """The whole number. Raises NotANumber for infinity, fractions and over a million digits."""
+        """The whole number. Raises NotANumber for infinity, fractions and too many digits."""
         if not self.is_integer:
             raise NotANumber(f"a whole number is required, not {self.to_text()}")
         self._check_digits()
@@ -215,7 +215,7 @@ class Number:
     def to_text(self) -> str:
         """The shortest decimal, without exponent, that reads back as this number.
 
-        Raises NotANumber for over a million digits.
+        Raises NotANumber for too many digits.
         """
         if self._infinite:
             return "+Inf" if self._infinite > 0 else "-Inf"

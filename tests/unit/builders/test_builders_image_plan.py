@@ -5,14 +5,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from goldsmith.builders.image.cache import Planner
 from goldsmith.core.caching import CachePolicy
 from goldsmith.core.plan import PlanContext
 from goldsmith.core.step import StepTraits
 from goldsmith.core.step_cache import StepCache
-from goldsmith.errors import GoldsmithError
 from goldsmith.layers.store import Store
 from goldsmith.redact import Redactor
 
@@ -28,11 +25,13 @@ class Unreadable(StepTraits):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/tree/root")
 
 
-def test_an_input_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
+def test_an_input_that_cannot_be_read_is_named_in_the_reason(tmp_path):
     context = PlanContext(
         name="image.a", source_name="a", directory=Path("/"), provisioners=lambda values: (),
         environment={}, policy=CachePolicy(), redactor=Redactor(), state=tmp_path,
     )  # fmt: skip
     planner = Planner(StepCache(Store.open(tmp_path / "store")), context)
-    with pytest.raises(GoldsmithError, match="/tree/root: Permission denied"):
-        planner.tree_step(Unreadable())
+    planner.tree_step(Unreadable())
+    (step,) = planner.steps
+    assert step.state == "miss"
+    assert "/tree/root: Permission denied" in step.reason

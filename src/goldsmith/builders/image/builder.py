@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from goldsmith.builders.image.cache import (
     Planner,
@@ -29,16 +29,10 @@ from goldsmith.core.plan import BuildPlan, PlanContext
 from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
 from goldsmith.disk.ways import filled_in_guest
-from goldsmith.errors import (
-    GoldsmithError,
-)
+from goldsmith.errors import GoldsmithError
 from goldsmith.host.process import get_tool
 from goldsmith.packages.apt_sources import parse_sources
 from goldsmith.packages.bootstrap import bootstrap_tools
-
-BUILDER_ID = "goldsmith.image"
-R = TypeVar("R")
-_DEBIAN_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class ImageBuilder:

@@ -103,6 +103,7 @@ class Loading:
         """The values of all variables; those declared sensitive are secrets from now on."""
         values = VariableValues(outline, self.path, self.world, self.found, self.sources)
         resolved = values.resolve(pairs, files)
+        self.secrets |= values.secrets - {""}
         for name in outline.sensitive:
             given = values.given.get(name)
             self.secrets |= {resolved.get(name, ""), given.text if given else ""} - {""}

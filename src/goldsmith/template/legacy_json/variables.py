@@ -17,6 +17,7 @@ from goldsmith.gotemplate.template import Template
 from goldsmith.template.hcl2.scope import PACKER_VERSION
 from goldsmith.template.legacy_json.document import read_document
 from goldsmith.template.legacy_json.outline import Outline
+from goldsmith.template.legacy_json.secret_stores import secret_stores
 from goldsmith.values.world import World
 
 ROUNDS = 100
@@ -49,6 +50,8 @@ class VariableValues:
     given: dict[str, Given] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
     """Why a value could not be rendered in the last round."""
+    secrets: set[str] = field(default_factory=set)
+    """What secret stores have answered."""
 
     def resolve(self, pairs: Sequence[tuple[str, str]], files: Sequence[str]) -> dict[str, str]:
         """The value of every variable; those with findings are empty."""
@@ -121,6 +124,7 @@ class VariableValues:
         context = PackerContext(
             template_path=self.template_path, packer_version=PACKER_VERSION,
             user_variables=done, in_variables=True, at=where,
+            secret_stores=secret_stores(self.world, where or self.outline.range, self.secrets),
         )  # fmt: skip
         try:
             outcome = Template.parse(text, packer_functions(self.world, context)).render(None)
