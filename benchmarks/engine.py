@@ -11,6 +11,7 @@ time by the clock and the most memory that the command itself took (its programs
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -68,10 +69,9 @@ def measured(argv: list[str], directory: Path) -> Measured:
         argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as running:
         while running.poll() is None:
-            try:
+            # A process may just have ended.
+            with contextlib.suppress(OSError, KeyError, ValueError):
                 most = max(most, memory_mib(running.pid))
-            except (OSError, KeyError, ValueError):
-                pass  # a process has just ended
             time.sleep(POLL_S)
         wall_s = time.perf_counter() - started_s
     if running.returncode:

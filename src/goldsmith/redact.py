@@ -59,6 +59,11 @@ class Redactor:
         """The texts that are masked, in their plain form."""
         return frozenset(self._secrets)
 
+    @property
+    def forms(self) -> frozenset[str]:
+        """The ways in which the texts are masked: as they are, by lines, in usual encodings."""
+        return frozenset(form for secret in self._secrets for form in _forms(secret))
+
     def redact(self, text: str) -> str:
         """The text with every known secret masked."""
         parts: list[str] = []

@@ -404,9 +404,38 @@ def test_retries_start_from_a_clean_tree(project):
     )
     said = project.failed()
     assert said.count("==> image.small: try\n") == 3
-    assert said.count("Pausing 0.01 s") == 3
+    assert said.count("Pausing 10ms before the next provisioner...") == 3
     assert "exit status: 99" not in said
     assert "exit status: 5" in said
+
+
+def cleaned_up_by(*commands):
+    return shell(*commands).replace("provisioner", "error-cleanup-provisioner", 1)
+
+
+FAILING = shell("echo good > /state") + shell("echo half > /state", "exit 3")
+
+
+@pytest.mark.parametrize("on_error", ["cleanup", "run-cleanup-provisioner", "abort"])
+def test_a_cleanup_provisioner_runs_in_the_tree_as_it_failed(project, on_error):
+    project.write(FAILING + cleaned_up_by("cat /state", "echo gone > /state", "exit 4"))
+    said = project.failed(f"-on-error={on_error}")
+    cleans = on_error != "abort"
+    assert ("==> image.small: half\n" in said) == cleans
+    assert ("Running the cleanup provisioner, if present..." in said) == cleans
+    assert ("exit status: 4" in said) == cleans
+    assert "exit status: 3" in said
+    # What it did is no part of the tree that is kept, nor of a later build.
+    project.write(FAILING + cleaned_up_by("cat /state"))
+    said = project.failed()
+    assert "==> image.small: half\n" in said and "==> image.small: gone" not in said
+
+
+def test_an_error_of_a_provisioner_that_may_fail_does_not_stop_the_build(project):
+    failing = shell("echo half > /state", "exit 3", more="    continue_on_error = true")
+    project.write(failing + shell("[ ! -e /state ]", "echo end > /state"))
+    project.built()
+    assert project.look(read_all(["state"]))["state"] == b"end\n"
 
 
 def test_a_retry_that_succeeds(project):

@@ -31,6 +31,10 @@ _LATER = (
     "elements", "diff", "disk-image-create",
     "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
 )  # fmt: skip
+_REFUSED = {
+    "verify-attestation": "it signs no statements about builds, so there are none to verify; what "
+    "cosign or another tool has signed is verified by that tool"
+}
 
 
 def usage() -> str:
@@ -75,6 +79,9 @@ def run(words: list[str]) -> int:
     if verb in _LATER:
         write_line(f"goldsmith {verb} is not available yet.\n\n{usage()}", stream=sys.stderr)
         return 127
+    if verb in _REFUSED:
+        write_line(f"goldsmith has no {verb}: {_REFUSED[verb]}.", stream=sys.stderr)
+        return 1
     unknown = f'goldsmith has no command "{verb}".{_nearest(verb)}\n\n' if verb else ""
     write_line(unknown + usage(), stream=sys.stderr)
     return 127

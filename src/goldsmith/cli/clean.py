@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goldsmith.cli.components import undo_functions
 from goldsmith.cli.native_flags import NativeParser
@@ -20,12 +21,17 @@ from goldsmith.host.journal import (
 )
 from goldsmith.layers.garbage import collect_garbage
 from goldsmith.layers.store import Store
-from goldsmith.machine.guest_upkeep import SpareGuest, find_spare_guests, remove_spare_guests
 from goldsmith.ui.terminal import write_line
+
+if TYPE_CHECKING:
+    from goldsmith.machine.guest_upkeep import SpareGuest
 
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Clean; 0 when nothing is left, 1 when something could not be removed, 2 for usage."""
+    # Late: every build imports this module for what dead runs have left, none for guests.
+    from goldsmith.machine.guest_upkeep import find_spare_guests
+
     try:
         options = command_parser().parse_args(words)
     except SystemExit as e:
@@ -74,6 +80,8 @@ def command_parser() -> NativeParser:
 
 def _remove_guests(state: Path, guests: Sequence[SpareGuest]) -> int:
     """Remove guests that nobody needs; returns how many are gone."""
+    from goldsmith.machine.guest_upkeep import remove_spare_guests
+
     if guests:
         for text in remove_spare_guests(state):
             write_line(f"could not remove {text}")

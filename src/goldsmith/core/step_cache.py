@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from goldsmith import __version__
 from goldsmith.core.caching import DEFAULT_POLICY, DEFAULT_TTL_S, CachePolicy
 from goldsmith.core.step import KeyedStep
 from goldsmith.layers.explain import explain, explain_age
@@ -34,7 +35,7 @@ BY_RELEASES_AND_AGE: Final = "releases and age"
 # How far clocks are set by those who keep the time.
 _CLOCK_STEP_S: Final = 3600.0
 
-_PLAIN: Final = frozenset({"type", "packages", "release", "network", "trees"})
+_PLAIN: Final = frozenset({"type", "packages", "release", "network", "trees", "goldsmith"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ class StepCache:
     method: str = "overlay"
     """How trees stand on each other here: a layer of the one is none of the other."""
     redactor: Redactor = field(default_factory=Redactor)
+    private: str = ""
+    """What steps with network can read that stands nowhere in the tree: passwords for APT."""
+    look_again: Callable[[], Mapping[str, ReleaseState]] | None = None
+    """Reads the Release files once more."""
     now: Callable[[], float] = time.time
     _records: list[Record] | None = None
 
@@ -102,11 +107,14 @@ class StepCache:
             own_value = inputs.get(f"env:{name}")
             # A step's own variable is for its scripts alone: what runs them sees the other one.
             inputs[f"env:{name}"] = value if own_value is None else canonical([value, own_value])
-        inputs |= {"trees": self.method, "network": str(step.network)}
+        inputs |= {
+            "trees": self.method, "network": str(step.network), "goldsmith": __version__,
+        }  # fmt: skip
         if step.caching.key is not None:
             inputs["config:cache_key"] = step.caching.key
         if step.network:
             inputs |= {name: state.digest or "" for name, state in self.releases.items()}
+            inputs |= {"secret:apt": self.private} if self.private else {}
         keyed = StepKey(
             {self._shown_name(name): self._shown(name, value) for name, value in inputs.items()}
         )
@@ -165,6 +173,13 @@ class StepCache:
     def _label(self, step: KeyedStep) -> str:
         """A label as it may lie on the disk: it may quote a script."""
         return self.redactor.redact(step.label)
+
+    def releases_changed(self) -> bool:
+        """Whether a Release file is not what it was when this command began."""
+        if self.look_again is None or self.policy.offline:
+            return False
+        now = self.look_again()
+        return any(state.digest != now[name].digest for name, state in self.releases.items())
 
     def made(self, question: Question, parent: str, kind: str, duration_s: float) -> MadeStep:
         """What the store is told of a step that has run."""

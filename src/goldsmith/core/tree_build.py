@@ -33,11 +33,13 @@ from goldsmith.layers.method import LayerMethod
 from goldsmith.layers.publish import Draft
 from goldsmith.layers.records import MadeStep, Record
 from goldsmith.layers.store import LayerUnusable
-from goldsmith.packages.package_offers import offered_archives
+from goldsmith.packages.package_offers import MOST_OFFERED_BYTES, offered_archives
 from goldsmith.packages.package_store import PackageStore
 
 KEPT_RESULT_LOST: Final = "the kept result is damaged, or was removed meanwhile"
 _SHORTEST_SOUGHT: Final = 4
+_OFFERED_TO_SCRIPTS_BYTES: Final = 64 << 20
+"""Most scripts install little, and every offered package is copied."""
 _SILENT_WAIT_S: Final = 1.0
 
 
@@ -275,7 +277,8 @@ class TreeBuild:
         """
         try:
             now = self.cache.question(question.step, self.environment, self.stack.recipe)
-            if now.recipe == question.recipe:
+            released = question.step.network and self.cache.releases_changed()
+            if now.recipe == question.recipe and not released:
                 return False
         except Interrupted:
             raise
@@ -326,8 +329,8 @@ class TreeBuild:
 
     def _secrets_in(self, tree: Path) -> str | None:
         # Shorter ones are found in any binary.
-        secrets = self.emitter.redactor.secrets
-        return find_texts(tree, [text for text in secrets if len(text) >= _SHORTEST_SOUGHT])
+        forms = self.emitter.redactor.forms
+        return find_texts(tree, [text for text in forms if len(text) >= _SHORTEST_SOUGHT])
 
     def _tell_warnings(self) -> None:
         for text in self.stack.take_warnings():
@@ -350,7 +353,8 @@ class TreeBuild:
         """Downloaded packages for a step that may install some, and a place for new ones."""
         if self.packages is None or not (step.network and step.enters):
             return nullcontext()
-        return offered_archives(self.packages, tree)
+        most_bytes = MOST_OFFERED_BYTES if step.declared else _OFFERED_TO_SCRIPTS_BYTES
+        return offered_archives(self.packages, tree, most_bytes=most_bytes)
 
     @contextmanager
     def _reachable(self, tree: Path) -> Iterator[Path]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from goldsmith.core.artifact import Artifact
-from goldsmith.core.engine import BuildResult
 from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.ui import terminal
 from goldsmith.ui.diagnostics import render_diagnostics
 from goldsmith.units import format_duration
+
+if TYPE_CHECKING:
+    from goldsmith.core.artifact import Artifact
+    from goldsmith.core.engine import BuildResult
 
 _FAILED = "\n==> Some builds didn't complete successfully and had errors:"
 _MADE = "\n==> Builds finished. The artifacts of successful builds are:"

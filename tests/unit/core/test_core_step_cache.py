@@ -131,7 +131,7 @@ def test_secrets_lie_in_no_name_and_no_value(store):
     record = keep(cache, step)
     assert secret.encode() not in record.encoded()
     assert record.inputs["packages"] == "[]"
-    assert len(record.inputs) == 6
+    assert len(record.inputs) == 7
     other = replace(step, inputs={**step.inputs, "env:A": "hunter-3"})
     assert key_of(cache, other) != key_of(cache, step)
     assert answer(cache, step).hit

@@ -106,7 +106,9 @@ class ImageBuilder:
         planner = self._planned(context)
         outputs = self.recipe.outputs(context.directory)
         results = open_results(context.state, planner.cache.store)
-        key = self.recipe.result_key(results, planner.tree_id, outputs, context.environment)
+        key = self.recipe.result_key(
+            results, planner.tree_id, outputs, context.environment, context.name
+        )
         return planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
 
     def kept_trees(self, context: PlanContext) -> KeptTrees:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.host_apt import download_bytes
-from goldsmith.packages.release_files import release_digests
+from goldsmith.packages.release_files import ReleaseState, release_digests
 from goldsmith.redact import Redactor
 
 IMAGE_LABEL: Final = "Making the image"
@@ -45,12 +45,25 @@ def open_cache(
     Fetches those that changed; raises HostError for a store that is not safe.
     """
     store = Store.open(state / "store")
-    releases = {}
-    if request is not None:
-        releases = dict(release_digests(
-            request.sources, request.settings, cache=state / "releases", offline=policy.offline,
-        ))  # fmt: skip
-    return StepCache(store, policy, releases, method, redactor)
+
+    def look_again() -> Mapping[str, ReleaseState]:
+        if request is None:
+            return {}
+        return release_digests(
+            request.sources, request.settings, cache=state / "releases", offline=policy.offline
+        )
+
+    releases = look_again()
+    return StepCache(
+        store, policy, releases, method, redactor, look_again=look_again,
+        private="" if request is None else _private(request),
+    )  # fmt: skip
+
+
+def _private(request: AptRequest) -> str:
+    """The settings and passwords that are shown to steps with network."""
+    settings = request.settings
+    return settings.private_text() + settings.private_netrc().decode(errors="surrogateescape")
 
 
 def open_results(state: Path, store: Store) -> Results:

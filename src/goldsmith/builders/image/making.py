@@ -117,7 +117,9 @@ class _Making:
         started_s = time.monotonic()
         recipe, context = self.recipe, self.context
         outputs = recipe.outputs(context.directory)
-        key = recipe.result_key(results, self.trees.tree_id, outputs, context.environment)
+        key = recipe.result_key(
+            results, self.trees.tree_id, outputs, context.environment, context.name
+        )
         if context.policy.use and key is not None and (found := results.find(key)) is not None:
             with context.emitter.running(
                 "image", IMAGE_LABEL, key=key, cache="hit", reason=STANDS

@@ -67,12 +67,15 @@ class Recipe:
         tree_id: str | None,
         outputs: Outputs,
         environment: Mapping[str, str],
+        build: str,
     ) -> str | None:
         """What identifies the files; None when the tree cannot be known again."""
         if tree_id is None:
             return None
         return results.key({
             "type": "image/1", "version": goldsmith.__version__, "tree": tree_id,
+            # The manifest tells the build's name.
+            "build": build,
             "disk": canonical(self.options.disk.model_dump(mode="json")),
             "firmware": canonical(self.options.firmware), "seed": self.identity.seed,
             "cmdline": self.options.kernel_cmdline, "compression": self.options.compression,

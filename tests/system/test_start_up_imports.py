@@ -1,0 +1,40 @@
+"""What `validate` of a small template does not import: every start would pay for it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import json, sys
+from goldsmith.cli.app import run
+assert run(["validate", "t.pkr.hcl"]) == 0
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    place = tmp_path_factory.mktemp("template")
+    (place / "t.pkr.hcl").write_text(
+        'source "null" "n" {\n  communicator = "none"\n}\nbuild {\n  sources = ["null.n"]\n'
+        '  provisioner "shell-local" {\n    inline = ["true"]\n  }\n}\n'
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], cwd=place, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "rich", "yaml", "ssl", "urllib.request", "subprocess", "concurrent.futures", "re2",
+        "goldsmith.core.tree_build", "goldsmith.layers.store", "goldsmith.packages",
+        "goldsmith.gotemplate.parser", "goldsmith.host.process", "goldsmith.builders.image",
+        "goldsmith.template.hcl2.functions.collections",
+    ],
+)  # fmt: skip
+def test_a_small_template_imports_little(module, imported):
+    assert module not in imported
