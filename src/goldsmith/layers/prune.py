@@ -184,7 +184,7 @@ def _orphans(records: Sequence[Record]) -> list[Record]:
 
 
 def _below(record: Record) -> str:
-    """The id of what a result needs below it; a whole tree may be equal to the one it is made of."""
+    """The id of what a result needs below it: a whole tree may equal the one that it is made of."""
     return "" if record.parent == record.id else record.parent
 
 

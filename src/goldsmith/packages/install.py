@@ -47,9 +47,7 @@ def is_separate(request: AptRequest) -> bool:
     )
 
 
-def install_packages(
-    tree: Path, packages: Sequence[str], run_in_tree: initramfs.RunInTree
-) -> None:
+def install_packages(tree: Path, packages: Sequence[str], run_in_tree: initramfs.RunInTree) -> None:
     """Install packages from the sources of the tree, whose lists are as they were read last.
 
     No service starts, no initramfs and no SSH host key is made; `configure` may come later.

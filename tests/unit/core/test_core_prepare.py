@@ -152,7 +152,7 @@ def test_builds_that_share_a_source_share_its_mistakes(registry):
 def test_findings_name_their_block(registry):
     source = Component(kind="builder", type="small", name="a", config=Config("bad", 3), range=at(1))
     with pytest.raises(TemplateError) as caught:
-        prepared(registry, build(source, [component("provisioner", "no")]))
+        prepared(registry, build(source, [component("provisioner", "no", line=9)]))
     assert [(d.subject, d.detail) for d in caught.value.diagnostics] == [
         ('source "small" "a"', "be good"),
         ('provisioner "no"', "known provisioners: small"),

@@ -27,7 +27,7 @@ from goldsmith.values.numbers import Number
 from goldsmith.values.value import number, object_of, string, tuple_of
 from goldsmith.values.world import LiveWorld
 
-EXAMPLES = int(os.environ.get("GOLDSMITH_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("GOLDSMITH_EXAMPLES", "25"))
 moderately = settings(
     max_examples=EXAMPLES, deadline=None, derandomize="GOLDSMITH_EXAMPLES" not in os.environ,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
