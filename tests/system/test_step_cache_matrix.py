@@ -191,7 +191,7 @@ def test_a_hit_says_by_which_rule(checkout):
     assert planned["bootstrap"]["reason"] == "inputs unchanged"
     assert planned["provisioner-1"]["reason"] == "inputs unchanged"
     rule = planned["provisioner-5"]["reason"]
-    assert rule.startswith("inputs and Release files unchanged, made ")
+    assert rule.startswith("inputs unchanged, made ")
     assert rule.endswith("ago (cache_ttl 24 h)")
 
 

@@ -52,13 +52,18 @@ build {{
 STAGE_LIMIT_S = 300.0
 
 
+def in_layers(build: Path, pattern: str) -> list[Path]:
+    """What matches in the layers of the store, which lies beside the runs."""
+    return list((build.parents[2] / "store/layers").glob(f"*/tree/{pattern}"))
+
+
 STAGES: dict[str, Callable[[Path], object]] = {
     "started": lambda build: list(build.glob("scratch/bootstrap.*/wanted")),
-    "lists": lambda build: list(build.glob("layers/00/var/lib/apt/lists/*Release")),
-    "packages": lambda build: list(build.glob("layers/00/var/cache/apt/archives/*.deb")),
-    "installing": lambda build: list(build.glob("layers/00/var/lib/dpkg/info/*.list")),
+    "lists": lambda build: in_layers(build, "var/lib/apt/lists/*Release"),
+    "packages": lambda build: in_layers(build, "var/cache/apt/archives/*.deb"),
+    "installing": lambda build: in_layers(build, "var/lib/dpkg/info/*.list"),
 }
-"""How each stage of mmdebstrap shows in the directory of a build."""
+"""How each stage of mmdebstrap shows in the directory of a build, or in its layer."""
 
 
 @contextmanager
