@@ -310,6 +310,8 @@ def command_line_page() -> str:
         f"# Command line\n\n{HEAD}```text\n{usage()}\n```\n\n"
         "The verbs that Packer has too take their flags as Packer's do: with one dash or two, "
         "`-flag=value` or `-flag value`, `-debug=false`, all of them before the template.\n\n"
+        "`-machine-readable`, with one dash, may stand anywhere, before the verb too: `build`, "
+        "`validate`, `inspect` and `version` then print Packer's records.\n\n"
     )
     for verb in VERBS:
         module = importlib.import_module(f"goldsmith.cli.{verb}")

@@ -93,7 +93,11 @@ def command_parser() -> argparse.ArgumentParser:
     one.add_argument("--unused-for", type=_age_s, metavar="AGE", help='not used since, as "7d"')
     one.add_argument("--max-size", type=_size_bytes, metavar="SIZE", help="keep no more")
     one.add_argument("--failed", action="store_true", help="the trees of failed steps, too")
-    one.add_argument("--all", action="store_true", help="everything that nobody uses")
+    one.add_argument(
+        "--all",
+        action="store_true",
+        help="all results and packages that nobody uses; the guest stays",
+    )
     one.add_argument("--dry-run", action="store_true", help="only tell, remove nothing")
     one.set_defaults(do=_prune)
     one = verbs.add_parser("verify", help="read everything and compare it with what was kept")
@@ -176,6 +180,7 @@ def _du(store: Store, state: Path, options: argparse.Namespace) -> int:
         (taken.total_bytes - taken.garbage_bytes, "results of steps"),
         (taken.garbage_bytes, "unfinished results: of builds that run, or were killed"),
         (packages, "downloaded packages"),
+        (_size_below(state / "guest"), "the guest's kernel and programs: prune leaves them"),
     ]
     for size_bytes, what in rows:
         write_line(f"{format_size(size_bytes):>10}  {what}")
@@ -199,14 +204,14 @@ def _prune(store: Store, state: Path, options: argparse.Namespace) -> int:
         write_line(f"{record.key[:_SHORT]}  {format_size(record.size_bytes):>9}  {removal.reason}: "
                    f"{record.label or record.step}")  # fmt: skip
     write_line(_told(pruned, dry_run=options.dry_run))
-    if options.dry_run:
-        return 0
-    prune_results(state / "results")
+    if not options.dry_run:
+        prune_results(state / "results")
     if options.all or options.older_than is not None:
         age_s = 0.0 if options.all else options.older_than
         kept = package_store.PackageStore(state / "packages")
-        gone = package_store.prune(kept, max_age_s=age_s)
-        write_line(f"Removed {gone.files} packages, {format_size(gone.size_bytes)}.")
+        gone = package_store.prune(kept, max_age_s=age_s, dry_run=options.dry_run)
+        verb = "Would remove" if options.dry_run else "Removed"
+        write_line(f"{verb} {gone.files} packages, {format_size(gone.size_bytes)}.")
     return 0
 
 

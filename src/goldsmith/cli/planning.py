@@ -22,7 +22,7 @@ from goldsmith.values.world import World
 CACHE_FLAGS: Final = {
     "no-cache": Flag("bool", "run every step, whatever is kept; results are kept again"),
     "refresh": Flag("many", "run this step again (bootstrap, provisioner-2, ...); repeatable"),
-    "offline": Flag("bool", "take Release files that cannot be fetched as unchanged"),
+    "offline": Flag("bool", "ask for no Release files: they count as unchanged"),
     "verify-cache": Flag("bool", "read the whole content of a kept result before it is used"),
     "secrets-in-image": Flag("text", "a secret found in the tree: warn (default) or error"),
 }

@@ -181,7 +181,10 @@ def read_options(model: type[O], body: RawBody, subject: str = "") -> ReadOption
         options = model.model_validate(data)
     except ValidationError as e:
         for error in e.errors():
-            reader.invalid(body, error["type"], error["loc"], error["msg"])
+            text = error["msg"]
+            if error["type"] == "literal_error":
+                text = "it is " + error["ctx"]["expected"].replace("'", "")
+            reader.invalid(body, error["type"], error["loc"], text)
         return ReadOptions(None, reader.found)
     unsure = frozenset(reader.passed_over)
     if reader.found:

@@ -50,7 +50,7 @@ def _planned(
     step = PlannedStep(
         name=call.component.type, label=label, state="miss",
         reason="its artifact is made anew",
-        predicted_s=results.results.latest_s(call.component.type),
+        predicted_s=results.results.latest_s(f"{call.component.type} of {context.emitter.build}"),
     )  # fmt: skip
     made = call.post_processor
     if artifact is None or made is None:

@@ -118,7 +118,7 @@ class PostProcessing:
             if self.results is not None:
                 try:
                     self.results.keep(key, artifact, processed, context, started_s=started_s,
-                                      step=call.component.type)  # fmt: skip
+                                      step=f"{call.component.type} of {build.name}")  # fmt: skip
                 except OSError as e:
                     # What was made is in place, whatever becomes of the record.
                     emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")

@@ -82,6 +82,8 @@ class StepCache:
     method: str = "overlay"
     """How trees stand on each other here: a layer of the one is none of the other."""
     redactor: Redactor = field(default_factory=Redactor)
+    build: str = ""
+    """The build whose steps these are."""
     private: str = ""
     """What steps with network can read that stands nowhere in the tree: passwords for APT."""
     look_again: Callable[[], Mapping[str, ReleaseState]] | None = None
@@ -100,7 +102,7 @@ class StepCache:
         if own is None and step.caching.key is None:
             return _unkeyed(step, below, "nothing says beforehand what it does")
         if step.network and unheard:
-            told = f"the Release file of {', '.join(unheard)} cannot be fetched"
+            told = f"the Release file of {_listed(unheard)} cannot be fetched"
             return _unkeyed(step, below, f"{told} (-offline takes it as unchanged)")
         inputs = dict(own.inputs) if own is not None else {"type": step.name}
         for name, value in given_environment(step, environment).items():
@@ -167,8 +169,10 @@ class StepCache:
         if self._records is None:
             self._records = self.store.records()
         step = question.step
-        return explain(key, parent, self._records, step=step.name, label=self._label(step),
-                       now_s=self.now())  # fmt: skip
+        return explain(
+            key, parent, self._records, step=step.name, label=self._label(step),
+            build=self.build, now_s=self.now(),
+        )  # fmt: skip
 
     def _label(self, step: KeyedStep) -> str:
         """A label as it may lie on the disk: it may quote a script."""
@@ -186,7 +190,7 @@ class StepCache:
         assert question.key is not None, "a result without a key is not kept"
         read_s = [state.since_s for state in self.releases.values() if state.since_s is not None]
         return MadeStep(
-            key=question.key, parent=parent, kind=kind, step=question.step.name,
+            key=question.key, build=self.build, parent=parent, kind=kind, step=question.step.name,
             label=self._label(question.step), duration_s=duration_s, network=question.rule,
             releases_s=max(read_s, default=None) if question.step.network else None,
         )  # fmt: skip

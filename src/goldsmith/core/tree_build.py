@@ -123,6 +123,7 @@ class TreeBuild:
     inputs: list[Mapping[str, str] | None] = field(default_factory=list)
     """What each step so far was made from, None where that is not known."""
     _failed_tree: Path | None = None
+    _names: set[str] = field(default_factory=set)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _scope: ExitStack = field(default_factory=ExitStack)
 
@@ -133,6 +134,12 @@ class TreeBuild:
         self._scope.enter_context(self.stack)
         return self
 
+    def tell_unknown_refreshes(self) -> None:
+        """Warn of steps that are to be made again and that there are not; called after the last."""
+        for name in self.cache.policy.refresh:
+            if name not in self._names:
+                self.emitter.warn(f"-refresh={name}: this build has no such step")
+
     def __exit__(self, *error: object) -> None:
         self._scope.close()
         self._tell_warnings()
@@ -142,6 +149,7 @@ class TreeBuild:
 
         With `on_error` "ask" the user may have a failed step run again, from the tree before it.
         """
+        self._names.add(step.name)
         # Files may be mended while the user is asked, so each try looks the step up anew.
         while not self._tried(step):
             pass
@@ -306,6 +314,8 @@ class TreeBuild:
             raise
         except (GoldsmithError, OSError):
             return  # the step's own error is what counts
+        if not question.step.enters:
+            return  # there is nothing in it yet that could be run
         only = f"-only={self.emitter.build} -at={question.step.name}"
         self.emitter.say(
             f"The tree as the step left it is kept: goldsmith shell {only} {self.template}"

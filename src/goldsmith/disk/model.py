@@ -62,7 +62,7 @@ def parse_partition_size(text: str) -> PartitionSize:
     except UnitError as e:
         raise UnitError(
             f"{text!r} is not a partition size",
-            hint='write for example "64MiB", "40%", "rest" or "auto"',
+            hint='write for example "64MiB", "40%", "rest" or "100%" (all that is left), or "auto"',
         ) from e
 
 

@@ -19,6 +19,7 @@ from goldsmith.errors import HostError
 from goldsmith.host import kernel, mounts, process
 from goldsmith.host.process import find_tool, get_tool
 
+_NOBODY: Final = 65534
 NEEDED_IDS: Final = 65534
 """From 1 up to `nobody`, the highest id that Debian's packages give to a file."""
 
@@ -55,10 +56,20 @@ class IdMap:
     users: IdRange
     groups: IdRange
 
+    def inside(self, uid: int, gid: int) -> tuple[int, int]:
+        """The ids by which the namespace knows an owner and a group of the host."""
+        return _inside(uid, self.uid, self.users), _inside(gid, self.gid, self.groups)
+
     def unshare_words(self) -> list[str]:
         """Options of unshare(1) (util-linux 2.38 or later) for a namespace with this map."""
         users, groups = (f"{r.start},1,{r.count}" for r in (self.users, self.groups))
         return ["--user", "--map-root-user", f"--map-users={users}", f"--map-groups={groups}"]
+
+
+def _inside(number: int, own: int, others: IdRange) -> int:
+    if number == own:
+        return 0
+    return number - others.start + 1 if number in others else _NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,11 @@ class Obstacle:
     finding: str
     remedy: str
     packages: tuple[str, ...] = ()
+
+
+def owners_inside() -> Callable[[int, int], tuple[int, int]] | None:
+    """How owners of files will be seen where this user builds; None for a user who is root."""
+    return None if os.geteuid() == 0 else id_map().inside
 
 
 def is_inside() -> bool:

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +35,10 @@ _TYPES: Final = {
     stat.S_IFREG: "f", stat.S_IFDIR: "d", stat.S_IFLNK: "l", stat.S_IFBLK: "b",
     stat.S_IFCHR: "c", stat.S_IFIFO: "p", stat.S_IFSOCK: "s",
 }  # fmt: skip
+
+
+SeenAs = Callable[[int, int], tuple[int, int]]
+"""From the owner and group of a file to those that count."""
 
 
 class Found(NamedTuple):
@@ -76,22 +80,27 @@ def disk_bytes(found: Sequence[Found]) -> int:
     return sum(blocks.values()) * 512
 
 
-def describe(top: Path, found: Sequence[Found] | None = None) -> Listing:
+def describe(
+    top: Path, found: Sequence[Found] | None = None, *, seen_as: SeenAs | None = None
+) -> Listing:
     """The listing of a tree; reads every byte of it once, holes excepted.
 
-    Raises OSError, and GoldsmithError for a file that changes meanwhile.
+    `seen_as` gives the owners by which others will see it, in another user namespace. Raises
+    OSError, and GoldsmithError for a file that changes meanwhile.
     """
     found = scan(top) if found is None else found
     measured = measure(top, found)
     firsts = first_names(found)
-    return Listing(tuple(_entry(one, firsts, measured[one.path]) for one in found))
+    return Listing(tuple(_entry(one, firsts, measured[one.path], seen_as) for one in found))
 
 
-def _entry(one: Found, firsts: Mapping[bytes, bytes], measured: Measured) -> Entry:
+def _entry(
+    one: Found, firsts: Mapping[bytes, bytes], measured: Measured, seen_as: SeenAs | None
+) -> Entry:
     path, status = one
     return Entry(
-        path, status_column(status), firsts.get(path, b""), measured.xattrs, measured.content,
-        status.st_ctime_ns, status.st_ino,
+        path, status_column(status, seen_as), firsts.get(path, b""), measured.xattrs,
+        measured.content, status.st_ctime_ns, status.st_ino,
     )  # fmt: skip
 
 
@@ -104,15 +113,18 @@ def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
-def status_column(status: os.stat_result) -> bytes:
+def status_column(status: os.stat_result, seen_as: SeenAs | None = None) -> bytes:
     """The column `Entry.status`; sizes of directories differ between equal trees."""
     if _is_whiteout(status):
         return b"w 0 0 0 0 0 0"
     kind = _TYPES[stat.S_IFMT(status.st_mode)]
     size = status.st_size if kind in "fl" else 0
     device = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if kind in "bc" else "0"
+    owner, group = status.st_uid, status.st_gid
+    if seen_as is not None:
+        owner, group = seen_as(owner, group)
     return (
-        f"{kind} {stat.S_IMODE(status.st_mode):o} {status.st_uid} {status.st_gid} {size}"
+        f"{kind} {stat.S_IMODE(status.st_mode):o} {owner} {group} {size}"
         f" {status.st_mtime_ns} {device}"
     ).encode()
 

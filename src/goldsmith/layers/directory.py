@@ -25,6 +25,7 @@ DOOMED: Final = ".removing-"
 TEMPORARY: Final = ".writing-"
 
 _SECRET_BYTES: Final = 32
+_OVERFLOW_UID: Final = 65534
 _OTHER_PLACE: Final = "set GOLDSMITH_CACHE_DIR to a directory of your own"
 
 
@@ -104,13 +105,29 @@ def _make(directory: StoreDirectory) -> None:
         with full_file_system_named(path):
             # Others may pass through the state directory: APT reaches the first tree there.
             path.parent.mkdir(parents=True, exist_ok=True)
+            _check_above(path.parent)
             path.mkdir(mode=0o700)
+    _check_above(path.parent)
     _check_ours(path)
     _check_format(path)
     for place in (directory.layers, *directory.records, directory.locks):
         with full_file_system_named(path), contextlib.suppress(FileExistsError):
             place.mkdir(mode=0o700)
         _check_ours(place)
+
+
+def _check_above(directory: Path) -> None:
+    """Refuse a place where others can put another store in the place of this one."""
+    status = directory.stat()
+    # In a user namespace the host's root is nobody, by the number that the kernel shows for it.
+    owners = {os.geteuid(), 0, _OVERFLOW_UID}
+    sticky = bool(status.st_mode & stat.S_ISVTX)
+    if status.st_uid not in owners or (status.st_mode & 0o022 and not sticky):
+        raise HostError(
+            f"{directory} belongs to another user, or others can write to it: what is kept there "
+            "cannot be trusted",
+            hint=f"{_OTHER_PLACE}, which nobody else can write to",
+        )
 
 
 def _check_ours(path: Path) -> None:

@@ -17,6 +17,7 @@ NEVER_BUILT: Final = "never built"
 PARENT_MADE_AGAIN: Final = "parent made again"
 
 _MOST_REASONS: Final = 3
+_MOST_OF_OTHERS: Final = 1
 _ORDER: Final = ("type", "config", "packages", "file", "env", "secret", "release")
 _NOUNS: Final = {"config": "option", "file": "file", "env": "environment", "secret": "secret"}
 
@@ -28,17 +29,21 @@ def explain(
     *,
     step: str,
     label: str = "",
+    build: str = "",
     now_s: float,
 ) -> str:
     """The reason of a miss in one line.
 
     `parent` is the id of the layer below, None while that has to be made first; `records` are all
-    of the store. `step` and `label` tell which of them are of the same step.
+    of the store. `step`, `label` and `build` tell which of them are of the same step; one of
+    another build counts when it is almost the same: the build may have been renamed.
     """
-    nearest = nearest_record(key, records, step=step, label=label)
+    nearest = nearest_record(key, records, step=step, label=label, build=build)
     if nearest is None:
         return NEVER_BUILT
     reasons = differences(key.inputs, nearest, now_s)
+    if nearest.build != build and not 0 < len(reasons) <= _MOST_OF_OTHERS:
+        return NEVER_BUILT
     if not reasons:
         # With the same inputs on the same parent the kept result itself was refused or has gone.
         return PARENT_MADE_AGAIN if parent != nearest.parent else "the kept result is gone"
@@ -54,12 +59,16 @@ def explain_age(record: Record, ttl_s: float, now_s: float) -> str:
 
 
 def nearest_record(
-    key: StepKey, records: Sequence[Record], *, step: str, label: str = ""
+    key: StepKey, records: Sequence[Record], *, step: str, label: str = "", build: str = ""
 ) -> Record | None:
-    """The kept result of the same step whose inputs differ least; of equal ones the latest."""
+    """The kept result of the same step whose inputs differ least; of equal ones the latest.
 
-    def distance(record: Record) -> tuple[bool, int, float]:
-        return record.label != label, len(_changed(key.inputs, record.inputs)), -record.made_s
+    Those of the same build go before all others.
+    """
+
+    def distance(record: Record) -> tuple[bool, int, bool, float]:
+        changed = len(_changed(key.inputs, record.inputs))
+        return record.build != build, changed, record.label != label, -record.made_s
 
     alike = (r for r in records if r.step == step and _family(r.inputs) == _family(key.inputs))
     return min(alike, key=distance, default=None)

@@ -59,7 +59,7 @@ class Draft:
             id=made.id_of(content), content=content, layer=self.name, kind=made.kind,
             step=made.step, label=made.label, made_s=time.time(), duration_s=made.duration_s,
             size_bytes=size_bytes, network=made.network, releases_s=made.releases_s,
-            goldsmith=__version__,
+            goldsmith=__version__, build=made.build,
         )  # fmt: skip
         with self._directory.registry():
             result = self._recorded(record, instead_of)
@@ -94,6 +94,7 @@ class Draft:
             step=made.step, label=made.label, made_s=time.time(), duration_s=made.duration_s,
             size_bytes=disk_bytes(scan(self.tree)), network=made.network,
             releases_s=made.releases_s, goldsmith=__version__, error=error or "it failed",
+            build=made.build,
         )  # fmt: skip
         with self._directory.registry():
             place = self._directory.failed

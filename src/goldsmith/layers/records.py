@@ -40,6 +40,8 @@ class MadeStep:
     """The step's name in events."""
     label: str
     duration_s: float
+    build: str = ""
+    """The build that it belonged to, for whoever asks what is like it."""
     network: str = "none"
     """The rule under which it is used again: "none", "releases" or "releases and age"."""
     releases_s: float | None = None
@@ -81,6 +83,8 @@ class Record:
     """The version that made it."""
     error: str = ""
     """Why the step failed whose tree this is."""
+    build: str = ""
+    """The name of the build that made it."""
     last_used_s: float = field(default=0.0, compare=False)
     """The time of the record's file, which is set at each use; no part of its text."""
 
@@ -118,6 +122,7 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "content": (str,), "layer": (str,), "kind": (str,), "step": (str,), "label": (str,),
     "made_s": (float, int), "duration_s": (float, int), "size_bytes": (int,), "network": (str,),
     "releases_s": (float, int, type(None)), "goldsmith": (str,), "error": (str,),
+    "build": (str,),
 }  # fmt: skip
 
 

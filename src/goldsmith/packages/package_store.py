@@ -162,11 +162,16 @@ def parse_uris(text: str) -> tuple[Archive, ...]:
 
 
 def prune(
-    store: PackageStore, *, max_age_s: float | None = None, max_bytes: int | None = None
+    store: PackageStore,
+    *,
+    max_age_s: float | None = None,
+    max_bytes: int | None = None,
+    dry_run: bool = False,
 ) -> Pruned:
     """Remove files that nobody used for `max_age_s`, then the longest unused above `max_bytes`.
 
-    Builds that run meanwhile fetch again what they miss; remains of killed ones go as well.
+    Builds that run meanwhile fetch again what they miss; remains of killed ones go as well. With
+    `dry_run` it only tells.
     """
     now_s = time.time()
     used: list[tuple[float, int, Path]] = []
@@ -176,7 +181,8 @@ def prune(
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat(follow_symlinks=False)
                 if age_s is not None and now_s - status.st_mtime > age_s:
-                    _remove(path)
+                    if not dry_run:
+                        _remove(path)
                 elif age_s is None and _DIGEST.fullmatch(path.name):
                     used.append((status.st_mtime, status.st_size, path))
     total = sum(size for _, size, _ in used)
@@ -184,7 +190,8 @@ def prune(
         too_old = max_age_s is not None and now_s - mtime > max_age_s
         too_much = max_bytes is not None and total > max_bytes
         if too_old or too_much:
-            path.unlink(missing_ok=True)
+            if not dry_run:
+                path.unlink(missing_ok=True)
             total -= size
             files += 1
             size_bytes += size

@@ -177,7 +177,7 @@ class HumanRenderer:
 def _ending(step: StepStarted) -> str:
     """What follows the label of a step: that it need not run, or why it has to again."""
     if step.cache == "hit":
-        return " (cached)"
+        return f" (cached: {step.reason})" if "-offline" in step.reason else " (cached)"
     why = f" ({step.reason})" if step.reason and step.reason != NEVER_BUILT else ""
     return why + ("..." if step.takes_long else "")
 

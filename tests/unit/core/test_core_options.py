@@ -161,7 +161,7 @@ def test_wrong_types_are_at_their_values(name, value, said):
     [
         ("cpus", number(0), "greater than or equal to 1"),
         ("cpus", number(1.5), "valid integer"),
-        ("kind", string("huge"), "'small' or 'large'"),
+        ("kind", string("huge"), "it is small or large"),
         ("wait", string("soon"), "'soon' is not a duration (write for example"),
         ("wait", string("-5s"), "'-5s' is negative"),
         ("wait", string("99999999999999999h"), "less than 292 years"),

@@ -151,3 +151,11 @@ def test_files_of_others_are_found(tmp_path):
     assert first_foreign(tmp_path, subordinate) is None
     assert first_foreign(tmp_path, IdMap(uid + 1, gid, nobody, nobody)) == tmp_path
     assert first_foreign(tmp_path, IdMap(uid, gid + 1, nobody, nobody)) == tmp_path
+
+
+def test_owners_as_the_namespace_knows_them():
+    ids = IdMap(1000, 100, IdRange(100000, 65536), IdRange(200000, 65536))
+    assert ids.inside(1000, 100) == (0, 0)
+    assert ids.inside(100000, 200000) == (1, 1)
+    assert ids.inside(100041, 200099) == (42, 100)
+    assert ids.inside(0, 5) == (65534, 65534)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from layer_records import digest_of, make_record
 
-from goldsmith.layers.explain import explain, explain_age, nearest_record
+from goldsmith.layers.explain import NEVER_BUILT, explain, explain_age, nearest_record
 from goldsmith.layers.keys import StepKey
 
 HOUR_S = 3600.0
@@ -89,10 +90,31 @@ def test_the_nearest_table_is_the_one_that_differs_least():
     far = make_record({**BASE, "env:A": "1", "env:B": "1"}, made_s=5000.0)
     near = make_record({**BASE, "env:A": "1"}, made_s=10.0)
     later = make_record({**BASE, "env:A": "1"}, made_s=20.0)
-    other = make_record(BASE, label="another step")
+    other = make_record({**BASE, "env:A": "1"}, label="another step", made_s=30.0)
     records = (far, near, later, other)
     assert nearest_record(StepKey(BASE), records, step="shell", label="setup") is later
-    assert nearest_record(StepKey(BASE), records, step="shell", label="gone") is other
+    assert nearest_record(StepKey(BASE), records, step="shell", label="another step") is other
+
+
+def test_a_table_of_the_same_build_is_nearer_than_any_other():
+    own = replace(make_record({**BASE, "env:A": "1", "env:B": "1"}), build="image.a")
+    other = replace(make_record({**BASE, "env:A": "1"}), build="image.b")
+    found = nearest_record(StepKey(BASE), [other, own], step="shell", build="image.a")
+    assert found is own
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"env:A": "1"}, "environment A removed"),
+        ({"env:A": "1", "env:B": "1"}, NEVER_BUILT),
+        ({}, NEVER_BUILT),
+    ],
+)
+def test_another_build_counts_only_where_it_is_almost_the_same(more, told):
+    other = replace(make_record({**BASE, **more}), build="image.b")
+    said = explain(StepKey(BASE), "p", [other], step="shell", build="image.a", now_s=NOW_S)
+    assert said == told
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,12 @@ class ImageBuilder:
         key = self.recipe.result_key(
             results, planner.tree_id, outputs, context.environment, context.name
         )
-        return planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
+        plan = planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
+        try:
+            outputs.refuse_foreign_files(force=False)
+        except GoldsmithError as e:
+            return replace(plan, notes=(*plan.notes, f"the build will refuse to start: {e}"))
+        return plan
 
     def kept_trees(self, context: PlanContext) -> KeptTrees:
         """What is kept of the steps of the tree, for a look into it."""
@@ -120,7 +125,9 @@ class ImageBuilder:
         redactor = context.redactor
         settings = self.recipe.apt_settings(redactor)
         request = self.recipe.request(settings, redactor, context.directory)
-        cache = open_cache(context.state, context.policy, request, redactor, expected_method())
+        cache = open_cache(
+            context.state, context.policy, request, redactor, expected_method(), context.name
+        )
         if request is not None:
             request = replace(request, store=context.state / "packages")
         planner = Planner(cache, context, request=request)

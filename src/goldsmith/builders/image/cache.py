@@ -39,6 +39,7 @@ def open_cache(
     request: AptRequest | None,
     redactor: Redactor,
     method: str,
+    build: str,
 ) -> StepCache:
     """The store of this user, with the Release files of a request's sources as they are now.
 
@@ -55,7 +56,7 @@ def open_cache(
 
     releases = look_again()
     return StepCache(
-        store, policy, releases, method, redactor, look_again=look_again,
+        store, policy, releases, method, redactor, look_again=look_again, build=build,
         private="" if request is None else _private(request),
     )  # fmt: skip
 
@@ -81,6 +82,20 @@ def reused(found: Result) -> Artifact:
     """An artifact of which nothing was made in this run."""
     made = Artifact.from_wire(found.value)
     return replace(made, state={**made.state, REUSED: True})
+
+
+def image_step(build: str) -> str:
+    """What the making of a build's image is called where its time is kept."""
+    return f"image of {build}"
+
+
+def _nearest_existing(path: Path) -> Path:
+    """The path, or the nearest above it that is there and can be looked at."""
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            if place.exists():
+                return place
+    return Path("/")
 
 
 @dataclass(slots=True)
@@ -149,15 +164,19 @@ class Planner:
     def finished(self, results: Results, key: str | None, writes: Sequence[Path]) -> BuildPlan:
         """The whole plan, with the image that `key` identifies."""
         found = results.find(key) if key is not None and self.cache.policy.use else None
+        kind = image_step(self.context.name)
         reason = STANDS if found else MADE_ANEW
         if key is not None and found is None:
             reason = CHANGED if self.cache.policy.use else NO_CACHE
         self.steps.append(
             PlannedStep(name="image", label=IMAGE_LABEL, state="hit" if found else "miss",
-                        reason=reason, key=key, predicted_s=results.latest_s("image"))
+                        reason=reason, key=key, predicted_s=results.latest_s(kind))
         )  # fmt: skip
+        names = {step.name for step in self.steps}
+        self.notes += [f"-refresh={name}: this build has no such step"
+                       for name in self.cache.policy.refresh if name not in names]  # fmt: skip
         always = any(step.state == "always" for step in self.steps)
-        place = next(path for path in (writes[0], *writes[0].parents) if path.exists())
+        place = _nearest_existing(writes[0])
         fetched = self._download_bytes()
         return BuildPlan(
             build=self.context.name, steps=tuple(self.steps), notes=tuple(self.notes),
@@ -190,7 +209,9 @@ class Planner:
             if step.state == "hit":
                 continue
             known = (
-                results.latest_bytes("image") if step.name == "image" else (self._size_bytes(step))
+                results.latest_bytes(image_step(self.context.name))
+                if step.name == "image"
+                else (self._size_bytes(step))
             )
             if known is None:
                 return None
@@ -198,8 +219,11 @@ class Planner:
         return total_bytes
 
     def _size_bytes(self, step: PlannedStep) -> int | None:
-        alike = [record for record in self._records() if record.step == step.name]
+        alike = self._of_this_build(step.name)
         return alike[-1].size_bytes if alike else None
+
+    def _of_this_build(self, step: str) -> list[Record]:
+        return [r for r in self._records() if r.step == step and r.build == self.context.name]
 
     def _records(self) -> list[Record]:
         if self._history is None:
@@ -218,6 +242,6 @@ class Planner:
 
     def _predicted_s(self, step: KeyedStep) -> float | None:
         """What the same step took when it was made last."""
-        alike = [record for record in self._records() if record.step == step.name]
+        alike = self._of_this_build(step.name)
         same = [record for record in alike if record.label == step.label] or alike
         return same[-1].duration_s if same else None

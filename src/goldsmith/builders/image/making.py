@@ -17,6 +17,7 @@ from goldsmith.builders.image.cache import (
     IMAGE_LABEL,
     MADE_ANEW,
     STANDS,
+    image_step,
     open_cache,
     open_results,
     reused,
@@ -68,7 +69,7 @@ def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Arti
     if request is not None:
         request = replace(request, store=packages.directory)
     method = choose_method(context.work)
-    cache = open_cache(context.state, context.policy, request, redactor, method.name)
+    cache = open_cache(context.state, context.policy, request, redactor, method.name, context.name)
     clock, context = context, _dated(context, cache.releases)
     epoch_is_given = context is not clock or "SOURCE_DATE_EPOCH" in context.environment
     with TreeBuild(
@@ -111,6 +112,7 @@ class _Making:
             self._clean_up_after(e, run_values)
             raise
         trees.run(finish)
+        trees.tell_unknown_refreshes()
 
     def image(self, results: Results) -> Artifact:
         """Make the disk and its files, unless they stand already."""
@@ -149,8 +151,10 @@ class _Making:
         if key is not None:
             made = {outputs.images[name]: digest for name, digest in digests.items()}
             try:
-                results.keep(key, artifact.to_wire(), (*made, outputs.manifest), digests=made,
-                             duration_s=time.monotonic() - started_s, step="image")  # fmt: skip
+                results.keep(
+                    key, artifact.to_wire(), (*made, outputs.manifest), digests=made,
+                    duration_s=time.monotonic() - started_s, step=image_step(context.name),
+                )  # fmt: skip
             except OSError as e:
                 # The image is in place, whatever becomes of the record.
                 context.emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")

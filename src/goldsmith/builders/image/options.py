@@ -305,7 +305,7 @@ class Partition(_Formatted):
     name: str = Field(description="The block's label; the partition's name on a gpt disk.")
     type: str = Field(description="esp, bios-boot, boot, root, swap or data.")
     size: ShareableSize = Field(
-        "auto", description='"64MiB", "40%", "100%" (all that is left) or "auto".'
+        "auto", description='"64MiB", "40%", "rest" or "100%" (all that is left), or "auto".'
     )
 
     @property
@@ -354,7 +354,8 @@ class LogicalVolume(_Formatted):
     name: str = Field(description="The block's label.")
     volume_group: str = Field(description="The name of its volume group.")
     size: ShareableSize = Field(
-        "auto", description='"2GiB", "40%" or "100%" of what the group has left, or "auto".'
+        "auto",
+        description='"2GiB", "40%", "rest" or "100%" of what the group has left, or "auto".',
     )
 
     def to_layout(self) -> disk.LogicalVolume:

@@ -24,6 +24,7 @@ from goldsmith.disk.bootloader.grub_config import (
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
 from goldsmith.errors import GoldsmithError
+from goldsmith.host import user_namespace
 from goldsmith.host.confined import make_directory, read_confined, write_confined
 from goldsmith.host.tree_digests import tree_digests
 from goldsmith.layers.content import describe, scan
@@ -78,7 +79,8 @@ class BootstrapStep(StepTraits):
         source = self.directory / name
         if source.is_dir():
             # Owners, attributes and times come along.
-            content = describe(source, scan(source)).content
+            seen_as = user_namespace.owners_inside()
+            content = describe(source, scan(source), seen_as=seen_as).content
         else:
             content = tree_digests(source)["."]
         shown = f"file:{shown_path(name, self.directory)}"

@@ -66,9 +66,10 @@ _PLAIN_LINE = re.compile(rf"(?:[^$%\n]+|{_LITERAL_DOLLARS})*\n?")
 _NEWLINE = re.compile(r"\r?\n")
 # The tokens of code that mean the same everywhere, found in one go; groups are names of kinds.
 _COMMON = re.compile(
-    r"(?P<SPACE>[ \t]+)|(?P<NEWLINE>\r?\n)|(?P<IDENT>[A-Za-z_][A-Za-z0-9_-]*+(?![^\x00-\x7f]))"
+    r"(?P<SPACE>[ \t]+)|(?P<NEWLINE>\r?\n)"
+    r"|(?P<IDENT>[A-Za-z_][A-Za-z0-9_-]*(?![A-Za-z0-9_-]|[^\x00-\x7f]))"
     r"|(?P<NUMBER>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"
-    r"|(?P<COMMENT>/\*(?s:.*?)\*/|(?:#|//)(?:[^\n\r]|\r(?!\n))*+)"
+    r"|(?P<COMMENT>/\*(?s:.*?)\*/|(?:#|//)(?:[^\n\r]|\r(?!\n))*)"
 )
 _ASCII_IDENT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _OPERATOR = re.compile(r"\.\.\.|=>|==|!=|<=|>=|&&|\|\||[{}\[\]().,:=?!<>+\-*/%]")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from goldsmith import datasources
 from goldsmith.core.build import Template
@@ -91,7 +91,9 @@ def load_scope(
     with loading.all_findings():
         scope = loading.scope(Inputs(variables, variable_files, loading.directory))
         loading.found.raise_if_errors(loading.sources)
-        return scope
+        # Packer's console does not know them either.
+        visible = {name: value for name, value in scope.names.items() if name != "data"}
+        return replace(scope, names=visible)
 
 
 def load_overview(
