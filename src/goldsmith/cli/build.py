@@ -87,7 +87,9 @@ def run(words: list[str], machine_readable: bool) -> int:
         cache_policy(flags)
         renderer = choose_renderer(flags, machine_readable=machine_readable)
     except FlagError as e:
-        write_line(f"{usage_of('build', FLAGS)}\n\n{e}")
+        # Whoever reads JSON lines gets nothing else on standard output.
+        wants_lines = any(word.endswith("log-format=jsonl") for word in words)
+        write_line(f"{usage_of('build', FLAGS)}\n\n{e}", stream=sys.stderr if wants_lines else None)
         return 1
     with interruptible() as interrupts:
         try:
