@@ -29,6 +29,7 @@ from goldsmith.host import mounts
 from goldsmith.host.namespaces import RunTool, StepNamespace, step_namespace
 from goldsmith.host.process import Completed, LineSink
 from goldsmith.host.search import find_texts
+from goldsmith.host.signals import check_interrupted
 from goldsmith.layers.method import LayerMethod
 from goldsmith.layers.publish import Draft
 from goldsmith.layers.records import MadeStep, Record
@@ -149,6 +150,7 @@ class TreeBuild:
 
         With `on_error` "ask" the user may have a failed step run again, from the tree before it.
         """
+        check_interrupted()
         self._names.add(step.name)
         # Files may be mended while the user is asked, so each try looks the step up anew.
         while not self._tried(step):

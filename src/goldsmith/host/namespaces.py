@@ -82,6 +82,9 @@ class StepNamespace:
         return Path(f"/proc/{self.init_pid}/root") / path.relative_to("/")
 
 
+_HELD_BACK = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
 @contextmanager
 def step_namespace(setup: Setup, *, network: bool = True) -> Iterator[StepNamespace]:
     """Open namespaces below the worker's own; leaving the block kills all that runs in them.
@@ -90,18 +93,24 @@ def step_namespace(setup: Setup, *, network: bool = True) -> Iterator[StepNamesp
     namespace with nothing but loopback. Raises GoldsmithError when `setup` fails.
     """
     reader, writer = os.pipe()
-    keeper = os.fork()
-    if keeper == 0:
-        os.close(reader)
-        _keep(writer, setup, network=network, parent=os.getppid())
-    os.close(writer)
+    # Python runs handlers in the hooks of a fork too (those of `logging`), and drops what they
+    # raise there: an interrupt that came just then would be lost.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    keeper = 0
     try:
+        keeper = os.fork()
+        if keeper == 0:
+            os.close(reader)
+            _keep(writer, setup, network=network, parent=os.getppid())
+        os.close(writer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         with os.fdopen(reader) as pipe:
             answer = json.loads(pipe.readline() or '{"error": "the step\'s init died"}')
         if "error" in answer:
             raise WorkerError(answer.get("kind", "GoldsmithError"), answer["error"])
         yield StepNamespace(answer["pid"], answer["report"], network)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         if keeper > 0:
             # The keeper is killed, its init dies with it, and the kernel ends init only when
             # every other process of its namespace is gone: nothing can still write to the tree.
@@ -118,7 +127,7 @@ def _keep(writer: int, setup: Setup, *, network: bool, parent: int) -> None:
     try:
         # Blocked until sigwait: a SIGTERM that comes early must not leave the init unreaped.
         waited = {signal.SIGTERM, signal.SIGCHLD}
-        signal.pthread_sigmask(signal.SIG_BLOCK, waited | {signal.SIGINT, signal.SIGHUP})
+        signal.pthread_sigmask(signal.SIG_BLOCK, waited | _HELD_BACK)
         kernel.name_process("goldsmith-step")
         kernel.die_with_parent(parent)
         _close_all_but(writer)

@@ -56,6 +56,19 @@ class Interrupts:
         self.settled = True
 
 
+_heard: list[Interrupts] = []
+
+
+def check_interrupted() -> None:
+    """Raise Interrupted if a signal has come: for where further work begins.
+
+    Python drops what a handler raises within a finalizer or the like, so one may have been lost.
+    """
+    for seen in _heard:
+        if seen.first is not None and seen.raises:
+            raise Interrupted(seen.first)
+
+
 @contextmanager
 def interruptible() -> Iterator[Interrupts]:
     """Raise Interrupted in the main thread at the first signal.
@@ -72,9 +85,11 @@ def interruptible() -> Iterator[Interrupts]:
                 raise Interrupted(seen.first)
 
     before = {signum: signal.signal(signum, handler) for signum in _SIGNALS}
+    _heard.append(seen)
     try:
         yield seen
     finally:
+        _heard.remove(seen)
         for signum, old in before.items():
             signal.signal(signum, old)
 

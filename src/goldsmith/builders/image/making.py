@@ -46,6 +46,7 @@ from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os
 from goldsmith.events import CacheUse
 from goldsmith.host import user_namespace
 from goldsmith.host.journal import doorway, state_directory
+from goldsmith.host.signals import check_interrupted
 from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.layers.method import choose_method
 from goldsmith.packages.apt_request import AptRequest
@@ -144,6 +145,7 @@ class _Making:
                 "architecture": platform.machine(), "firmware": list(firmware),
                 **outputs.describe(written), "disk": _describe_disk(assembled), **described,
             }  # fmt: skip
+            check_interrupted()
             context.commit()
             outputs.publish(partial, manifest, context.run, force=context.force)
         digests = {name: file.sha256 for name, file in written.files.items()}
@@ -199,6 +201,7 @@ class _Making:
 
     def _run(self, step: Step[R], *, reason: str = "") -> R:
         """Run a step outside of the tree; `reason` is why an earlier result is not used."""
+        check_interrupted()
         context = self.context
         scratch = context.work / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
