@@ -12,13 +12,13 @@ import resource
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from bare_trees import NoEntrance, no_namespace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from layer_trees import CAPABILITY, describe
@@ -27,7 +27,7 @@ from private_namespace import run_privately
 from goldsmith.core import layer_stack, tree_build
 from goldsmith.core.step import StepTraits, TreeContext
 from goldsmith.core.step_cache import StepCache
-from goldsmith.core.tree_build import TreeAccess, TreeBuild
+from goldsmith.core.tree_build import TreeBuild
 from goldsmith.events import Emitter, Event
 from goldsmith.host import kernel, mounts
 from goldsmith.layers.keys import StepKey, canonical
@@ -169,30 +169,6 @@ class RandomStep(StepTraits):
     def run(self, context: TreeContext) -> None:
         self.ran.append(self.name)
         apply(self.operations, context.tree)
-
-
-class NoEntrance:
-    """Nothing is mounted in these trees, and no program runs in them."""
-
-    def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
-        return {}
-
-    def tear_down(self, tree: Path, report: Mapping[str, Any]) -> None:
-        pass
-
-    def access(self, namespace: Any, tree: Path, environment: Mapping[str, str]) -> TreeAccess:
-        return TreeAccess(None, None, None, list)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class NoNamespace:
-    report: dict[str, Any]
-
-
-@contextmanager
-def no_namespace(setup: Callable[[], dict[str, Any]], *, network: bool) -> Iterator[NoNamespace]:
-    """In place of namespaces, which take most of the time and matter for programs only."""
-    yield NoNamespace(setup())
 
 
 Description = dict[str, tuple[object, ...]]

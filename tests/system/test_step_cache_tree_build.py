@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
+from bare_trees import NoEntrance, no_namespace
 from private_namespace import run_privately
 
 from goldsmith.core import tree_build
 from goldsmith.core.step import StepTraits, TreeContext
 from goldsmith.core.step_cache import StepCache
-from goldsmith.core.tree_build import TreeAccess, TreeBuild
+from goldsmith.core.tree_build import TreeBuild
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.events import Emitter
 from goldsmith.host import mounts
@@ -52,29 +53,6 @@ class Step(StepTraits):
 
     def run(self, context: TreeContext) -> None:
         self.do(context.tree)
-
-
-class NoEntrance:
-    """No program runs in these trees."""
-
-    def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
-        return {}
-
-    def tear_down(self, tree: Path, report: Mapping[str, Any]) -> None:
-        pass
-
-    def access(self, namespace: Any, tree: Path, environment: Mapping[str, str]) -> TreeAccess:
-        return TreeAccess(None, None, None, list)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class NoNamespace:
-    report: dict[str, Any]
-
-
-@contextmanager
-def no_namespace(setup: Callable[[], dict[str, Any]], *, network: bool) -> Iterator[NoNamespace]:
-    yield NoNamespace(setup())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from goldsmith.core.post_results import REUSED
 from goldsmith.core.results import Result, Results
 from goldsmith.core.step import KeyedStep
 from goldsmith.core.step_cache import NO_CACHE, UNKNOWN_PARENT, StepCache
-from goldsmith.errors import GoldsmithError, explain_os_error
+from goldsmith.errors import GoldsmithError, Interrupted, explain_os_error
 from goldsmith.layers.method import FORCED, OVERLAY, PLAIN
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
@@ -119,6 +119,8 @@ class Planner:
         """Add a step that changes the tree."""
         try:
             question = self.cache.question(step, self.context.environment, self._recipe)
+        except Interrupted:
+            raise
         except (GoldsmithError, OSError) as e:
             # Something earlier may make the file: the build looks when it comes to the step.
             told = explain_os_error(e) if isinstance(e, OSError) else e
@@ -137,9 +139,7 @@ class Planner:
         waits = parent is None and self.cache.store.has_own(question.key.digest)
         answer = self.cache.answer(question, UNKNOWN_PARENT if parent is None else parent)
         reason = (
-            "only if the steps before it leave another tree than before"
-            if waits
-            else (answer.reason)
+            "only if the steps before it leave another tree than before" if waits else answer.reason
         )
         self._add(step, "hit" if answer.hit else "miss", reason,
                   None if parent is None else question.key.on(parent))  # fmt: skip
@@ -211,7 +211,7 @@ class Planner:
             known = (
                 results.latest_bytes(image_step(self.context.name))
                 if step.name == "image"
-                else (self._size_bytes(step))
+                else self._size_bytes(step)
             )
             if known is None:
                 return None
