@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from goldsmith.cli.flags import FlagError, read_flags, usage_of
 from goldsmith.cli.inspect_json import show_outline
 from goldsmith.cli.templates import TEMPLATE_FLAGS, template_path, variable_pairs
@@ -15,9 +13,8 @@ from goldsmith.template.hcl2.loader import load_overview
 from goldsmith.template.hcl2.overview import BuildOverview, Overview
 from goldsmith.template.legacy_json.loader import load_outline
 from goldsmith.template.load import is_hcl2
-from goldsmith.ui.diagnostics import render_error
-from goldsmith.ui.machine import MachineRenderer
-from goldsmith.ui.terminal import wants_color, write_line
+from goldsmith.ui.machine import MachineRenderer, show_error
+from goldsmith.ui.terminal import write_line
 from goldsmith.values.world import LiveWorld
 
 FLAGS = TEMPLATE_FLAGS
@@ -43,10 +40,7 @@ def run(words: list[str], machine_readable: bool) -> int:
         write_line(f"{usage_of('inspect', FLAGS)}\n\n{e}")
         return 1
     except GoldsmithError as e:
-        if machine_readable:
-            MachineRenderer().error(e)
-        else:
-            write_line(render_error(e, color=wants_color(sys.stdout, None)))
+        show_error(e, machine_readable=machine_readable)
         return 1
     redactor = Redactor(overview.secrets)
     for text in (_HEAD, values_text(overview, redactor), redactor.redact(_builds(overview))):

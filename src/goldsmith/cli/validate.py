@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, read_flags, usage_of
 from goldsmith.cli.templates import (
@@ -19,9 +17,9 @@ from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
 from goldsmith.redact import Redactor
 from goldsmith.template.load import check_syntax
-from goldsmith.ui.diagnostics import render_diagnostics, render_error
-from goldsmith.ui.machine import MachineRenderer
-from goldsmith.ui.terminal import wants_color, write_line
+from goldsmith.ui.diagnostics import render_diagnostics
+from goldsmith.ui.machine import MachineRenderer, show_error
+from goldsmith.ui.terminal import write_line
 from goldsmith.values.world import LiveWorld
 
 FLAGS = {
@@ -64,10 +62,7 @@ def run(words: list[str], machine_readable: bool) -> int:
         write_line(f"{usage_of('validate', FLAGS)}\n\n{e}")
         return 1
     except GoldsmithError as e:
-        if machine_readable:
-            MachineRenderer().error(e)
-        else:
-            write_line(render_error(e, color=wants_color(sys.stdout, None)))
+        show_error(e, machine_readable=machine_readable)
         return 1
     if warnings := warnings_of(prepared):
         tell(render_diagnostics(warnings, loaded.template.sources) + "\n")

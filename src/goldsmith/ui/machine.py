@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.ui import terminal
-from goldsmith.ui.diagnostics import render_diagnostics
+from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.units import format_duration
 
 if TYPE_CHECKING:
@@ -109,3 +110,12 @@ class MachineRenderer:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def show_error(error: GoldsmithError, *, machine_readable: bool) -> None:
+    """Print the error that ends a verb of Packer's, on standard output as Packer does."""
+    if machine_readable:
+        MachineRenderer().error(error)
+    else:
+        color = terminal.wants_color(sys.stdout, None)
+        terminal.write_line(render_error(error, color=color))
