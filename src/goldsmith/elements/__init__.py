@@ -1,0 +1,1 @@
+"""diskimage-builder's contract: elements, their order, their hooks, and how hooks are run."""

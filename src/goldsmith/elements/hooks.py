@@ -1,0 +1,111 @@
+"""The hooks of all elements in one directory, each file with the element that it comes from.
+
+Source: `specs/diskimage-builder.md`, A6.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from goldsmith.elements.catalog import Element, ElementError
+
+_NOT_COPIED: Final = frozenset({"tests", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class HookFile:
+    """A file of the merged directory: where it comes from, and where it goes (relative)."""
+
+    element: str
+    source: Path
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The plan of a merged hooks directory, by place."""
+
+    files: dict[str, HookFile]
+    directories: tuple[str, ...] = ()
+    """Directories of elements that must exist even if they are empty, relative."""
+
+    def element_of(self, place: str) -> str:
+        """The element that a hook comes from, "" for one that a hook wrote."""
+        found = self.files.get(place)
+        return found.element if found else ""
+
+
+def merge(elements: Iterable[Element]) -> Hooks:
+    """Plan the merged directory. Raises ElementError that names both owners of a duplicate.
+
+    Files of an element's own directory may be in several elements: the last one stays.
+    """
+    files: dict[str, HookFile] = {}
+    directories: dict[str, None] = {}
+    twice: list[str] = []
+    for element in elements:
+        for place, source in _files_of(element.path):
+            if source.is_dir() and not source.is_symlink():
+                directories[place] = None
+                continue
+            other = files.get(place)
+            if other is not None and "/" in place:
+                twice.append(f"/{place} ({other.element} and {element.name})")
+                continue
+            files[place] = HookFile(element.name, source, place)
+    if twice:
+        raise ElementError(
+            f"There is a duplicated hook in your elements: {', '.join(twice)}",
+            hint="rename the hook in one of the two elements, or leave one of them out",
+        )
+    return Hooks(files, tuple(directories))
+
+
+def _files_of(root: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below an element, and every directory before what is in it; links are kept."""
+    for entry in sorted(root.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            if entry.name not in _NOT_COPIED:
+                yield entry.name, entry
+                yield from _below(entry, entry.name)
+        elif not entry.name.endswith(".pyc") and entry.is_file():
+            yield entry.name, entry
+
+
+def _below(directory: Path, place: str) -> Iterator[tuple[str, Path]]:
+    for entry in sorted(directory.iterdir()):
+        inner = f"{place}/{entry.name}"
+        if entry.name == "__pycache__" or entry.name.endswith(".pyc"):
+            continue
+        yield inner, entry
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _below(entry, inner)
+
+
+def write(hooks: Hooks, directory: Path) -> None:
+    """Copy the planned files with their modes and times, and links as links.
+
+    Raises ElementError for what is no file, directory or link: a device is never opened.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for place in hooks.directories:
+        (directory / place).mkdir(parents=True, exist_ok=True)
+    for file in hooks.files.values():
+        target = directory / file.place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        kind = stat.S_IFMT(file.source.lstat().st_mode)
+        if kind == stat.S_IFLNK:
+            target.unlink(missing_ok=True)
+            os.symlink(os.readlink(file.source), target)
+        elif kind == stat.S_IFREG:
+            shutil.copy2(file.source, target, follow_symlinks=False)
+        else:
+            raise ElementError(
+                f"{file.source} of element {file.element} is neither a file nor a link"
+            )

@@ -1,0 +1,80 @@
+"""Which scripts of a phase run, and in which order: the rules of `dib-run-parts`.
+
+Source: `specs/diskimage-builder.md`, A4; each rule was seen in the real program.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+DEFAULT_NAMES: Final = r"^[0-9A-Za-z_-]+$"
+"""RUN_PARTS_REGEX unless the environment has another: no dots, so no `foo.sh` and no `10-c~`."""
+_SNIPPETS = re.compile(r"[0-9A-Za-z_.-]+")
+_EXECUTE_BITS = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
+_NUMBER = re.compile(r"\s*(-?[0-9]*\.?[0-9]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a directory holds: the scripts in order, and what is left out, with the reason."""
+
+    scripts: tuple[str, ...]
+    not_executable: tuple[str, ...] = ()
+    other_names: tuple[str, ...] = ()
+
+
+def scripts_of(directory: Path, names: str = DEFAULT_NAMES) -> Parts:
+    """Sort the files of a phase; one that is missing is a phase without scripts.
+
+    `names` is an extended regular expression that the name has a match of. Links to files count,
+    broken ones and directories do not.
+    """
+    wanted = re.compile(names)
+    scripts, not_executable, other_names = [], [], []
+    for entry in (
+        sorted(os.scandir(directory), key=lambda one: one.name) if directory.is_dir() else ()
+    ):
+        if not entry.is_file():
+            continue
+        if not entry.stat().st_mode & _EXECUTE_BITS:
+            not_executable.append(entry.name)
+        elif wanted.search(entry.name) is None:
+            other_names.append(entry.name)
+        else:
+            scripts.append(entry.name)
+    return Parts(in_order(scripts), tuple(not_executable), tuple(other_names))
+
+
+def snippets_of(directory: Path) -> tuple[str, ...]:
+    """The files of `environment.d` that are sourced, in order; names may have dots.
+
+    They need not be executable.
+    """
+    found = (entry.name for entry in _files_in(directory))
+    return in_order([name for name in found if _SNIPPETS.fullmatch(name)])
+
+
+def _files_in(directory: Path) -> list[os.DirEntry[str]]:
+    if not directory.is_dir():
+        return []
+    with os.scandir(directory) as entries:
+        return sorted((one for one in entries if one.is_file()), key=lambda one: one.name)
+
+
+def in_order(names: list[str]) -> tuple[str, ...]:
+    """As `LC_ALL=C sort -n`: by the number at the start, none is 0; then by the bytes of all."""
+    return tuple(sorted(names, key=lambda name: (_number(name), os.fsencode(name))))
+
+
+def _number(name: str) -> float:
+    match = _NUMBER.match(name)
+    digits = match.group(1) if match else ""
+    try:
+        return float(digits)
+    except ValueError:
+        return 0.0
