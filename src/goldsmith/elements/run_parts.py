@@ -53,10 +53,11 @@ def scripts_of(directory: Path, names: str = DEFAULT_NAMES) -> Parts:
 def snippets_of(directory: Path) -> tuple[str, ...]:
     """The files of `environment.d` that are sourced, in order; names may have dots.
 
-    They need not be executable.
+    They need not be executable. The order is that of their bytes: upstream sorts whole paths by
+    the number at their start, and a path has none (`10-a` comes before `2-b`; seen in 3.43.0).
     """
     found = (entry.name for entry in _files_in(directory))
-    return in_order([name for name in found if _SNIPPETS.fullmatch(name)])
+    return tuple(sorted((name for name in found if _SNIPPETS.fullmatch(name)), key=os.fsencode))
 
 
 def _files_in(directory: Path) -> list[os.DirEntry[str]]:
