@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from goldsmith.elements import catalog, expansion, hooks, run_parts
+from goldsmith.elements.lint import lint
 
 PACKAGE = catalog.upstream_package()
 EXPAND = """
@@ -76,3 +77,73 @@ def test_the_real_program_lists_the_same_scripts(tmp_path):
     )
     theirs = [Path(line).name for line in run.stdout.splitlines()]
     assert list(run_parts.scripts_of(phase).scripts) == theirs
+
+
+def test_the_real_lint_agrees_on_bad_elements(tmp_path):
+    told, ours = [], []
+    # It ends at the first list that is not sorted, so that one is an element of its own.
+    for name, files in (("bad", BAD_FILES), ("unsorted", UNSORTED)):
+        place = tmp_path / name / "element"
+        for path, mode, text in files:
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_text(text)
+            (place / path).chmod(mode)
+        told += real_lint(place.parent)
+        ours += lint(place)
+    for finding in ours:
+        words = SAYS_UPSTREAM[finding.check]
+        assert any(words in line and finding.path.name in line for line in told), finding
+    assert {finding.check for finding in ours} == set(SAYS_UPSTREAM)
+
+
+def real_lint(directory):
+    programs = Path(sys.executable).parent
+    run = subprocess.run(
+        ["/bin/bash", programs / "dib-lint"],
+        env={**os.environ, "ELEMENTS_DIR": str(directory), "LIB_DIR": str(directory),
+             "PATH": f"{programs}:{os.environ['PATH']}"},
+        cwd=directory.parent, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == 1, run.stderr
+    return [line for line in run.stdout.splitlines() if line.startswith("ERROR: ")]
+
+
+BASH = "#!/bin/bash\nset -eu\nset -o pipefail\n: ${DIB_DEBUG_TRACE:-0}\n"
+BAD_FILES = (
+    ("install.d/10-bits", 0o644, BASH),
+    ("install.d/20-indent", 0o755, f"{BASH}  true\n"),
+    ("install.d/30-tab", 0o755, f"{BASH}\ttrue\n"),
+    ("install.d/40-end", 0o755, f"{BASH}true"),
+    ("install.d/50-first", 0o755, BASH.replace("/bin/bash", "/usr/bin/env bash")),
+    ("install.d/60-bare", 0o755, "#!/bin/bash\ntrue\n"),
+    ("install.d/70-export", 0o755, f"{BASH}export A=$(false)\n"),
+    ("install.d/80-which", 0o755, f"{BASH}which curl\n"),
+    ("root.d/10-sudo", 0o755, f"{BASH}sudo rm /x\n"),
+    ("environment.d/10-trace", 0o644, "set -x\n"),
+    ("environment.d/20-bits", 0o755, "export A=b\n"),
+    ("pkg-map", 0o644, "{\n"),
+    ("package-installs.yaml", 0o644, "a: [\n"),
+    ("notes.md", 0o644, "x\n"),
+)
+UNSORTED = (("element-deps", 0o644, "b\na\n"),)
+SAYS_UPSTREAM = {
+    "readme": "lacks a README.rst",
+    "executable": "is not executable",
+    "indent": "should use 4 spaces indent",
+    "tabindent": "contains tab characters",
+    "newline": "No newline at end of file",
+    "shebang": "only use #!/bin/bash",
+    "sete": "is not set -e",
+    "setu": "is not set -u",
+    "setpipefail": "is not set -o pipefail",
+    "dibdebugtrace": "does not follow DIB_DEBUG_TRACE",
+    "export": "Split export and assignments",
+    "which": "potential use of which",
+    "safe_sudo": "potentially unsafe sudo",
+    "trace": "should not set tracing",
+    "snippet": "should not be marked as executable",
+    "sorted": "is not sorted alphabetically",
+    "json": "is not a valid JSON file",
+    "yaml": "is not a valid YAML file",
+    "mddocs": ".md docs found",
+}

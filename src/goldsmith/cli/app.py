@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
+from typing import TypeVar
 
 VERBS = {
     "build": "build images from a template",
@@ -17,6 +19,7 @@ VERBS = {
     "fix": "bring an old JSON template up to date",
     "hcl2_upgrade": "rewrite a JSON template in HCL2",
     "fmt": "write HCL2 files in their canonical form",
+    "elements": "list, show, draw and check diskimage-builder's elements",
     "boot": "boot an image and wait for its login prompt",
     "shell": "open a shell in the tree of a build, as a step left it",
     "cache": "show, check and prune what earlier builds have left for later ones",
@@ -28,7 +31,7 @@ VERBS = {
 }
 _LATER = (
     "deploy",
-    "elements", "diff", "disk-image-create",
+    "diff", "disk-image-create",
     "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
 )  # fmt: skip
 _REFUSED = {
@@ -37,10 +40,16 @@ _REFUSED = {
 }
 
 
-def usage() -> str:
-    """The text of `goldsmith --help`."""
-    width = max(len(verb) for verb in VERBS)
-    verbs = "\n".join(f"    {verb:<{width}}  {text}" for verb, text in VERBS.items())
+def usage(*, of_plugins: bool = False) -> str:
+    """The text of `goldsmith --help`; `of_plugins` asks plugins for their commands besides."""
+    known = dict(VERBS)
+    if of_plugins:
+        from goldsmith.cli.plugin_commands import synopses
+
+        known = {**synopses(), **VERBS}
+    width = max(len(verb) for verb in known)
+    order = [*VERBS, *sorted(known.keys() - VERBS.keys())]
+    verbs = "\n".join(f"    {verb:<{width}}  {known[verb]}".rstrip() for verb in order)
     return (
         "Usage: goldsmith [--version] [--help] <command> [<args>]\n\n"
         f"Available commands are:\n{verbs}\n\n"
@@ -64,7 +73,7 @@ def run(words: list[str]) -> int:
     if verb in ("--version", "-version", "-v", "version"):
         return _verb("version")(words[1:], machine_readable)
     if verb in ("--help", "-help", "-h", "help"):
-        write_line(usage())
+        write_line(usage(of_plugins=True))
         return 0
     if verb == "_worker":
         from goldsmith.cli.worker import run_worker
@@ -82,9 +91,19 @@ def run(words: list[str]) -> int:
     if verb in _REFUSED:
         write_line(f"goldsmith has no {verb}: {_REFUSED[verb]}.", stream=sys.stderr)
         return 1
+    if verb and not verb.startswith("-"):
+        status = _guarded(partial(_command_of_plugin, verb), words[1:], machine_readable)
+        if status is not None:
+            return status
     unknown = f'goldsmith has no command "{verb}".{_nearest(verb)}\n\n' if verb else ""
     write_line(unknown + usage(), stream=sys.stderr)
     return 127
+
+
+def _command_of_plugin(verb: str, words: list[str], machine_readable: bool) -> int | None:
+    from goldsmith.cli.plugin_commands import run as run_command
+
+    return run_command(verb, words)
 
 
 def _nearest(verb: str) -> str:
@@ -95,6 +114,7 @@ def _nearest(verb: str) -> str:
 
 
 Verb = Callable[[list[str], bool], int]
+S = TypeVar("S")
 
 
 def _verb(name: str) -> Verb:
@@ -103,7 +123,9 @@ def _verb(name: str) -> Verb:
     return verb
 
 
-def _guarded(verb: Verb, words: list[str], machine_readable: bool) -> int:
+def _guarded(
+    verb: Callable[[list[str], bool], S], words: list[str], machine_readable: bool
+) -> S | int:
     """The last border: what is not one of our errors is a defect, and says so."""
     from goldsmith.errors import GoldsmithError
     from goldsmith.ui.diagnostics import render_error
