@@ -8,8 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from goldsmith.disk.block_devices.checking import check_block_devices
+from goldsmith.disk.block_devices.layouts import fstab_text, to_layout
+from goldsmith.disk.block_devices.reading import read_block_devices
+from goldsmith.disk.layout import check
 from goldsmith.elements import catalog, expansion, hooks, run_parts
 from goldsmith.elements.lint import lint
+from goldsmith.errors import Diagnostics
 
 PACKAGE = catalog.upstream_package()
 EXPAND = """
@@ -147,3 +152,15 @@ SAYS_UPSTREAM = {
     "yaml": "is not a valid YAML file",
     "mddocs": ".md docs found",
 }
+
+
+LAYOUTS = sorted(Path(PACKAGE, "elements").glob("block-device-*/block-device-*.yaml"))
+
+
+@pytest.mark.parametrize("file", LAYOUTS, ids=lambda file: f"{file.parent.name}-{file.stem[13:]}")
+def test_upstreams_layouts_become_ours(file):
+    findings = Diagnostics()
+    devices = read_block_devices(file.read_text(), file.name, findings, environment={})
+    assert findings.found == check_block_devices(devices) == []
+    assert check(to_layout(devices, 64 << 30)) == []
+    assert fstab_text(devices).startswith("LABEL=")

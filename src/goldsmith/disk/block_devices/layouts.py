@@ -1,0 +1,194 @@
+"""From a checked configuration to the one model of a disk, and to the lines of its fstab."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+from goldsmith.disk.block_devices.checking import ROOT_IMAGE
+from goldsmith.disk.block_devices.model import (
+    BlockDevices,
+    Extent,
+    Fstab,
+    Logical,
+    Mkfs,
+    Mount,
+    PartitionEntry,
+    Partitioning,
+)
+from goldsmith.disk.model import (
+    REST,
+    ExactSize,
+    FileSystem,
+    Layout,
+    LogicalVolume,
+    Partition,
+    PartitionSize,
+    ShareSize,
+    VolumeGroup,
+)
+from goldsmith.errors import LayoutError
+
+# sgdisk(8), "sgdisk -L": its own numbers for the types of a GPT.
+GPT_CODES: Final = {
+    "EF00": "C12A7328-F81F-11D2-BA4B-00A0C93EC93B",
+    "EF02": "21686148-6449-6E6F-744E-656564454649",
+    "4100": "9E1A2D38-C612-4316-AA26-8B49521E5A8B",
+    "8200": "0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
+    "8300": "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+    "8302": "933AC7E1-2EB4-4F13-B844-0E14E2AEF915",
+    "8303": "44479540-F297-41B2-9AF7-D131D5F0458A",
+    "8304": "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709",
+    "8305": "B921B045-1DF0-41C3-AF44-4C6F280D3FAE",
+    "8E00": "E6D6D379-F507-44C2-A23C-238F2A3DF928",
+    "FD00": "A19D880F-05FC-4D3B-A006-743F0F84911E",
+    "EA00": "BC13C2FF-59E6-4262-A352-B275FD6F7172",
+    "0700": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
+}
+_LINUX: Final = {"8300", "0x83", "83"}
+_BY_CODE: Final = {"EF00": "esp", "EF02": "bios-boot", "8200": "swap"}
+
+
+def to_layout(devices: BlockDevices, size_bytes: int) -> Layout:
+    """The layout of the disk `image0`, of this size unless the configuration has one.
+
+    Raises LayoutError for what the model cannot say: thin volumes, and types of a GPT that are
+    neither one of sgdisk's numbers nor a GUID.
+    """
+    disk = next(loop for loop in devices.loops if loop.name == ROOT_IMAGE)
+    whole = disk.size_bytes or size_bytes
+    table = next((one for one in devices.tables if one.base == disk.name), None)
+    if table is None:
+        one = _partition_of(devices, PartitionEntry(name=disk.name, size=_WHOLE), "none")
+        return Layout("none", whole, (one,))
+    partitions = tuple(_partition_of(devices, one, table.label) for one in table.partitions)
+    if table.label == "mbr":
+        partitions = _numbered(table, partitions)
+    return Layout(table.label, whole, partitions, volume_groups=_groups(devices))
+
+
+_WHOLE: Final = Extent(share=Fraction(1))
+
+
+def _partition_of(devices: BlockDevices, entry: PartitionEntry, label: str) -> Partition:
+    filesystem, mount, fstab = _on(devices, entry.name)
+    code = (entry.type or "8300").upper()
+    kind = _BY_CODE.get(code, "data") if label == "gpt" else "data"
+    if filesystem is not None and filesystem.type == "swap":
+        kind = "swap"
+    elif mount is not None and mount.mount_point == "/":
+        kind = "root"
+    elif mount is not None and mount.mount_point == "/boot" and kind == "data":
+        kind = "boot"
+    return Partition(
+        entry.name, kind, _size(entry.size), _filesystem(filesystem), _point(mount),
+        _options(fstab), bootable="boot" in entry.flags or None if label == "mbr" else None,
+        type_id=_type_id(entry, label, kind),
+    )  # fmt: skip
+
+
+def _type_id(entry: PartitionEntry, label: str, kind: str) -> str | None:
+    """What stands in the table, where it is not the kind's own."""
+    given = entry.type
+    if given is None or given.lower() in _LINUX or _BY_CODE.get(given.upper()) == kind:
+        return None
+    if label != "gpt":
+        return given
+    if len(given) == 36:
+        return given
+    found = GPT_CODES.get(given.upper().removeprefix("0X"))
+    if found is None:
+        raise LayoutError(
+            [f'{entry.name}: "{given}" is not one of the types of a GPT that are known here'],
+            hint="write its GUID",
+        )
+    return found
+
+
+def _numbered(table: Partitioning, partitions: tuple[Partition, ...]) -> tuple[Partition, ...]:
+    """On an mbr primaries are those that say so; without any, all are as long as four suffice."""
+    primaries = {one.name for one in table.partitions if "primary" in one.flags}
+    if not primaries and len(partitions) <= 4:
+        return partitions
+    made = []
+    for one in partitions:
+        made.append(
+            Partition(one.name, one.type, one.size, one.filesystem, one.mount, one.mount_options,
+                      one.name not in primaries, one.bootable, one.type_id)
+        )  # fmt: skip
+    return tuple(made)
+
+
+def _groups(devices: BlockDevices) -> tuple[VolumeGroup, ...]:
+    found = []
+    for lvm in devices.lvms:
+        lies_on = {one.name: one.base for one in lvm.physical}
+        for group in lvm.groups:
+            inside = [one for one in lvm.logical if one.base == group.name]
+            found.append(
+                VolumeGroup(
+                    group.name, tuple(lies_on[name] for name in group.volumes),
+                    tuple(_logical(devices, one) for one in inside),
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def _logical(devices: BlockDevices, volume: Logical) -> LogicalVolume:
+    if volume.type:
+        raise LayoutError([f"{volume.name}: {volume.type} volumes are not made yet"])
+    filesystem, mount, fstab = _on(devices, volume.name)
+    return LogicalVolume(
+        volume.name, _size(volume.size), _filesystem(filesystem), _point(mount), _options(fstab)
+    )
+
+
+def _on(devices: BlockDevices, name: str) -> tuple[Mkfs | None, Mount | None, Fstab | None]:
+    """The file system that lies on a node, where it is mounted, and its line in fstab."""
+    filesystem = next((one for one in devices.filesystems if one.base == name), None)
+    if filesystem is None:
+        return None, None, None
+    mount = next((one for one in devices.mounts if one.base == filesystem.name), None)
+    if mount is None:
+        return filesystem, None, None
+    return filesystem, mount, next((one for one in devices.fstab if one.base == mount.name), None)
+
+
+def _size(extent: Extent) -> PartitionSize:
+    if extent.size_bytes is not None:
+        return ExactSize(extent.size_bytes)
+    assert extent.share is not None, "a size is one or the other"
+    return REST if extent.share == 1 else ShareSize(extent.share * 100)
+
+
+def _filesystem(one: Mkfs | None) -> FileSystem | None:
+    return None if one is None else FileSystem(one.type, one.label, one.options)
+
+
+def _point(mount: Mount | None) -> str | None:
+    return None if mount is None or not mount.mount_point.startswith("/") else mount.mount_point
+
+
+def _options(fstab: Fstab | None) -> tuple[str, ...]:
+    if fstab is None or fstab.options == "defaults":
+        return ()
+    return tuple(fstab.options.split(","))
+
+
+def fstab_text(devices: BlockDevices) -> str:
+    """The lines of fstab as upstream writes them, by label, in the order of the mount points."""
+    filesystems = {one.name: one for one in devices.filesystems}
+    mounts = {one.name: one for one in devices.mounts}
+    lines = []
+    for entry in sorted(devices.fstab, key=lambda one: mounts[one.base].mount_point):
+        mount = mounts[entry.base]
+        one = filesystems[mount.base]
+        if one.type == "swap":
+            words = (f"LABEL={one.label}", "none", "swap", "sw", "0", "0")
+        else:
+            words = (
+                f"LABEL={one.label}", mount.mount_point, one.type, entry.options,
+                str(entry.dump_freq), str(entry.fsck_passno),
+            )  # fmt: skip
+        lines.append(" ".join(words))
+    return "".join(f"{line}\n" for line in lines)
