@@ -1,0 +1,194 @@
+"""The YAML front end: a list of images, each a map of what `disk-image-create` takes.
+
+Source: `specs/diskimage-builder.md`, A1.2.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from goldsmith.disk.block_devices.yaml_text import Item, read_yaml
+from goldsmith.disk.findings import unknown
+from goldsmith.errors import Diagnostics
+from goldsmith.template.dib.request import TYPES
+
+ARCHITECTURES: Final = ("aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64", "ppc64el",
+                        "ppc64le", "s390x", "x86_64")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCommand:
+    """A command that makes one image, with the variables that it is given."""
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def __str__(self) -> str:
+        given = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        return " ".join([*given, shlex.join(self.words)])
+
+
+Check = Callable[[Item], str]
+"""Says what is wrong with a value, "" for nothing."""
+Words = Callable[[Any], Sequence[str]]
+
+
+def _text(item: Item) -> str:
+    return "" if isinstance(item.value, str) else "it is a text"
+
+
+def _flag(item: Item) -> str:
+    return "" if isinstance(item.value, bool) else "it is true or false"
+
+
+def _whole(least: int, most: int | None = None) -> Check:
+    def check(item: Item) -> str:
+        value = item.value
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
+        if fits and (most is None or value <= most):
+            return ""
+        limit = f"from {least} to {most}" if most is not None else f"of at least {least}"
+        return f"it is a whole number {limit}"
+
+    return check
+
+
+def _one_of(words: Sequence[str]) -> Check:
+    def check(item: Item) -> str:
+        if item.value in words:
+            return ""
+        return f"it is one of {', '.join(words)}"
+
+    return check
+
+
+def _texts(item: Item) -> str:
+    values = item.value if isinstance(item.value, list) else None
+    good = values is not None and all(isinstance(one.value, str) for one in values)
+    return "" if good else "it is a list of texts"
+
+
+def _types(item: Item) -> str:
+    return _texts(item) or next(
+        (f'"{one.value}" is none of {", ".join(TYPES)}' for one in item.value
+         if one.value not in TYPES), "",
+    )  # fmt: skip
+
+
+def _map(item: Item) -> str:
+    good = isinstance(item.value, dict)
+    if good and all(isinstance(one.value, str) for one in item.entries.values()):
+        return ""
+    return "it is a map of texts"
+
+
+def _value(flag: str) -> Words:
+    return lambda value: [flag, str(value)]
+
+
+def _when(flag: str) -> Words:
+    return lambda value: [flag] if value else []
+
+
+_KEYS: Final[Mapping[str, tuple[Check, Words]]] = {
+    "imagename": (_text, _value("-o")),
+    "arch": (_one_of(ARCHITECTURES), _value("-a")),
+    "types": (_types, lambda value: ["-t", ",".join(value)]),
+    "environment": (_map, lambda value: []),
+    "ramdisk": (_flag, lambda value: []),
+    "debug-trace": (_whole(0, 2), lambda value: ["-x"] * value),
+    "uncompressed": (_flag, _when("-u")),
+    "clear": (_flag, _when("-c")),
+    "logfile": (_text, _value("--logfile")),
+    "checksum": (_flag, _when("--checksum")),
+    "image-size": (_whole(1), _value("--image-size")),
+    "image-extra-size": (_whole(1), _value("--image-extra-size")),
+    "image-cache": (_text, _value("--image-cache")),
+    "max-online-resize": (_whole(1), _value("--max-online-resize")),
+    "min-tmpfs": (_whole(1), _value("--min-tmpfs")),
+    "mkfs-journal-size": (_whole(1), _value("--mkfs-journal-size")),
+    "mkfs-options": (_text, _value("--mkfs-options")),
+    "no-tmpfs": (_flag, _when("--no-tmpfs")),
+    "offline": (_flag, _when("--offline")),
+    "qemu-img-options": (
+        _map,
+        lambda value: ["--qemu-img-options", ",".join(f"{k}={v}" for k, v in value.items())],
+    ),
+    "root-label": (_text, _value("--root-label")),
+    "ramdisk-element": (_text, _value("--ramdisk-element")),
+    "install-type": (_one_of(("source", "package")), _value("--install-type")),
+    "docker-target": (_text, _value("--docker-target")),
+    "packages": (_texts, lambda value: ["-p", ",".join(value)]),
+    "skip-base": (_flag, _when("-n")),
+    "elements": (_texts, list),
+}
+
+
+def read_images(texts: Sequence[tuple[str, str]], findings: Diagnostics) -> list[ImageCommand]:
+    """The commands of some files, as pairs of name and text, one for each image.
+
+    Entries of one `imagename` are merged in order: a plain value is replaced, a list grows, a map
+    is updated. An entry without a name belongs to the image before it; the first one is `image`.
+    """
+    images: dict[str, dict[str, Any]] = {}
+    name = "image"
+    for filename, text in texts:
+        document = read_yaml(text, filename, findings)
+        if document is None:
+            continue
+        if not isinstance(document.value, list):
+            findings.error("the file is not a list of images", f"it is {document.kind}",
+                           document.place)  # fmt: skip
+            continue
+        for entry in document.value:
+            checked = _checked(entry, findings)
+            name = checked.get("imagename", name)
+            _merge(images.setdefault(name, {"imagename": name}), checked)
+    return [_command(image) for image in images.values()]
+
+
+def _checked(entry: Item, findings: Diagnostics) -> dict[str, Any]:
+    """The plain values of an entry, without those that are wrong."""
+    if not isinstance(entry.value, dict):
+        findings.error("an image is a map", f"this one is {entry.kind}", entry.place)
+        return {}
+    found: dict[str, Any] = {}
+    for key, item in entry.entries.items():
+        if key not in _KEYS:
+            meant = unknown(key, sorted(_KEYS)) or ""
+            findings.error(f'there is no key "{key}"', meant, item.place)
+            continue
+        wrong = _KEYS[key][0](item)
+        if wrong:
+            findings.error(f"{key}: {wrong}", "", item.place)
+        else:
+            found[key] = _plain(item)
+    return found
+
+
+def _plain(item: Item) -> Any:
+    if isinstance(item.value, list):
+        return [_plain(one) for one in item.value]
+    if isinstance(item.value, dict):
+        return {name: _plain(one) for name, one in item.entries.items()}
+    return item.value
+
+
+def _merge(image: dict[str, Any], entry: Mapping[str, Any]) -> None:
+    for key, value in entry.items():
+        old = image.get(key)
+        if isinstance(old, list):
+            image[key] = old + value
+        elif isinstance(old, dict):
+            image[key] = old | value
+        else:
+            image[key] = value
+
+
+def _command(image: Mapping[str, Any]) -> ImageCommand:
+    program = "ramdisk-image-create" if image.get("ramdisk") else "disk-image-create"
+    words = [word for key, (_, make) in _KEYS.items() if key in image for word in make(image[key])]
+    return ImageCommand((program, *words), image.get("environment", {}))
