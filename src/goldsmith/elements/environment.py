@@ -6,7 +6,7 @@ Upstream sources the snippets anew before every phase, so this does too.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,15 +27,22 @@ _SOURCE_AND_TELL: Final = (
 
 
 def sourced(
-    hooks: Path, environment: Mapping[str, str], *, on_line: process.LineSink | None = None
+    hooks: Path,
+    environment: Mapping[str, str],
+    *,
+    on_line: process.LineSink | None = None,
+    words: Callable[[Sequence[str]], list[str]] = list,
+    seen_at: str = "",
 ) -> dict[str, str]:
-    """The environment of a phase's hooks, on the host: every snippet is sourced, in order, by bash.
+    """The environment of a phase's hooks: every snippet is sourced, in order, by one bash.
 
-    Exported functions are in it, as bash hands them on. Raises ElementError that names the snippet
-    which failed; an unset variable in one counts as failing.
+    `words` turns the words of that bash into those that run it elsewhere (in the tree), where the
+    hooks lie at `seen_at`. Exported functions are in the result, as bash hands them on. Raises
+    ElementError that names the snippet which failed; an unset variable in one counts as failing.
     """
     directory = hooks / "environment.d"
-    files = [str(directory / name) for name in run_parts.snippets_of(directory)]
+    seen = f"{seen_at or hooks}/environment.d"
+    files = [f"{seen}/{name}" for name in run_parts.snippets_of(directory)]
     if not files:
         return dict(environment)
     said: list[str] = []
@@ -45,10 +52,11 @@ def sourced(
         if on_line is not None:
             on_line(stream, line)
 
-    with open(os.memfd_create("environment", os.MFD_CLOEXEC), "rb") as variables:
+    # No close-on-exec: on its way into a tree the descriptor passes through other programs.
+    with open(os.memfd_create("environment", 0), "rb") as variables:
         try:
             process.run(
-                sourcing_argv(variables.fileno(), files),
+                words(sourcing_argv(variables.fileno(), files)),
                 env=environment, on_line=tell, pass_fds=(variables.fileno(),),
             )  # fmt: skip
         except CommandFailed as e:
