@@ -3,7 +3,8 @@
 
 Two templates, each built by goldsmith and, where it is installed, by packer in the same run: one
 null source with 1,000 shell-local provisioners, and 200 null sources with 10 each. Printed are the
-time by the clock and the most memory that the command itself took (its programs not counted).
+time by the clock, the most memory that the command itself took (its programs not counted), and by
+how much it grew from the second quarter of its time to the last.
 
     benchmarks/engine.py [--provisioners 1000] [--sources 200] [--check]
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 PROGRAM = Path(sys.executable).with_name("goldsmith")
 MOST_OF_PACKER = 0.1
 MOST_MEMORY_MIB = 150.0
+MOST_GROWTH_MIB = 10.0
 PER_SOURCE = 10
 POLL_S = 0.05
 
@@ -34,6 +36,7 @@ class Measured:
 
     wall_s: float
     memory_mib: float
+    growth_mib: float
 
 
 def template(sources: int, provisioners: int) -> str:
@@ -45,17 +48,25 @@ def template(sources: int, provisioners: int) -> str:
     return "".join(blocks) + f"build {{\n  sources = [{listed}]\n{once * provisioners}}}\n"
 
 
-def memory_mib(pid: int) -> float:
-    """The most memory that a process, or packer's own child, has taken so far."""
+def memory_mib(pid: int) -> tuple[float, float]:
+    """The most memory that a process, or packer's own child, has taken so far, and what it has."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    most = 0.0
+    most, now = 0.0, 0.0
     for number in (str(pid), *children):
         with open(f"/proc/{number}/status") as status:
             fields = dict(line.split(":", 1) for line in status)
-        name, kib = fields["Name"].strip(), fields.get("VmHWM", "0 kB").split()[0]
-        if name in ("packer", "goldsmith", "python3", "python"):
-            most = max(most, int(kib) / 1024)
-    return most
+        if fields["Name"].strip() in ("packer", "goldsmith", "python3", "python"):
+            most = max(most, int(fields.get("VmHWM", "0 kB").split()[0]) / 1024)
+            now = max(now, int(fields.get("VmRSS", "0 kB").split()[0]) / 1024)
+    return most, now
+
+
+def growth_mib(samples: list[float]) -> float:
+    """How much more there was in the last quarter of a run than in its second one."""
+    quarter = len(samples) // 4
+    if not quarter:
+        return 0.0
+    return max(0.0, max(samples[-quarter:]) - max(samples[quarter : 2 * quarter]))
 
 
 def measured(argv: list[str], directory: Path) -> Measured:
@@ -65,18 +76,21 @@ def measured(argv: list[str], directory: Path) -> Measured:
         "PACKER_NO_COLOR": "1", "GOLDSMITH_CACHE_DIR": str(directory / "cache"),
     }  # fmt: skip
     started_s, most = time.perf_counter(), 0.0
+    samples: list[float] = []
     with subprocess.Popen(
         argv, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     ) as running:
         while running.poll() is None:
             # A process may just have ended.
             with contextlib.suppress(OSError, KeyError, ValueError):
-                most = max(most, memory_mib(running.pid))
+                so_far, now = memory_mib(running.pid)
+                most = max(most, so_far)
+                samples.append(now)
             time.sleep(POLL_S)
         wall_s = time.perf_counter() - started_s
     if running.returncode:
         raise subprocess.CalledProcessError(running.returncode, argv)
-    return Measured(wall_s, most)
+    return Measured(wall_s, most, growth_mib(samples))
 
 
 def run(label: str, text: str, directory: Path) -> list[str]:
@@ -84,10 +98,13 @@ def run(label: str, text: str, directory: Path) -> list[str]:
     (directory / "t.pkr.hcl").write_text(text)
     words = ["build", "-color=false", "t.pkr.hcl"]
     ours = measured([str(PROGRAM), *words], directory)
-    print(f"{label}: goldsmith {ours.wall_s:.1f} s, {ours.memory_mib:.0f} MiB", flush=True)
+    print(f"{label}: goldsmith {ours.wall_s:.1f} s, {ours.memory_mib:.0f} MiB, "
+          f"grown by {ours.growth_mib:.1f} MiB", flush=True)  # fmt: skip
     wrong = []
     if ours.memory_mib > MOST_MEMORY_MIB:
         wrong.append(f"{label}: {ours.memory_mib:.0f} MiB, not {MOST_MEMORY_MIB:.0f}")
+    if ours.growth_mib > MOST_GROWTH_MIB:
+        wrong.append(f"{label}: grew by {ours.growth_mib:.0f} MiB, not {MOST_GROWTH_MIB:.0f}")
     packer = shutil.which("packer")
     if packer is None:
         print(f"{label}: packer is not installed")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import io
 import json
 import os
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -334,6 +336,96 @@ def command_line_page() -> str:
     return text
 
 
+PLUGIN_PARTS = {
+    "The kinds of components": (
+        "Builder", "Provisioner", "PostProcessor", "DataSource", "Hook", "Command",
+    ),
+    "Options": (
+        "Options", "NoOptions", "Field", "Secret", "SizeBytes", "DurationSeconds", "Finding",
+        "BuildInfo",
+    ),
+    "What a component is given": (
+        "Ui", "Communicator", "CommandResult", "Hooks", "Artifact", "this_host",
+    ),
+    "Errors and interrupts": ("PluginError", "ConfigError", "check_cancelled", "pause"),
+    "The program": (
+        "PluginSet", "serve_builder", "serve_provisioner", "serve_post_processor",
+        "serve_datasource", "serve_hook", "serve_command",
+    ),
+}  # fmt: skip
+OTHER_TEXTS = {
+    "Field": "pydantic's: the default, `description=`, and limits such as `ge=` and `min_length=`.",
+    "Secret": "A text that is masked wherever the component tells something.",
+    "SizeBytes": 'A size such as "4GiB"; the component sees bytes.',
+    "DurationSeconds": 'A time to wait such as "1m30s"; the component sees seconds.',
+}
+
+
+def plugin_api_page() -> str:
+    """What `goldsmith.plugin` offers to those who write plugins."""
+    import goldsmith.plugin as api
+
+    listed = {name for names in PLUGIN_PARTS.values() for name in names}
+    assert listed == set(api.__all__), f"not on the page: {set(api.__all__) ^ listed}"
+    lines = [
+        "# Writing plugins: `goldsmith.plugin`", "",
+        "A tutorial for each kind: [builder](../tutorial/write-a-builder.md), "
+        "[provisioner](../tutorial/write-a-provisioner.md), "
+        "[post-processor](../tutorial/write-a-post-processor.md), "
+        "[data source](../tutorial/write-a-data-source.md), "
+        "[command](../tutorial/write-a-command.md), [hook](../tutorial/write-a-hook.md).", "",
+        "`goldsmith plugins new NAME` writes a project; `goldsmith.plugin.testing` has a user and "
+        "hooks for its tests, which remember what was done with them. A Python package is found "
+        "by an entry point `NAME = \"module:plugin_set\"` in the group `goldsmith.plugins`; its "
+        "components run in goldsmith's own process.",
+    ]  # fmt: skip
+    for title, names in PLUGIN_PARTS.items():
+        lines += ["", f"## {title}"]
+        for name in names:
+            lines += ["", f"### `{name}`", "", *_api_text(name, getattr(api, name))]
+    return HEAD + "\n".join(lines)
+
+
+def _api_text(name: str, thing: Any) -> list[str]:
+    if name in OTHER_TEXTS:
+        return [OTHER_TEXTS[name]]
+    if not isinstance(thing, type):
+        return [f"`{name}{_plain_signature(thing)}`", "", inspect.getdoc(thing) or ""]
+    lines = [inspect.getdoc(thing) or ""]
+    lines += [""] if (members := list(_api_members(thing))) else []
+    return [*lines, *members]
+
+
+def _plain_signature(function: Callable[..., object]) -> str:
+    """How it is called, without the quotes that late annotations have."""
+    signature = inspect.signature(function)
+    parts = [one for one in signature.parameters.values() if one.name != "self"]
+    text = str(signature.replace(parameters=parts))
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
+
+
+def _api_members(thing: type) -> Iterator[str]:
+    """What a class has of its own that authors use, with the first paragraph about it."""
+    seen: set[str] = set()
+    for cls in thing.__mro__:
+        if not cls.__module__.startswith("goldsmith.") or issubclass(cls, Exception | Options):
+            continue
+        for name, annotation in vars(cls).get("__annotations__", {}).items():
+            if not name.startswith("_") and name not in seen:
+                seen.add(name)
+                yield f"- `{name}: {annotation}`"
+        for name, member in vars(cls).items():
+            if name.startswith("_") or name in {*seen, "accept", "make_ready", "to_wire"}:
+                continue
+            text = inspect.getdoc(member) or ""
+            if inspect.isfunction(member):
+                seen.add(name)
+                yield f"- `{name}{_plain_signature(member)}`: {' '.join(text.split())}"
+            elif isinstance(member, property):
+                seen.add(name)
+                yield f"- `{name}`: {' '.join(text.split())}"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "image-source.md": image_source_page,
     "other-sources.md": other_sources_page,
@@ -341,6 +433,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "post-processors.md": post_processors_page,
     "data-sources.md": data_sources_page,
     "command-line.md": command_line_page,
+    "plugin-api.md": plugin_api_page,
 }
 
 

@@ -72,6 +72,8 @@ def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(temporary))
         patch.setattr(tempfile, "tempdir", None)
+        for name in ("GITHUB_ACTIONS", "GITLAB_CI"):
+            patch.delenv(name, raising=False)
         patch.setenv("GOLDSMITH_CACHE_DIR", str(place / "cache"))
         yield place
     shutil.rmtree(place)

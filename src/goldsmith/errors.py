@@ -188,6 +188,10 @@ class CommandTimedOut(GoldsmithError):
         super().__init__(f"{shlex.join(self.argv)} did not end within {timeout_s:g} s, killed")
 
 
+class TimeLimitReached(GoldsmithError):
+    """Work took longer than the template allows."""
+
+
 class NoSpaceError(GoldsmithError):
     """A file system is full, or would be."""
 

@@ -178,6 +178,12 @@ class Diagnosed(Event):
     column: int = 0
 
 
+class CutLine(str):
+    """A piece of a line that is too long to be handed on whole; the next line continues it."""
+
+    __slots__ = ()
+
+
 LONGEST_LABEL = 100
 
 EventSink = Callable[[Event], None]
@@ -221,6 +227,7 @@ class Emitter:
         self.step = ""
         self._sink = sink
         self.redactor = redactor or Redactor()
+        self._held: dict[str, tuple[str, bool]] = {}
 
     def _text(self, text: str) -> str:
         return self.redactor.redact(text)
@@ -242,11 +249,24 @@ class Emitter:
         self._sink(Said(build=self.build, text=self._text(text), level="error"))
 
     def output(self, line: str, stream: str = "stdout", *, routine: bool = False) -> None:
-        """Pass on a line that a program of the running step wrote."""
+        """Pass on a line that a program of the running step wrote.
+
+        Of a line that was cut the end waits for the next piece: a secret may stand across the cut.
+        """
+        held, _ = self._held.pop(stream, ("", routine))
+        if isinstance(line, CutLine):
+            shown, rest = self.redactor.divided(held + line)
+            self._held[stream] = rest, routine
+        else:
+            shown = self._text(held + line)
         self._sink(
-            Output(build=self.build, step=self.step, stream=stream,
-                   line=self._text(line), routine=routine)
+            Output(build=self.build, step=self.step, stream=stream, line=shown, routine=routine)
         )  # fmt: skip
+
+    def _release(self) -> None:
+        """Pass on what still waits for the end of a line that never came."""
+        for stream, (_, routine) in list(self._held.items()):
+            self.output("", stream, routine=routine)
 
     def progress(
         self, what: str, done: int, total: int = 0, *, part: str = "", unit: str = ""
@@ -292,6 +312,7 @@ class Emitter:
             outcome = "cached" if cache == "hit" else "ran"
         finally:
             duration_s = time.monotonic() - started_s
+            self._release()
             self.step = outer
             self._sink(
                 StepFinished(build=self.build, step=step, label=label,

@@ -149,6 +149,50 @@ def test_it_boots_to_its_login(demo, goldsmith, tmp_path, firmware):
     assert demo.image.read_bytes() == before
 
 
+CHANGED = """
+source "chroot" "changed" {
+  source        = "IMAGE"
+  firmware      = ["uefi"]
+  chroot_mounts = [["tmpfs", "tmpfs", "/mnt"]]
+}
+build {
+  sources = ["source.chroot.changed"]
+  provisioner "shell" {
+    inline  = [
+      "echo changed > /etc/hostname",
+      "test -e /boot/efi/EFI/BOOT/BOOTX64.EFI",
+      "echo note > /boot/efi/note.txt",
+      "systemctl enable ssh",
+    ]
+    network = false
+  }
+  post-processor "boot-test" {
+    expect = "changed login:"
+  }
+}
+"""
+
+
+def test_an_image_that_was_changed_boots(demo, goldsmith, tmp_path, own_places):
+    """The source `chroot` on a whole machine: root, ESP and boot loader are as they must be."""
+    before = hashlib.sha256(demo.image.read_bytes()).hexdigest()
+    (tmp_path / "t.pkr.hcl").write_text(CHANGED.replace("IMAGE", str(demo.image)))
+    env = {"GOLDSMITH_CACHE_DIR": str(own_places / "cache")}
+    result = goldsmith("build", "t.pkr.hcl", cwd=tmp_path, env=env, check=True)
+    assert "Booted by uefi" in result.stdout
+    manifest = json.loads((tmp_path / "output/changed.manifest.json").read_text())
+    assert {p["name"] for p in manifest["packages"]} >= {"systemd", "openssh-server"}
+    raw = tmp_path / "changed.raw"
+    subprocess.run(
+        ["qemu-img", "convert", "-O", "raw", tmp_path / "output/changed.qcow2", raw], check=True
+    )
+    (esp,) = [p for p in manifest["disk"]["partitions"] if p["filesystem"] == "vfat"]
+    argv = ["mtype", "-i", f"{raw}@@{esp['offset_bytes']}", "::/note.txt"]
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "note\n"
+    raw.unlink()
+    assert hashlib.sha256(demo.image.read_bytes()).hexdigest() == before
+
+
 def test_a_text_that_is_never_said_fails_the_boot(demo, goldsmith, tmp_path):
     result = goldsmith(
         "boot", "--firmware=bios", "--expect", "never said", "--timeout", "3s", "--quiet",

@@ -9,35 +9,66 @@ the cases that goldsmith answers otherwise, each with its reason.
 """
 
 import base64
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import re
 import sys
+import tarfile
+import tempfile
+import zipfile
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from test_golden_components import left_behind, normal
+import pytest
 
 from goldsmith.cli import app
 
 HERE = Path(__file__).parent
 KINDS = ("functions", "templates", "fmt", "legacy-json-engine")
 DIFFERENCES = json.loads((HERE / "differences.json").read_text())
+UNIT = r"\d+ (?:hour|minute|second|millisecond|microsecond)s?"
+NORMAL = (
+    (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<UUID>"),
+    (rf"\bafter {UNIT}(?: {UNIT})*", "after <DURATION>"),
+    (r"packer-shell\d+", "packer-shell<N>"),
+    (r"(?m)^\d{10},", "<TS>,"),
+    (r'("build_time": )\d{10}', r"\1<TS>"),
+)
+NOT_COMPARED = re.compile(r".*\.lock")
 
 
 def cases(kind):
-    """The cases of a kind that do not run `build`."""
-    recorded = json.loads((HERE / f"data/golden/{kind}.json").read_text())["cases"]
-    return [case for case in recorded if not builds(case)]
+    """The cases of a kind."""
+    return json.loads((HERE / f"data/golden/{kind}.json").read_text())["cases"]
 
 
 def builds(case):
     """Whether a case runs `build`."""
     argvs = case["input"].get("run", [])
     return any(next((word for word in argv if word[0] != "-"), "") == "build" for argv in argvs)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A directory with work/, home/ and tmp/, and an environment of nothing else."""
+    for name in ("work", "home", "tmp"):
+        (tmp_path / name).mkdir()
+    for name in list(os.environ):
+        if name.startswith(("PKR_VAR_", "PACKER_", "GOLDSMITH_LOG", "SOURCE_DATE_EPOCH")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("PACKER_NO_COLOR", "1")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.chdir(tmp_path / "work")
+    before = os.umask(0o022)
+    yield tmp_path
+    os.umask(before)
 
 
 @contextmanager
@@ -57,10 +88,54 @@ def standard_input(place, text):
             os.close(before)
 
 
-def content(spec):
+def text_of(spec):
     """The text of an input file."""
     spec = spec["text"] if isinstance(spec, dict) else spec
     return "".join(f"{line}\n" for line in spec) if isinstance(spec, list) else spec
+
+
+def normal(text: str, root: Path) -> str:
+    """The text without what differs from run to run."""
+    text = text.replace(str(root), "<TMP>")
+    for pattern, instead in NORMAL:
+        text = re.sub(pattern, instead, text)
+    # The summary's order of names is random in Packer.
+    return re.sub(
+        r"(?m)(?:^--> .*\n)+", lambda m: "".join(sorted(m[0].splitlines(keepends=True))), text
+    )
+
+
+def content(data: bytes, root: Path) -> object:
+    """What is in a file: text, or what a packed one holds."""
+    for magic, kind, unpack in (
+        (b"\x1f\x8b", "gzip", gzip.decompress), (b"BZh", "bzip2", bz2.decompress),
+        (b"\xfd7zXZ\x00", "xz", lzma.decompress),
+    ):  # fmt: skip
+        if data.startswith(magic):
+            return {kind: content(unpack(data), root)}
+    if data.startswith(b"\x04\x22\x4d\x18"):
+        return {"lz4": None}
+    if data.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(io.BytesIO(data)) as box:
+            return {"zip": {name: content(box.read(name), root) for name in box.namelist()}}
+    if data[257:262] == b"ustar":
+        with tarfile.open(fileobj=io.BytesIO(data)) as box:
+            return {"tar": {m.name: content(box.extractfile(m).read(), root) for m in box}}
+    return normal(data.decode(), root)
+
+
+def left_behind(given: dict, work: Path, root: Path) -> dict:
+    """Files that are new or changed, and None for those that have gone."""
+    found = {}
+    for path in sorted(work.rglob("*")):
+        name = str(path.relative_to(work))
+        same = name in given and given[name]["text"].encode() == path.read_bytes()
+        if path.is_dir() or same or NOT_COMPARED.fullmatch(name):
+            continue
+        mode, inside = path.stat().st_mode & 0o777, content(path.read_bytes(), root)
+        shown = inside if mode == 0o644 else {"mode": f"{mode:04o}", "content": inside}
+        found[normal(name, root)] = shown
+    return found | {name: None for name in given if not (work / name).exists()}
 
 
 def asked(kind, given):
@@ -87,7 +162,7 @@ def answer(kind, case, place, capsys, monkeypatch):
     for name, spec in files.items():
         path = place / "work" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        given[name] = {"text": content(spec).replace("<TMP>", str(place))}
+        given[name] = {"text": text_of(spec).replace("<TMP>", str(place))}
         path.write_bytes(given[name]["text"].encode("utf-8", "surrogateescape"))
         path.chmod(int(spec.get("mode", "0644"), 8) if isinstance(spec, dict) else 0o644)
     for name, text in case["input"].get("env", {}).items():
@@ -110,14 +185,20 @@ def judge(kind, case, said, left):
     for one, (status, out, error) in zip(wanted.get("run", [wanted]), said, strict=True):
         judge_run(one, status, out, error)
     if "files" in wanted:
-        assert code_only(left, wanted) == code_only(wanted["files"], wanted)
+        assert comparable(left, wanted) == comparable(wanted["files"], wanted)
 
 
-def code_only(files, wanted):
-    """The files, without comment lines and blank lines where only code counts."""
+def comparable(files, wanted):
+    """The files without what follows from the clock; only their code where only that counts."""
+    # The sum of an archive, which holds the time at which it was made.
+    shown = {
+        name: re.sub(r"(?m)^[0-9a-f]{32}\t(.*\.(?:tar|tar\.gz|zip))$", r"<SUM>\t\1", text)
+        if isinstance(text, str) else text
+        for name, text in files.items()
+    }  # fmt: skip
     if not wanted.get("code_only"):
-        return files
-    return {name: re.sub(r"(?m)^[ \t]*(#.*)?\n", "", text) for name, text in files.items()}
+        return shown
+    return {name: re.sub(r"(?m)^[ \t]*(#.*)?\n", "", text) for name, text in shown.items()}
 
 
 def judge_run(wanted, status, out, error):

@@ -48,6 +48,13 @@ def test_templates_measures_both_sides():
         assert name in said, said
 
 
+def test_engine_measures_time_and_memory(tmp_path):
+    said = run("engine.py", "--provisioners", "20", "--sources", "3", TMPDIR=str(tmp_path))
+    for name in ("1 x 20: goldsmith", "3 x 10: goldsmith", "grown by"):
+        assert name in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("script", ["cold_build.py", "finish.py", "start_up.py", "templates.py"])
 def test_every_benchmark_says_what_it_takes(script):
     assert "--runs" in run(script, "--help")

@@ -362,3 +362,18 @@ def wait_until(true: Callable[[], object], what: str, limit_s: float = 5.0) -> N
     while not true():
         assert time.monotonic() < deadline_s, what
         time.sleep(0.02)
+
+
+def test_the_source_chroot_says_that_it_takes_root(user: OrdinaryUser, place: Path) -> None:
+    (place / "old.raw").write_bytes(bytes(1 << 20))
+    (place / "t.pkr.hcl").write_text(
+        'source "chroot" "c" {\n  source = "old.raw"\n}\nbuild {\n  sources = ["chroot.c"]\n}\n'
+    )
+    done = subprocess.run(user.goldsmith("build", "t.pkr.hcl"), cwd=place, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 1
+    assert "mounting the file systems of an image (the source chroot) needs root" in (
+        done.stdout + done.stderr
+    )
+    assert "as root (sudo)" in done.stdout + done.stderr
+    assert not (place / "output").exists()

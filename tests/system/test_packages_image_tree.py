@@ -12,7 +12,8 @@ import pytest
 from private_namespace import run_privately
 
 from goldsmith.packages.errors import PackageError
-from goldsmith.packages.image_tree import bootstrap_image, read_partitions, require_image
+from goldsmith.packages.image_file import read_partitions, require_image
+from goldsmith.packages.image_tree import bootstrap_image
 
 pytestmark = pytest.mark.root
 

@@ -150,8 +150,12 @@ def dotted(node: ast.expr) -> str:
 
 
 _STARTS_PROGRAMS = re.compile(r"os\.(system|popen|spawn\w+|posix_spawn\w*)|pty\.spawn|asyncio\..*")
+_STARTS_BY_LOOP = re.compile(r".*\.(create_)?subprocess_(exec|shell)")
+"""What of asyncio starts programs; the rest of it is the ssh communicator's alone."""
 _PRINTS = re.compile(r"sys\.(__)?std(out|err)(__)?(\.buffer)?\.write(lines)?")
 _ENDS_PROCESS = {"sys.exit", "exit", "quit", "SystemExit"}
+_PLUGIN_PROGRAM = "plugin.serve"
+"""The program of a plugin is one of its own, without a command line or a user of goldsmith's."""
 _KERNEL_PROGRAMS = {"mount", "umount", "losetup"}
 
 
@@ -159,7 +163,8 @@ def broken_doors(module: Module) -> Iterator[Finding]:
     """Uses of what only one place may use."""
     for line, name in imported(module):
         top = name.partition(".")[0]
-        if top in ("subprocess", "pty", "asyncio") and not module.within("host.process"):
+        loops = top == "asyncio" and module.within("communicators.ssh")
+        if top in ("subprocess", "pty", "asyncio") and not (module.within("host.process") or loops):
             yield line, f"imports {top}: programs are started by goldsmith.host.process"
         if top == "ctypes" and not module.within("host"):
             yield line, "imports ctypes: system calls are made in goldsmith.host"
@@ -177,14 +182,15 @@ def broken_by_call(module: Module, call: ast.Call) -> Iterator[str]:
     name = dotted(call.func)
     if any(k.arg == "shell" and not is_false(k.value) for k in call.keywords):
         yield "passes shell=: argv lists only"
-    if _STARTS_PROGRAMS.fullmatch(name):
+    loops = module.within("communicators.ssh") and name.startswith("asyncio.")
+    if _STARTS_BY_LOOP.fullmatch(name) or (_STARTS_PROGRAMS.fullmatch(name) and not loops):
         yield f"calls {name}: programs are started by goldsmith.host.process"
     writes = re.fullmatch(
         r"sys\.(stdout|stderr|__stdout__|__stderr__)(\.buffer)?\.write(lines)?", name
     )
-    if (name == "print" or writes) and not module.within("ui"):
+    if (name == "print" or writes) and not module.within("ui", _PLUGIN_PROGRAM):
         yield f"calls {name}: only goldsmith.ui prints"
-    if name in _ENDS_PROCESS and not module.within("cli"):
+    if name in _ENDS_PROCESS and not module.within("cli", _PLUGIN_PROGRAM):
         yield f"calls {name}: only goldsmith.cli ends the process"
     if name == "fcntl.ioctl" and not module.within("host"):
         yield "calls fcntl.ioctl: devices are spoken to in goldsmith.host"
@@ -368,6 +374,12 @@ def test_a_second_door_is_found(text):
     assert list(broken_doors(snippet("core.engine", text)))
 
 
+@pytest.mark.parametrize("call", ["asyncio.create_subprocess_exec", "loop.subprocess_shell"])
+def test_the_ssh_communicator_has_loops_and_no_programs(call):
+    assert not list(broken_doors(snippet("communicators.ssh.dialing", "import asyncio")))
+    assert list(broken_doors(snippet("communicators.ssh.dialing", f"{call}('x')")))
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -375,6 +387,7 @@ def test_a_second_door_is_found(text):
         ("host.kernel", "import ctypes"), ("ui.terminal", "print('x')"),
         ("cli.app", "import sys\nsys.exit(0)"), ("ui.live", "import sys\nsys.stdout.flush()"),
         ("cli.app", "import sys\nwrite_line('x', stream=sys.stderr)"),
+        ("plugin.serve", "import sys\nsys.stderr.write('x')\nsys.exit(0)"),
     ],
 )  # fmt: skip
 def test_a_door_may_be_used_where_it_is(name, text):

@@ -3,13 +3,14 @@
 from goldsmith.core.registry import Registry
 
 _PLACES = {
+    "chroot": "goldsmith.builders.chroot.builder:ChrootBuilder",
     "file": "goldsmith.builders.file:FileBuilder",
     "image": "goldsmith.builders.image.builder:ImageBuilder",
     "null": "goldsmith.builders.null:NullBuilder",
 }
 _LATER = {
-    name: 'the "image" source builds images from packages for now'
-    for name in ("chroot", "amazon-chroot", "amazon-ebsdirect", "qemu")
+    name: 'the sources "image" and "chroot" make images on this host for now'
+    for name in ("amazon-chroot", "amazon-ebsdirect", "qemu")
 }
 
 

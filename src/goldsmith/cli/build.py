@@ -10,10 +10,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from goldsmith.cli.clean import finish_dead_runs
-from goldsmith.cli.components import builtin_registry, undo_functions
+from goldsmith.cli.components import undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.output import OUTPUT_FLAGS, Renderer, choose_renderer, told
 from goldsmith.cli.planning import (
@@ -23,6 +24,7 @@ from goldsmith.cli.planning import (
     plan_context,
     touch_kept,
 )
+from goldsmith.cli.plugin_session import Plugins, plugins_of
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.cli.templates import (
     STRICT_FLAGS,
@@ -35,7 +37,7 @@ from goldsmith.cli.templates import (
 from goldsmith.core.build_run import BuildRun, WorkerRun
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.conflicts import refuse_conflicts
-from goldsmith.core.engine import Engine
+from goldsmith.core.engine import BuildResult, Engine
 from goldsmith.core.plan import BuildPlan
 from goldsmith.core.post_results import PostResults, open_post_results
 from goldsmith.core.preflight import preflight
@@ -46,7 +48,6 @@ from goldsmith.core.prepare import (
     resolve_provisioners,
 )
 from goldsmith.core.provisioner import ProvisionerCall
-from goldsmith.core.registry import Registry
 from goldsmith.core.thread_runner import Ask, FinishedBuild, thread_run
 from goldsmith.errors import Diagnostic, GoldsmithError, Interrupted
 from goldsmith.events import Asked, Emitter
@@ -73,6 +74,7 @@ FLAGS = {
     ),
     "parallel-builds": Flag("number", "how many builds run at once; 0 (default) is all"),
 }
+_GO_SIGNALS = {"SIGINT": "interrupt", "SIGTERM": "terminated", "SIGHUP": "hangup"}
 _ON_ERROR = ("cleanup", "abort", "ask", "run-cleanup-provisioner")
 
 
@@ -115,15 +117,24 @@ def _check_on_error(flags: Flags) -> None:
 
 def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     started_s = time.monotonic()
+    # The watcher is forked before there are threads, which plugins bring.
+    with start_watcher(), plugins_of(flags, watch=None) as plugins:
+        results = _results(flags, plugins, renderer, interrupts)
+    renderer.summary(results, time.monotonic() - started_s)
+    return 1 if any(result.errors for result in results) else 0
+
+
+def _results(
+    flags: Flags, plugins: Plugins, renderer: Renderer, interrupts: Interrupts
+) -> list[BuildResult]:
     quiet = not flags.on("warn-on-undeclared-var")
-    loaded = read_template("build", flags, warn_of_undeclared=not quiet)
+    loaded = read_template("build", flags, plugins, warn_of_undeclared=not quiet)
     directory = directory_of(loaded.world)
     _show_warnings(loaded.template.warnings, loaded, renderer)
     for warning in loaded.warnings:
         renderer.line(f"Warning: {warning}")
-    registry = builtin_registry()
     redactor = Redactor(loaded.template.secrets)
-    prepared = prepare(loaded.template, registry, directory, loaded.builds, loaded.world)
+    prepared = prepare(loaded.template, plugins.registry, directory, loaded.builds, loaded.world)
     with redactor.errors():
         refuse_conflicts(prepared, directory, loaded.template.sources)
     _show_warnings(warnings_of(prepared), loaded, renderer)
@@ -135,34 +146,49 @@ def _build(flags: Flags, renderer: Renderer, interrupts: Interrupts) -> int:
     with redactor.errors():
         for build in prepared:
             preflight(build, directory, force=force)
+    for build in prepared:
+        if build.builder.needs_worker:
+            # The worker starts its own.
+            plugins.session.release(build.build.name, "provisioner")
     state = state_directory()
     finish_dead_runs(state, renderer.line)
-    with (
-        start_watcher(),
-        open_run(
-            state, "build", undo_functions(), on_slow_removal=_tell_of_removal
-        ) as run_directory,
-    ):
-        starter = _Starter(loaded, flags, run_directory, registry, redactor, state)
+    with open_run(
+        state, "build", undo_functions(), on_slow_removal=_tell_of_removal
+    ) as run_directory:
+        starter = _Starter(loaded, flags, run_directory, plugins, redactor, state)
         names = [build.build.name for build in prepared]
         with told(renderer, names, flags, state) as output:
+
+            def on_result(result: BuildResult) -> None:
+                output.result(result)
+                plugins.session.release(result.name)
+
             engine = Engine(
                 spawn=starter.start, run_directory=run_directory, directory=directory,
                 sink=output.sink, ask=lambda asked: _ask(asked, renderer), redactor=redactor,
-                interrupts=interrupts, on_result=output.result,
+                interrupts=interrupts, on_result=on_result,
+                on_cancel=partial(_tell_of_cancel, renderer), on_idle=output.idle,
                 parallel=1 if debug else flags.number("parallel-builds"),
                 run_uuid=starter.run_uuid, force=force, results=starter.results(),
             )  # fmt: skip
             try:
-                results = engine.run(prepared)
+                return engine.run(prepared)
             finally:
                 interrupts.settle()
-    renderer.summary(results, time.monotonic() - started_s)
-    return 1 if any(result.errors for result in results) else 0
 
 
 def _tell_of_removal(path: Path) -> None:
     write_line(f"Removing the files of the run ({path})...", stream=sys.stderr)
+
+
+def _tell_of_cancel(renderer: Renderer, signal_name: str, count: int, running: int) -> None:
+    """Tell what an interrupt leads to, first in Packer's words."""
+    builds = "1 build" if running == 1 else f"{running} builds"
+    if count == 1:
+        renderer.alarm(f"Cancelling build after receiving {_GO_SIGNALS[signal_name]}")
+        renderer.line(f"Ending the programs of {builds}, then cleaning up; again hurries that.")
+    else:
+        renderer.alarm(f"Interrupted again: killing what {builds} still run")
 
 
 def _show_warnings(
@@ -176,17 +202,17 @@ def _ask(asked: Asked, renderer: Renderer) -> str | None:
     if not isinstance(renderer, HumanRenderer):
         renderer.render(asked)
         return None
+    if not sys.stdin.isatty():
+        if asked.choices:
+            renderer.line("    (nobody can be asked: standard input is not a terminal)")
+        return None
     renderer.close()
     renderer.line("")
-    while True:
-        answer = ask_on_terminal(f"==> {asked.build}: {asked.question}")
-        if answer is None:
-            if asked.choices:
-                renderer.line("    (nobody can be asked: standard input is not a terminal)")
-            return None
+    while (answer := ask_on_terminal(f"==> {asked.build}: {asked.question}")) is not None:
         answer = answer or (asked.choices[0] if asked.choices else "")
         if not asked.choices or answer in asked.choices:
             return answer
+    return None
 
 
 class _Starter:
@@ -197,13 +223,13 @@ class _Starter:
         loaded: LoadedTemplate,
         flags: Flags,
         run: RunDirectory,
-        registry: Registry,
+        plugins: Plugins,
         redactor: Redactor,
         state: Path,
     ) -> None:
         self.run_uuid = str(uuid.uuid4())
         self._loaded = loaded
-        self._registry = registry
+        self._plugins, self._registry = plugins, plugins.registry
         self._redactor = redactor
         world = loaded.world
         environment = build_environment(world)
@@ -285,8 +311,9 @@ class _Starter:
     @contextmanager
     def _in_worker(self, prepared: PreparedBuild) -> Iterator[WorkerRun]:
         document = replace(
-            self._document, build=prepared.build.name, record=self._record, work=str(self._work())
-        )
+            self._document, build=prepared.build.name, record=self._record,
+            work=str(self._work()), plugins=self._plugins.places(),
+        )  # fmt: skip
         argv = [sys.executable, "-P", "-m", "goldsmith", "_worker"]
         with spawn_worker(argv, document.to_wire(), lock_fd=self._run.lock_fd) as worker:
             yield WorkerRun(worker)

@@ -8,7 +8,12 @@ from typing import Protocol
 
 from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.cli.inspect import values_text
-from goldsmith.cli.templates import TEMPLATE_FLAGS, variable_pairs
+from goldsmith.cli.templates import (
+    TEMPLATE_FLAGS,
+    language_of,
+    optional_template,
+    variable_pairs,
+)
 from goldsmith.errors import GoldsmithError, Position, TemplateError
 from goldsmith.gotemplate.quoting import quote
 from goldsmith.redact import Redactor
@@ -70,12 +75,8 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 def _open(flags: Flags) -> tuple[_Session, bool]:
     """The session that the command line asks for, and whether wrong lines make status 1."""
-    language = flags.text("config-type", "json")
-    if language not in ("json", "hcl2"):
-        raise FlagError(f'invalid value "{language}" for flag -config-type: it is json or hcl2')
-    if len(flags.words) > 1:
-        raise FlagError(f"at most one template can be given, not {len(flags.words)}")
-    path = next((word for word in flags.words if word != STANDARD_INPUT), None)
+    language, path = language_of(flags), optional_template(flags)
+    path = None if path == STANDARD_INPUT else path
     given, files, world = variable_pairs(flags), flags.many("var-file"), LiveWorld()
     if is_hcl2(path, world) if path else language == "hcl2":
         if path is None:

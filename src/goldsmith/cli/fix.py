@@ -57,7 +57,7 @@ def _fixed(path: str) -> str:
             f"{path} is in HCL2; fix works with JSON templates only",
             hint="goldsmith fmt formats HCL2",
         )
-    root = read_document(read_text(path, world), path, found=Diagnostics(), last_key_wins=True)
+    root = read_document(read_text(path, world), path, found=Diagnostics(), repeated="last")
     template = plain(root)
     if not isinstance(template, dict):
         raise GoldsmithError(f"{path}: a JSON template is an object; this is {root.kind}")

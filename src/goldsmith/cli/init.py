@@ -8,6 +8,8 @@ from goldsmith.cli.flags import Flag, FlagError, read_flags, usage_of
 from goldsmith.cli.requirements import Requirements
 from goldsmith.cli.templates import template_path, variable_pairs
 from goldsmith.errors import Diagnostics, GoldsmithError
+from goldsmith.plugin.discovery import digest_of
+from goldsmith.plugin.lock_file import LockFile
 from goldsmith.template.hcl2.loader import load_requirements
 from goldsmith.template.hcl2.required_plugins import report_missing
 from goldsmith.template.load import is_hcl2
@@ -16,7 +18,7 @@ from goldsmith.ui.terminal import wants_color, write_line
 from goldsmith.values.world import LiveWorld
 
 FLAGS = {
-    "upgrade": Flag("bool", "accepted; nothing is fetched"),
+    "upgrade": Flag("bool", "lock the newest suitable plugins that are here"),
     "force": Flag("bool", "accepted; nothing is fetched"),
     "var": Flag("many", "accepted; requirements hold no variables"),
     "var-file": Flag("many", "accepted; requirements hold no variables"),
@@ -31,7 +33,7 @@ def run(words: list[str], machine_readable: bool) -> int:
     try:
         flags = read_flags(FLAGS, words)
         variable_pairs(flags)
-        _look(template_path("init", flags))
+        _look(template_path("init", flags), upgrade=flags.on("upgrade"))
     except FlagError as e:
         write_line(f"{usage_of('init', FLAGS)}\n\n{e}")
         return 1
@@ -41,8 +43,8 @@ def run(words: list[str], machine_readable: bool) -> int:
     return 0
 
 
-def _look(path: str) -> None:
-    """Report on each plugin; raises TemplateError for those that are missing."""
+def _look(path: str, *, upgrade: bool) -> None:
+    """Report on each plugin, and lock those that are here; raises TemplateError for the others."""
     world = LiveWorld()
     if not is_hcl2(path, world):
         raise GoldsmithError(
@@ -53,10 +55,17 @@ def _look(path: str) -> None:
     if not plugins:
         write_line("No plugins are required: there is no required_plugins block in the template.")
         return
-    requirements = Requirements()
+    lock = LockFile.beside(path)
+    requirements = Requirements(lock=None if upgrade else lock)
     for plugin in plugins:
         if place := requirements.place(plugin):
             write_line(f"{plugin.name} ({plugin.source} {plugin.constraint}): {place}")
+        if (chosen := requirements.catalogue.required.get(plugin.name)) is not None:
+            program = chosen.plugin
+            lock.lock(plugin.source, program.label.removeprefix("v"), digest_of(program.path))
+    if lock.plugins:
+        lock.write()
+        write_line(f"{lock.path} says which plugins the template is built with.")
     found = Diagnostics()
     report_missing(plugins, requirements.remedy, found)
     found.raise_if_errors({path: world.read_file(path).decode("utf-8", "replace")}

@@ -65,7 +65,7 @@ def _builders(builders: list[Entry], tell: Callable[[str], None], record: Record
     width = max((len(name) for name, _ in named), default=0)
     for name, kind in named:
         record("template-builder", name, kind)
-        tell(f"  {name}" if name == kind else f"  {name:<{width}} ({kind})")
+        tell(f"  {name:<{width}}" + ("" if name == kind else f" ({kind})"))
     if not named:
         tell("  <No builders>")
 

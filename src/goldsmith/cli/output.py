@@ -71,6 +71,11 @@ class RunOutput:
             self._whole.write(build, event)
         self._renderer.render(event)
 
+    def idle(self) -> None:
+        """Let the renderer show that time goes by."""
+        if isinstance(self._renderer, HumanRenderer):
+            self._renderer.idle()
+
     def result(self, result: BuildResult) -> None:
         """Tell how a build ended, and where its log lies."""
         self._renderer.result(result, self._files.finish(result))

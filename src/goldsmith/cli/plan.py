@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 
-from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.planning import CACHE_FLAGS, cache_policy, plan_context
+from goldsmith.cli.plugin_session import Plugins, plugins_of
 from goldsmith.cli.templates import (
     STRICT_FLAGS,
     TEMPLATE_FLAGS,
@@ -22,6 +22,7 @@ from goldsmith.core.post_results import open_post_results
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.journal import state_directory
+from goldsmith.host.watcher import start_watcher
 from goldsmith.redact import Redactor
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.ui.plan import render_plans
@@ -61,9 +62,14 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 
 def _plans(flags: Flags) -> list[BuildPlan]:
-    loaded = read_template("plan", flags, warn_of_undeclared=False)
+    with plugins_of(flags, watch=start_watcher) as plugins:
+        return _plans_with(plugins, flags)
+
+
+def _plans_with(plugins: Plugins, flags: Flags) -> list[BuildPlan]:
+    loaded = read_template("plan", flags, plugins, warn_of_undeclared=False)
     directory = directory_of(loaded.world)
-    registry, redactor = builtin_registry(), Redactor(loaded.template.secrets)
+    registry, redactor = plugins.registry, Redactor(loaded.template.secrets)
     policy, state = cache_policy(flags), state_directory()
     builds = prepare(loaded.template, registry, directory, loaded.builds, loaded.world)
     found = [*loaded.template.warnings, *warnings_of(builds)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +11,13 @@ from typing import Final
 from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.gotemplate.quoting import quote
-from goldsmith.host import process
 from goldsmith.plugin.discovery import (
-    API_VERSION,
-    DIGEST_SUFFIX,
-    digest_of,
-    file_name,
     installed_for,
     installed_plugins,
     plugin_directory,
+    single_programs,
 )
+from goldsmith.plugin.installation import install, remove
 from goldsmith.template.hcl2.loader import load_requirements
 from goldsmith.template.hcl2.required_plugins import constraint_problem, source_problem
 from goldsmith.template.hcl2.required_version import satisfies
@@ -32,17 +27,19 @@ from goldsmith.ui.terminal import wants_color, write_line
 from goldsmith.values.world import LiveWorld
 
 FLAGS = {
-    "path": Flag("text", "install: the plugin's program, which is copied"),
+    "path": Flag("text", "install: the plugin's program, a directory with it, or a wheel"),
     "force": Flag("bool", "install: replace what is there"),
 }
 USAGE: Final = """\
 Usage: goldsmith plugins <subcommand> [options]
 
-  install -path PROGRAM SOURCE         copy a plugin's program to where it is found
+  install -path PATH SOURCE [CONSTRAINT]
+                                       copy a plugin (a program, a directory with it, or a
+                                       Python wheel) to where it is found
   installed                            list the plugins that are here
+  new NAME                             write the project of a new plugin in Python
   remove SOURCE|PATH [CONSTRAINT]      remove plugins
   required TEMPLATE                    list what a template requires"""
-ANSWER_WITHIN_S: Final = 60.0
 
 
 def run(words: list[str], machine_readable: bool) -> int:
@@ -67,8 +64,11 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 
 def _installed(flags: Flags) -> None:
-    for plugin in installed_plugins(plugin_directory(os.environ)):
-        write_line(str(plugin.path))
+    directory = plugin_directory(os.environ)
+    paths = [one.path for one in installed_plugins(directory)]
+    paths += [one.path for one in single_programs(directory)]
+    for path in sorted(paths):
+        write_line(str(path))
 
 
 def _required(flags: Flags) -> None:
@@ -113,63 +113,40 @@ def _remove(flags: Flags) -> None:
             hint="goldsmith plugins installed lists them",
         )
     for plugin in chosen:
-        plugin.path.unlink()
-        plugin.path.with_name(plugin.path.name + DIGEST_SUFFIX).unlink(missing_ok=True)
+        remove(plugin.path)
         write_line(str(plugin.path))
 
 
 def _install(flags: Flags) -> None:
-    source, _ = _source_and_constraint(flags, "install")
-    program = flags.text("path")
-    if not program:
+    source, constraint = _source_and_constraint(flags, "install")
+    given = flags.text("path")
+    if not given:
         raise GoldsmithError(
             f"goldsmith fetches nothing: {source} has to be on this host already",
-            hint=f"get its program, then: goldsmith plugins install -path PROGRAM {source}",
+            hint=f"get its program or wheel, then: goldsmith plugins install -path FILE {source}",
         )
-    version = _described_version(Path(program).resolve())
-    target = plugin_directory(os.environ).joinpath(
-        *source.split("/"), file_name(source.rpartition("/")[2], version)
-    )
-    if target.exists() and not flags.on("force"):
-        raise GoldsmithError(f"{target} is there already", hint="-force replaces it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.new")
-    shutil.copyfile(program, unfinished)
-    unfinished.chmod(0o755)
-    target.with_name(target.name + DIGEST_SUFFIX).write_text(digest_of(unfinished))
-    unfinished.replace(target)
-    write_line(f"Successfully installed plugin {source} from {program} to {target}")
+    made = install(
+        Path(given), source, plugin_directory(os.environ), force=flags.on("force"),
+        suits=(lambda version: satisfies(version, constraint)) if constraint else None,
+    )  # fmt: skip
+    write_line(f"Successfully installed plugin {source} from {given} to {made.path}")
 
 
-def _described_version(program: Path) -> str:
-    """The version of a plugin's program, asked of itself; raises GoldsmithError."""
-    ended = process.run([program, "describe"], capture=True, timeout_s=ANSWER_WITHIN_S)
-    hint = "it must be a program for Packer 1.7 or later, with protocol x5.0"
-    try:
-        said = json.loads(ended.text)
-        version, api = str(said["version"]).removeprefix("v"), str(said["api_version"])
-    except (ValueError, KeyError, TypeError) as error:
-        message = f"{program} does not describe itself as plugins do"
-        raise GoldsmithError(message, hint=hint) from error
-    if api not in (API_VERSION, API_VERSION.removeprefix("x")):
-        raise GoldsmithError(f"{program} speaks protocol {api}", hint=hint)
-    release, _, prerelease = version.partition("-")
-    if prerelease not in ("", "dev") or not _is_release(release):
-        raise GoldsmithError(
-            f"{program} has version {version}", hint="only releases and -dev can be installed"
-        )
-    return version
+def _new(flags: Flags) -> None:
+    from goldsmith.plugin.scaffold.project import write_project
 
-
-def _is_release(version: str) -> bool:
-    """A version of three numbers."""
-    parts = version.split(".")
-    return len(parts) == 3 and all(part.isdecimal() for part in parts)
+    if len(flags.words) != 1:
+        raise FlagError("new takes the name of the plugin")
+    written = write_project(flags.words[0], Path.cwd())
+    for path in written:
+        write_line(str(path.relative_to(Path.cwd())))
+    write_line(f"README.md in packer-plugin-{flags.words[0]} tells how to try it.")
 
 
 _SUBCOMMANDS: Final[dict[str, Callable[[Flags], None]]] = {
     "install": _install,
     "installed": _installed,
+    "new": _new,
     "remove": _remove,
     "required": _required,
 }

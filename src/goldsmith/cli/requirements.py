@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Final
 
 from goldsmith.cli.components import builtin_registry
 from goldsmith.errors import GoldsmithError
-from goldsmith.plugin.discovery import installed_for, plugin_directory
+from goldsmith.plugin.discovery import InstalledPlugin, digest_of, installed_for
+from goldsmith.plugin.lock_file import LockFile
+from goldsmith.plugin.remote.catalogue import Catalogue, Chosen
 from goldsmith.template.hcl2.required_plugins import RequiredPlugin
 from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
 
-ENTRY_POINTS: Final = "goldsmith.components"
-"""The group in which Python packages name their components: `NAME = "module:register"`."""
 _KINDS: Final = ("builder", "provisioner", "post-processor", "data source")
 _OF_PACKER: Final = "github.com/hashicorp/"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Requirements:
-    """Looks for plugins; `prereleases` tells whether such versions count."""
+    """Looks for plugins; the programs that it chooses are the catalogue's from then on."""
 
-    prereleases: bool = True
-
-    @cached_property
-    def directory(self) -> Path:
-        """The directory of plugins."""
-        return plugin_directory(os.environ)
+    catalogue: Catalogue = field(default_factory=Catalogue)
+    lock: LockFile | None = None
+    """What the template is to be built with; None where nothing is locked."""
 
     @cached_property
     def built_in(self) -> frozenset[str]:
@@ -49,33 +44,71 @@ class Requirements:
         """What to do about a plugin that is not here; "" for one that is."""
         if self.place(plugin):
             return ""
-        others = [one.label for one in installed_for(self.directory, plugin.source)]
-        here = f" Here are {', '.join(others)}, which do not suit." if others else ""
+        others = self._installed(plugin)
+        suiting = [one for one in others if _suits(one.version, plugin.constraint)]
+        if suiting and (locked := self._locked(plugin)):
+            return (
+                f"{locked}, and here is {', '.join(one.label for one in suiting)}. Install the "
+                "locked one, or let goldsmith init -upgrade lock the one that is here."
+            )
+        listed = ", ".join(one.label for one in others)
+        here = f" Here are {listed}, which do not suit." if others else ""
         return (
             f"{here} Nothing is fetched unasked: get the program packer-plugin-"
             f"{plugin.source.rpartition('/')[2]} and run goldsmith plugins install -path PROGRAM "
             f"{plugin.source}, or install a Python package that has it."
         ).strip()
 
+    def chosen(self, plugin: RequiredPlugin) -> Chosen | None:
+        """The newest program that suits, says of itself what its name says, and is locked."""
+        locked = self.lock.plugins.get(plugin.source) if self.lock else None
+        for one in self._installed(plugin):
+            if not _suits(one.version, plugin.constraint):
+                continue
+            if locked is not None and one.label.removeprefix("v") != locked.version:
+                continue
+            if locked is not None and locked.digest not in (None, digest_of(one.path)):
+                continue
+            if (description := self.catalogue.described(one)) is not None:
+                return Chosen(one, description)
+        return None
+
+    def _installed(self, plugin: RequiredPlugin) -> list[InstalledPlugin]:
+        return installed_for(
+            self.catalogue.directory, plugin.source, prereleases=self.catalogue.prereleases
+        )
+
+    def _locked(self, plugin: RequiredPlugin) -> str:
+        locked = self.lock.plugins.get(plugin.source) if self.lock else None
+        if locked is None or self.lock is None:
+            return ""
+        digest = f" (sha256 {locked.digest[:12]}…)" if locked.digest else ""
+        return f"{self.lock.path} locks v{locked.version}{digest}"
+
     def _built_in(self, plugin: RequiredPlugin) -> str:
         name = plugin.source.removeprefix(_OF_PACKER)
         own = any(one == name or one.startswith(f"{name}-") for one in self.built_in)
-        return "built in" if own and plugin.source.startswith(_OF_PACKER) else ""
+        if not own or not plugin.source.startswith(_OF_PACKER):
+            return ""
+        self._program(plugin)  # its other components are welcome too
+        return "built in"
 
     def _package(self, plugin: RequiredPlugin) -> str:
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group=ENTRY_POINTS, name=plugin.name):
+        for name in (plugin.name, plugin.source.rpartition("/")[2]):
+            if (entry := self.catalogue.packages.get(name)) is None:
+                continue
             version = entry.dist.version if entry.dist else ""
             if _suits(version, plugin.constraint):
+                self.catalogue.packages.setdefault(plugin.name, entry)
                 return f"Python package {entry.dist.name if entry.dist else entry.value} {version}"
         return ""
 
     def _program(self, plugin: RequiredPlugin) -> str:
-        for one in installed_for(self.directory, plugin.source, prereleases=self.prereleases):
-            if _suits(one.version, plugin.constraint):
-                return str(one.path)
-        return ""
+        chosen = self.chosen(plugin)
+        if chosen is None:
+            return ""
+        self.catalogue.required[plugin.name] = chosen
+        return str(chosen.plugin.path)
 
 
 def _suits(version: str, constraint: str) -> bool:
@@ -85,9 +118,8 @@ def _suits(version: str, constraint: str) -> bool:
         return False
 
 
-def finder(*, prereleases: bool) -> Callable[[RequiredPlugin], str]:
+def finder(requirements: Requirements) -> Callable[[RequiredPlugin], str]:
     """What loading a template asks about each required plugin."""
-    requirements = Requirements(prereleases)
 
     def find(plugin: RequiredPlugin) -> str:
         try:

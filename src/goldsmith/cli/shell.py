@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from goldsmith.cli.components import builtin_registry, undo_functions
+from goldsmith.cli.components import undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.cli.planning import plan_context
+from goldsmith.cli.plugin_session import Plugins, plugins_of
 from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template
 from goldsmith.core.caching import CachePolicy
 from goldsmith.core.kept_trees import KeepsTrees, KeptTrees, Moment
@@ -104,8 +105,14 @@ def _status(worker: Worker) -> int:
 
 
 def _kept_trees(flags: Flags, state: Path) -> KeptTrees:
-    loaded = read_template("shell", flags, warn_of_undeclared=False)
-    registry, redactor = builtin_registry(), Redactor(loaded.template.secrets)
+    # Plugins end before the namespaces are entered: nothing of theirs is needed there.
+    with plugins_of(flags, watch=start_watcher) as plugins:
+        return _kept_trees_with(plugins, flags, state)
+
+
+def _kept_trees_with(plugins: Plugins, flags: Flags, state: Path) -> KeptTrees:
+    loaded = read_template("shell", flags, plugins, warn_of_undeclared=False)
+    registry, redactor = plugins.registry, Redactor(loaded.template.secrets)
     directory = directory_of(loaded.world)
     builds = prepare(loaded.template, registry, directory, loaded.builds, loaded.world)
     build = _the_one(builds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -33,6 +33,8 @@ class StartDocument:
     state: str
     """Where the caller's runs and caches lie."""
     debug: bool = False
+    plugins: list[dict[str, Any]] = field(default_factory=list)
+    """The places of components in plugins, each as `ComponentPlace.to_wire` gives it."""
 
     def to_wire(self) -> dict[str, Any]:
         """The form in which it crosses the pipe."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from goldsmith.cli.components import builtin_registry
-from goldsmith.cli.flags import Flag, Flags
+from goldsmith.cli.flags import Flag, FlagError, Flags
+from goldsmith.cli.plugin_session import Plugins
 from goldsmith.cli.requirements import finder
 from goldsmith.core.build import Build, Template
 from goldsmith.core.prepare import PreparedBuild, prepare
 from goldsmith.core.selection import select_builds
 from goldsmith.errors import Diagnostic, GoldsmithError, Severity, TemplateError, in_order
+from goldsmith.plugin.lock_file import LockFile
 from goldsmith.template.hcl2.variable_values import UNDECLARED_SUMMARY
-from goldsmith.template.load import load, unused_names
-from goldsmith.values.world import LiveWorld, RecordingWorld
+from goldsmith.template.load import STANDARD_INPUT, load, unused_names
+from goldsmith.values.world import LiveWorld, RecordingWorld, World
 
 STRICT_FLAGS = {
     "strict": Flag("bool", "undeclared variables and unused names are errors"),
@@ -52,8 +53,28 @@ def template_path(verb: str, flags: Flags) -> str:
     return flags.words[0]
 
 
+def optional_template(flags: Flags) -> str | None:
+    """The template of a verb that needs none; raises FlagError for more than one."""
+    if len(flags.words) > 1:
+        raise FlagError(f"at most one template can be given, not {len(flags.words)}")
+    return flags.words[0] if flags.words else None
+
+
+def language_of(flags: Flags) -> str:
+    """The language where there is no template, "json" or "hcl2"; raises FlagError."""
+    language = flags.text("config-type", "json")
+    if language not in ("json", "hcl2"):
+        raise FlagError(f'invalid value "{language}" for flag -config-type: it is json or hcl2')
+    return language
+
+
 def read_template(
-    verb: str, flags: Flags, *, warn_of_undeclared: bool, read_data: bool = True
+    verb: str,
+    flags: Flags,
+    plugins: Plugins,
+    *,
+    warn_of_undeclared: bool,
+    read_data: bool = True,
 ) -> LoadedTemplate:
     """Load the one template that the command line names; raises TemplateError, GoldsmithError.
 
@@ -63,16 +84,21 @@ def read_template(
     path = template_path(verb, flags)
     variables = variable_pairs(flags)
     world = RecordingWorld(LiveWorld())
+    requirements = plugins.requirements
+    assert requirements is not None, "only workers have none"
+    if path != STANDARD_INPUT:
+        requirements.lock = LockFile.beside(path)
     try:
         template = load(
             path, variables=variables, variable_files=flags.many("var-file"), world=world,
             read_data=read_data,
-            find_plugin=finder(prereleases=not flags.on("ignore-prerelease-plugins")),
+            find_plugin=finder(requirements), registry=plugins.registry,
         )  # fmt: skip
     except TemplateError as error:
-        raise _with_components(error, world) from None
+        raise _with_components(error, world, plugins) from None
+    plugins.keep_secret(template.secrets)
     if flags.on("strict"):
-        _check_names(path, template, world)
+        refuse_stray_names(path, template.warnings, template.sources, world)
     if not warn_of_undeclared:
         wanted = tuple(w for w in template.warnings if w.summary != UNDECLARED_SUMMARY)
         template = replace(template, warnings=wanted)
@@ -82,31 +108,35 @@ def read_template(
     )  # fmt: skip
 
 
-def _with_components(error: TemplateError, world: RecordingWorld) -> TemplateError:
+def _with_components(
+    error: TemplateError, world: RecordingWorld, plugins: Plugins
+) -> TemplateError:
     """The error with what the components of the template say, as far as it could be evaluated."""
     template = error.partial
     if not isinstance(template, Template):
         return error
     try:
-        prepare(template, builtin_registry(), directory_of(world), template.builds, world)
+        prepare(template, plugins.registry, directory_of(world), template.builds, world)
     except TemplateError as more:
         return TemplateError(in_order([*error.diagnostics, *more.diagnostics], error.sources),
                              error.sources)  # fmt: skip
     return error
 
 
-def _check_names(path: str, template: Template, world: RecordingWorld) -> None:
+def refuse_stray_names(
+    path: str, warnings: Sequence[Diagnostic], sources: Mapping[str, str], world: World
+) -> None:
     """What -strict refuses: values for what nobody declares, and names that nobody uses.
 
-    Raises TemplateError.
+    `warnings` and `sources` are those of the loaded template. Raises TemplateError.
     """
     undeclared = [
         replace(one, severity=Severity.ERROR)
-        for one in template.warnings
+        for one in warnings
         if one.summary == UNDECLARED_SUMMARY
     ]
     if found := [*undeclared, *unused_names(path, world=world)]:
-        raise TemplateError(in_order(found, template.sources), template.sources)
+        raise TemplateError(in_order(found, sources), dict(sources))
 
 
 def variable_pairs(flags: Flags) -> list[tuple[str, str]]:

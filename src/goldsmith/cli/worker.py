@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from goldsmith.cli.start_document import StartDocument
     from goldsmith.core.artifact import Artifact
+    from goldsmith.core.registry import Registry
     from goldsmith.events import Emitter
 
 
@@ -84,10 +85,26 @@ def _build(
     document: StartDocument, link: Link, emitter: Emitter, commit: Callable[[], None]
 ) -> Artifact:
     import os
+    from pathlib import Path
+
+    from goldsmith.cli.plugin_session import plugins_of_worker
+
+    os.chdir(document.cwd)
+    _keep_temporary_files_in(Path(f"{document.work}-tmp"))
+    with plugins_of_worker(document) as plugins:
+        return _build_with(plugins.registry, document, link, emitter, commit)
+
+
+def _build_with(
+    registry: Registry,
+    document: StartDocument,
+    link: Link,
+    emitter: Emitter,
+    commit: Callable[[], None],
+) -> Artifact:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from goldsmith.cli.components import builtin_registry
     from goldsmith.core.builder import BuildContext
     from goldsmith.core.caching import CachePolicy
     from goldsmith.core.prepare import prepare, resolve_error_cleanup, resolve_provisioners
@@ -97,16 +114,14 @@ def _build(
     from goldsmith.template.load import load
     from goldsmith.values.world import ReplayedWorld
 
-    os.chdir(document.cwd)
-    _keep_temporary_files_in(Path(f"{document.work}-tmp"))
     directory = Path(document.cwd)
-    registry = builtin_registry()
     world = ReplayedWorld(document.record)
     template = load(
         document.template,
         variables=[(name, value) for name, value in document.variables],
         variable_files=document.variable_files,
         world=world,
+        registry=registry,
     )
     build = next(build for build in template.builds if build.name == document.build)
     (prepared,) = prepare(template, registry, directory, [build], world)

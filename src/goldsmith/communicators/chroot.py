@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from goldsmith.core.tree_build import TreeAccess
 from goldsmith.errors import GoldsmithError
@@ -32,6 +32,7 @@ class ChrootCommunicator:
     namespace: StepNamespace
     tree: Path
     environment: Mapping[str, str]
+    in_tree: ClassVar[bool] = True
 
     def _argv(self, argv: Sequence[str]) -> list[str]:
         return self.namespace.entering(chroot.chroot_argv(self.tree, argv))
@@ -70,6 +71,21 @@ class ChrootCommunicator:
             self._argv(["/bin/sh", COMMAND_FILE]),
             env=environment, check=False, on_line=on_line, timeout_s=timeout_s,
         )  # fmt: skip
+        return done.status if done.status >= 0 else 128 - done.status
+
+    def exchange(self, command: str, *, stdin: int, stdout: int, stderr: int) -> int:
+        """Run a shell line with these descriptors as its streams; see `start`."""
+        environment = {**chroot.CLEAN_ENVIRONMENT, **self.environment}
+        # Several may run at once, so each has a file of its own.
+        name = f"{COMMAND_FILE}-{os.urandom(4).hex()}"
+        self.upload(command.encode("utf-8", "surrogateescape"), name, mode=0o600)
+        try:
+            done = process.run(
+                self._argv(["/bin/sh", name]), env=environment, check=False,
+                stdin_from=stdin, stdout_to=stdout, stderr_to=stderr,
+            )  # fmt: skip
+        finally:
+            self.remove(name)
         return done.status if done.status >= 0 else 128 - done.status
 
     def is_directory(self, path: str) -> bool:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from goldsmith.core.options import Finding, Options
-from goldsmith.core.script_environment import VariableMap, VariablePairs
+from goldsmith.core.script_environment import (
+    VariableMap,
+    VariablePairs,
+    all_variables,
+    takes_two,
+    written,
+)
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 
@@ -72,10 +78,8 @@ class ShellLocalOptions(Options):
 
     @field_validator("env_var_format")
     @classmethod
-    def _takes_two(cls, given: str) -> str:
-        if given.replace("%%", "").count("%s") != 2:
-            raise ValueError("it must hold %s twice: for the name and for the value")
-        return given
+    def _is_format(cls, given: str) -> str:
+        return takes_two(given)
 
     @field_validator("execute_command")
     @classmethod
@@ -177,12 +181,10 @@ class LocalScripts:
             yield path
 
     def _variables(self) -> dict[str, str]:
-        pairs = (pair.partition("=") for pair in self.options.environment_vars)
-        given = {name: value for name, _, value in pairs}
-        return {
-            "PACKER_BUILD_NAME": self.build_name, "PACKER_BUILDER_TYPE": self.builder_type,
-            **given, **self.options.env,
-        }  # fmt: skip
+        options = self.options
+        return all_variables(
+            options.environment_vars, options.env, self.build_name, self.builder_type
+        )
 
     def _run(self, script: str) -> None:
         import shlex
@@ -221,9 +223,7 @@ class LocalScripts:
 
     def _written(self, name: str, value: str) -> str:
         """A variable in `env_var_format`; for a shell a `'` in the value becomes `'"'"'`."""
-        quoted = value.replace("'", "'\"'\"'")
-        name_at, value_at, end = self.options.env_var_format.replace("%%", "%").split("%s")
-        return f"{name_at}{name}{value_at}{quoted}{end}"
+        return written(self.options.env_var_format, name, value.replace("'", "'\"'\"'"))
 
 
 def _explain(status: int) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,13 @@ class Artifact:
         for path in self.files:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+    def discard(self, kept: Collection[str]) -> None:
+        """Remove it, but for those of its files that are in `kept`."""
+        for path in self.files:
+            if path not in kept:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
 
     def with_files(self, more: tuple[str, ...]) -> Artifact:
         """The same artifact with further files."""
@@ -86,3 +93,7 @@ class Artifact:
     def paths(self) -> list[Path]:
         """Its files as paths."""
         return [Path(name) for name in self.files]
+
+
+NOTHING: Final = Artifact(builder_id="", id="", string="")
+"""What a builder hands on that has made nothing: nothing follows, and nothing is listed."""

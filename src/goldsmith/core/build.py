@@ -76,6 +76,8 @@ class Build:
     post_processors: tuple[tuple[Component, ...], ...] = ()
     error_cleanup: Component | None = None
     """The provisioner that runs when another one has failed."""
+    cleanup_hooks: tuple[Component, ...] = ()
+    """Hooks that run before it."""
     selected_by: str | None = None
     go_names: GoNames | None = None
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from goldsmith.core.artifact import Artifact
 from goldsmith.events import EventSink
 from goldsmith.host.worker import Worker
 
 
 class BuildRun(Protocol):
     """A build that runs; the engine calls `deliver` on a thread and all else from the main one."""
+
+    @property
+    def artifact(self) -> Artifact | None:
+        """What the build made, where it did so in this process and only it can be removed so."""
+        ...
 
     def deliver(self, sink: EventSink) -> None:
         """Hand every event of the build to `sink`; returns when the build has ended.
@@ -41,6 +47,7 @@ class WorkerRun:
     """A build in a worker (see `host.worker`)."""
 
     worker: Worker
+    artifact: Artifact | None = None
 
     def deliver(self, sink: EventSink) -> None:
         """Hand on what comes up the event pipe."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,10 +43,13 @@ class RawBlock:
 class DeferredConfig(Protocol):
     """A component's configuration, resolved by the language in which it was written."""
 
-    def resolve(self, run_values: Mapping[str, Value] | None) -> RawBody:
+    def resolve(
+        self, run_values: Mapping[str, Value] | None, announced: Iterable[str] = ()
+    ) -> RawBody:
         """The content with the values of a running build.
 
         None means that nothing runs yet: what only a running build knows comes out as unknown.
+        `announced` are names of such values that the template's language does not know of.
         Raises TemplateError with every finding.
         """
         ...

@@ -1,8 +1,9 @@
 """Runs builds: a worker for each that touches the kernel, a thread for each that does not.
 
-The main thread starts workers (the parent-death signal demands it), renders events, answers
-questions and runs post-processors. Each build has one thread besides: that of a worker only moves
-its events into a queue, the others build there.
+The main thread starts workers (the parent-death signal demands it), renders events and answers
+questions. Each build has one thread besides: that of a worker only moves its events into a queue,
+the others build there. Post-processors run on such a thread too, so that no build waits for those
+of another.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import Final
 
-from goldsmith.core.artifact import Artifact
+from goldsmith.core.artifact import NOTHING, Artifact
 from goldsmith.core.build_run import BuildRun
 from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.post_results import PostResults
+from goldsmith.core.post_run import PostRun, post_run
 from goldsmith.core.prepare import PreparedBuild
 from goldsmith.errors import GoldsmithError, Interrupted, WorkerError
 from goldsmith.events import ArtifactMade, Asked, Event, EventSink, Failed, StepFinished
@@ -37,6 +40,8 @@ _POLL_S: Final = 0.2
 
 Spawn = Callable[[PreparedBuild], AbstractContextManager[BuildRun]]
 Ask = Callable[[Asked], str | None]
+OnCancel = Callable[[str, int, int], None]
+"""Told the name of the first signal, how many came so far, and how many builds still run."""
 
 
 @dataclass(slots=True)
@@ -83,12 +88,16 @@ class Engine:
     force: bool = False
     results: PostResults | None = None
     """Where results of post-processors are found and kept."""
+    on_cancel: OnCancel = lambda signal_name, count, running: None
+    on_idle: Callable[[], None] = lambda: None
+    """Called several times a second while no build tells anything."""
 
     _queue: Queue[tuple[str, Event | Exception | None]] = field(
         default_factory=lambda: Queue(MOST_WAITING)
     )
     _is_over: bool = False
     _running: dict[str, _Running] = field(default_factory=dict)
+    _scope: ExitStack = field(default_factory=ExitStack)
     _cancels_sent: int = 0
     _hurried_at_s: float = 0.0
 
@@ -102,13 +111,13 @@ class Engine:
         results: list[BuildResult] = []
         # A signal may raise between taking an event and noting it, which would lose the event; so
         # they are only noted, but where the main thread works or waits for long.
-        with self.interrupts.held(), ExitStack() as scope:
+        with self.interrupts.held(), self._scope:
             try:
                 while waiting or self._running:
                     while waiting and self.interrupts.first is None and self._has_room():
-                        self._start(waiting.pop(0), scope)
-                    if ended := self._next():
-                        results.append(self._finish(ended))
+                        self._start(waiting.pop(0))
+                    if (ended := self._next()) and not self._post_process(ended):
+                        results.append(ended.result)
                     if self.interrupts.first is not None:
                         waiting.clear()
                         self._cancel()
@@ -130,14 +139,23 @@ class Engine:
     def _has_room(self) -> bool:
         return len(self._running) < (self.parallel if self.parallel > 0 else MOST_AT_ONCE)
 
-    def _start(self, prepared: PreparedBuild, outer: ExitStack) -> None:
-        name = prepared.build.name
-        scope = outer.enter_context(ExitStack())
-        run = scope.enter_context(self.spawn(prepared))
+    def _start(self, prepared: PreparedBuild) -> None:
+        result, started_s = BuildResult(prepared.build.name), time.monotonic()
+        self._run(self.spawn(prepared), prepared, result, started_s)
+
+    def _run(
+        self,
+        making: AbstractContextManager[BuildRun],
+        prepared: PreparedBuild,
+        result: BuildResult,
+        started_s: float,
+    ) -> None:
+        """Have a thread deliver the events of a run, which ends with the engine at the latest."""
+        name = result.name
+        scope = self._scope.enter_context(ExitStack())
+        run = scope.enter_context(making)
         pump = threading.Thread(target=self._pump, args=(name, run), name=name, daemon=True)
-        self._running[name] = _Running(
-            prepared, run, scope, BuildResult(name), time.monotonic(), pump
-        )
+        self._running[name] = _Running(prepared, run, scope, result, started_s, pump)
         pump.start()
 
     def _pump(self, name: str, run: BuildRun) -> None:
@@ -153,6 +171,7 @@ class Engine:
         try:
             name, event = self._queue.get(timeout=_POLL_S)
         except Empty:
+            self.on_idle()
             return None
         running = self._running[name]
         match event:
@@ -161,7 +180,7 @@ class Engine:
             case Asked():
                 running.run.answer(event.id, self._answer(event))
             case ArtifactMade():
-                running.artifact = Artifact.from_wire(event.artifact)
+                running.artifact = running.run.artifact or Artifact.from_wire(event.artifact)
             case Failed():
                 error = WorkerError(event.error, event.message, hint=event.hint or None)
                 running.result.errors.append(error)
@@ -179,36 +198,43 @@ class Engine:
         except Interrupted:
             return None
 
-    def _finish(self, running: _Running) -> BuildResult:
-        """A build's events have ended: wait for it, then post-process what it made."""
-        result, artifact = running.result, running.artifact
-        status = running.run.wait(HURRIED_GRACE_S)
-        running.scope.close()
-        running.pump.join()
+    def _post_process(self, ended: _Running) -> bool:
+        """A run's events have ended: start the post-processors of what it made, if there are any.
+
+        Returns False when the build has ended with it; that is told then.
+        """
+        self._conclude(ended)
+        result, artifact = ended.result, ended.run.artifact or ended.artifact
+        if artifact is not None and artifact != NOTHING and not result.errors:
+            if self.interrupts.first is None:
+                making = post_run(artifact, partial(self._processing, ended), self.redactor)
+                self._run(making, ended.prepared, result, ended.started_s)
+                return True
+            result.artifacts, result.cancelled = [artifact], True
+        result.duration_s = time.monotonic() - ended.started_s
+        if not result.cancelled or result.errors:
+            self.on_result(result)
+        return False
+
+    def _conclude(self, ended: _Running) -> None:
+        """Wait for the end itself, and note what became of the run."""
+        result, run = ended.result, ended.run
+        status = run.wait(HURRIED_GRACE_S)
+        ended.scope.close()
+        ended.pump.join()
+        if isinstance(run, PostRun):
+            result.artifacts, result.cancelled = run.artifacts, run.cancelled
+            result.errors += run.errors
+            return
         result.cancelled = any(getattr(e, "kind", "") == "Interrupted" for e in result.errors)
-        if artifact is None and not result.errors:
+        if ended.artifact is None and not result.errors:
             result.errors.append(_died(status))
-        if artifact is not None and not result.errors:
-            processing = PostProcessing(
-                running.prepared, self.run_directory, self.directory,
-                self._recording(running), self.redactor, force=self.force,
-                run_uuid=self.run_uuid, results=self.results,
-            )  # fmt: skip
-            try:
-                with self.interrupts.heeded():
-                    result.artifacts, errors = processing.process(artifact)
-                for error in errors:
-                    self.redactor.error(error)
-                result.errors += errors
-                if errors and not artifact.native:
-                    # Packer names no artifact of a build with errors; we do where one is at stake.
-                    result.artifacts = []
-            except Interrupted:
-                result.artifacts, result.cancelled = [artifact], True
-                return result
-        result.duration_s = time.monotonic() - running.started_s
-        self.on_result(result)
-        return result
+
+    def _processing(self, ended: _Running, sink: EventSink) -> PostProcessing:
+        return PostProcessing(
+            ended.prepared, self.run_directory, self.directory, sink, self.redactor,
+            force=self.force, run_uuid=self.run_uuid, results=self.results,
+        )  # fmt: skip
 
     def _recording(self, running: _Running) -> EventSink:
         """A sink that notes the times of steps, which are told of builds in workers only."""
@@ -224,8 +250,10 @@ class Engine:
         """Pass the user's interrupts on: each build hears of as many as have come."""
         while self._cancels_sent < min(self.interrupts.count, 2):
             self._cancels_sent += 1
+            signal_name = self.interrupts.first or "SIGINT"
+            self.on_cancel(signal_name, self._cancels_sent, len(self._running))
             for running in self._running.values():
-                running.run.cancel(self.interrupts.first or "SIGINT")
+                running.run.cancel(signal_name)
             if self._cancels_sent == 2:
                 self._hurried_at_s = time.monotonic()
         if self._hurried_at_s and time.monotonic() > self._hurried_at_s + HURRIED_GRACE_S:

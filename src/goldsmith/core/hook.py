@@ -20,8 +20,8 @@ from goldsmith.core.after_error import (
 )
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.communicator import Communicator
-from goldsmith.core.provisioner import ProvisionContext, ProvisionerCall
-from goldsmith.errors import GoldsmithError, Interrupted, StepFailed
+from goldsmith.core.provisioner import ProvisionContext, ProvisionerCall, temporary_directory
+from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, TimeLimitReached
 from goldsmith.events import Emitter
 from goldsmith.gotemplate.quoting import quote
 from goldsmith.host.cancellation import pause
@@ -35,20 +35,23 @@ def provision_context(
     communicator: Communicator,
     builder_type: str,
     environment: Mapping[str, str] | None = None,
+    run_values: Mapping[str, str] | None = None,
 ) -> ProvisionContext:
     """What a provisioner of a build is given; `environment` is the build's unless it is given."""
     return ProvisionContext(
         communicator=communicator, emitter=build.emitter, build_name=build.source_name,
         builder_type=builder_type, directory=build.directory, run_uuid=build.run_uuid,
+        run_values=run_values or {},
         environment=build.environment if environment is None else environment,
         scratch_file=partial(build.run.scratch_file, survives=False), ask=build.ask,
+        scratch_directory=partial(temporary_directory, build.run.path),
     )  # fmt: skip
 
 
 def run_provisioner(call: ProvisionerCall, context: ProvisionContext) -> None:
     """Run a provisioner once; raises GoldsmithError, also when its `timeout` is over."""
     limit_s = call.timeout_s
-    expired = GoldsmithError(
+    expired = TimeLimitReached(
         f"the provisioner did not end within its timeout of {limit_s or 0:g} s; it was killed "
         "with everything that it had started",
         hint="raise `timeout` of this provisioner, or find out what it waits for",
@@ -134,17 +137,17 @@ class ProvisionHook:
         for number, call in enumerate(self.build.provisioners(run_values), 1):
             emitter.step = f"provisioner-{number}"
             try:
-                failure = self._failure(call)
+                failure = self._failure(call, run_values)
             finally:
                 emitter.step = ""
             if failure is not None:
                 return failure
         return None
 
-    def _failure(self, call: ProvisionerCall) -> _Failure | None:
+    def _failure(self, call: ProvisionerCall, run_values: Mapping[str, str]) -> _Failure | None:
         """Run one, as often as the user wants."""
         build = self.build
-        context = provision_context(build, self.communicator, self.builder_type)
+        context = self._context(run_values)
         while True:
             if build.debug:
                 build.ask(DEBUG_PAUSE, ())
@@ -158,8 +161,29 @@ class ProvisionHook:
                 if answer != "r":
                     return _Failure(e, build.on_error in KEEPING or answer == "a")
 
+    def _context(self, run_values: Mapping[str, str]) -> ProvisionContext:
+        return provision_context(
+            self.build, self.communicator, self.builder_type, run_values=run_values
+        )
+
+    def provision(self, run_values: Mapping[str, str]) -> None:
+        """Only run them all, for a builder that sees itself to what follows an error.
+
+        Raises the error of the first that fails.
+        """
+        if (failure := self._first_failure(run_values)) is not None:
+            raise failure.error
+
+    def clean_up(self, run_values: Mapping[str, str]) -> None:
+        """Only run the build's cleanup provisioner, for such a builder; raises its error."""
+        if (call := self.build.error_cleanup(run_values)) is not None:
+            context = self._context(run_values)
+            attempt(call, self.build.emitter, partial(run_provisioner, call, context))
+
     def _answer(self, error: GoldsmithError) -> str | None:
         self.build.emitter.error(str(error))
+        if self.connects:
+            self.build.emitter.say('Step "StepProvision" failed')
         return self.build.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR)
 
     def _cleaned_up(self, failure: _Failure, run_values: Mapping[str, str]) -> _Failure:
@@ -184,7 +208,7 @@ class ProvisionHook:
     ) -> GoldsmithError:
         """Run the cleanup provisioner; returns the error of the build after that."""
         build = self.build
-        context = provision_context(build, self.communicator, self.builder_type)
+        context = self._context(run_values)
         build.emitter.step = ERROR_CLEANUP
         try:
             call = build.error_cleanup(run_values)

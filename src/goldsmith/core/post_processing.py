@@ -44,6 +44,7 @@ class PostProcessing:
         results: list[Artifact] = []
         errors: list[GoldsmithError] = []
         keep_original = not any(self.prepared.chains)
+        run_values = artifact.run_values or {"PackerRunUUID": self.run_uuid}
         name = f"{self.prepared.build.source_type}.{self.prepared.build.source_name}"
         for chain in self.prepared.chains:
             calls = [call for call in chain if call.component.applies_to(name)]
@@ -51,7 +52,7 @@ class PostProcessing:
                 keep_original = True
                 continue
             try:
-                kept_first, last = self._chain(calls, artifact, results)
+                kept_first, last = self._chain(calls, artifact, run_values, results)
                 keep_original = keep_original or kept_first
                 if last is not artifact or not artifact.native:
                     results.append(last)
@@ -67,11 +68,15 @@ class PostProcessing:
         return results, errors
 
     def _chain(
-        self, calls: Sequence[PostProcessorCall], artifact: Artifact, results: list[Artifact]
+        self,
+        calls: Sequence[PostProcessorCall],
+        artifact: Artifact,
+        run_values: Mapping[str, str],
+        results: list[Artifact],
     ) -> tuple[bool, Artifact]:
         kept_first, current = False, artifact
         for number, call in enumerate(calls):
-            processed = self._call(call, current, artifact.run_values)
+            processed = self._call(call, current, run_values)
             keep = processed.keep
             wish = call.component.keep_input_artifact
             if wish is not None and not (processed.force_keep and not wish):
@@ -88,7 +93,7 @@ class PostProcessing:
         return kept_first, current
 
     def _call(
-        self, call: PostProcessorCall, artifact: Artifact, run_values: Mapping[str, str] | None
+        self, call: PostProcessorCall, artifact: Artifact, run_values: Mapping[str, str]
     ) -> PostProcessed:
         build = self.prepared.build
         emitter = Emitter(f"{build.name} ({call.component.type})", self.sink, self.redactor)
@@ -128,7 +133,7 @@ class PostProcessing:
         self,
         call: PostProcessorCall,
         artifact: Artifact,
-        run_values: Mapping[str, str] | None,
+        run_values: Mapping[str, str],
         context: PostProcessContext,
     ) -> tuple[PostProcessor | None, str | None, Result | None]:
         """The post-processor, the key of its result and the result itself, if it stands.
@@ -148,8 +153,5 @@ def _held_by_one_of(others: Sequence[Artifact], artifact: Artifact) -> bool:
 
 
 def _destroy_all_but(artifact: Artifact, others: Sequence[Artifact]) -> None:
-    """Remove an artifact's files, except those that another one still has."""
-    kept = {name for other in others for name in other.files}
-    for name in artifact.files:
-        if name not in kept:
-            Path(name).unlink(missing_ok=True)
+    """Remove an artifact, except for the files that another one still has."""
+    artifact.discard({name for other in others for name in other.files})

@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from goldsmith.core.all_of import AllOf
 from goldsmith.core.artifact import ExpectedArtifact
 from goldsmith.core.build import Build, Component, Template
 from goldsmith.core.builder import Builder
 from goldsmith.core.deferred import RawBody
+from goldsmith.core.foreign import ForeignOptions, foreign_options
 from goldsmith.core.interpolation import Interpolation
 from goldsmith.core.loose import tightened
 from goldsmith.core.options import Finding, Options, ReadOptions, locate, read_options
@@ -143,6 +145,8 @@ class Workshop:
     sources: dict[str, str]
     world: World
     found: list[Diagnostic] = field(default_factory=list)
+    announced: tuple[str, ...] = ()
+    """What the builder has said that it will fill of `build.*`, where only it knows that."""
 
     def prepare(self) -> PreparedBuild | None:
         """The build with its builder and post-processors; None when something is wrong."""
@@ -154,7 +158,9 @@ class Workshop:
             seen: Builder = make(read.examined, build.source_name)
             self._add(seen.check(), read, body, build.source)
             builder = seen if read.options is not None else None
-        cleanup = () if build.error_cleanup is None else (build.error_cleanup,)
+            if isinstance(read.examined, ForeignOptions):
+                self.announced = seen.announces
+        cleanup = _cleanup(build)
         for component in (*build.provisioners, *cleanup):
             self._check_communicator(component, builder)
             self._make(component, None)
@@ -181,11 +187,11 @@ class Workshop:
 
     def error_cleanup(self, run_values: Mapping[str, str]) -> ProvisionerCall | None:
         """What runs after an error, with the values of the run."""
-        if self.build.error_cleanup is None:
-            return None
-        call = self._provisioner_call(self.build.error_cleanup, _of_this_run(run_values))
+        values = _of_this_run(run_values)
+        made = [self._provisioner_call(component, values) for component in _cleanup(self.build)]
         self._raise_errors()
-        return call
+        calls = tuple(call for call in made if call is not None)
+        return ProvisionerCall(AllOf(calls)) if len(calls) > 1 else next(iter(calls), None)
 
     def _provisioner_call(
         self, component: Component, values: Mapping[str, Value]
@@ -195,7 +201,7 @@ class Workshop:
             return None
         return ProvisionerCall(
             provisioner, component.pause_before_s, component.max_retries, component.timeout_s,
-            component.caching, _chance(component.config.resolve(values)),
+            component.caching, _chance(self._content(component, values)),
             component.continue_on_error,
         )  # fmt: skip
 
@@ -205,12 +211,14 @@ class Workshop:
 
     def _check_communicator(self, component: Component, builder: Builder | None) -> None:
         """A provisioner that needs a machine is refused where the source offers none."""
-        if builder is None or builder.communicates:
+        if builder is None or builder.communicates or component.kind == "hook":
             return
         try:
-            needs_it = self.registry.get(component.kind, component.type).changes_tree
+            kind = self.registry.get(component.kind, component.type)
         except UnknownComponent:
             return
+        # Of a plugin's nobody knows.
+        needs_it = kind.changes_tree and not issubclass(kind.options_model, ForeignOptions)
         name = f"{self.build.source_type}.{self.build.source_name}"
         if needs_it and component.applies_to(name):
             detail = (
@@ -226,9 +234,6 @@ class Workshop:
         known = len(self.found)
         made = self._make(component, None)
         if made is None and len(self.found) == known and builder is not None:
-            # A build that takes minutes must not fail for that when it is done.
-            if builder.needs_worker:
-                self.found.append(_needs_running_build(component))
             return PostProcessorCall(component, None, partial(self._make_late, component))
         return PostProcessorCall(component, made)
 
@@ -249,10 +254,12 @@ class Workshop:
             self.found.append(Diagnostic(f"{e}", e.hint or "", component.range, subject=subject))
             return RawBody(range=component.range), ReadOptions(None, [])
         try:
-            body = component.config.resolve(run_values)
+            body = self._content(component, run_values)
         except TemplateError as e:
             self.found.extend(e.diagnostics)
             return RawBody(range=component.range), ReadOptions(None, [])
+        if issubclass(model, ForeignOptions):
+            return body, foreign_options(body, component, self._around())
         body, wrong = self._interpolation(run_values).body(body, model, component, subject)
         body = tightened(body, model)
         read = read_options(model, body, subject)
@@ -270,10 +277,25 @@ class Workshop:
         sure = [finding for finding in findings if read.is_sure(finding)]
         self.found += locate(sure, body, _subject(component))
 
+    def _content(self, component: Component, run_values: Mapping[str, Value] | None) -> RawBody:
+        if self.announced:
+            return component.config.resolve(run_values, self.announced)
+        return component.config.resolve(run_values)
+
+    def _around(self) -> dict[str, Any]:
+        """What components in plugins are told besides their own options."""
+        build = self.build
+        return {
+            "build": build.name, "source_name": build.source_name,
+            "source_type": build.source_type, "announced": self.announced,
+            "template_path": self.template_path, "go_names": build.go_names,
+        }  # fmt: skip
+
     def _interpolation(self, run_values: Mapping[str, Value] | None) -> Interpolation:
         announced: tuple[str, ...] = ()
         with contextlib.suppress(UnknownComponent):
             announced = self.registry.get("builder", self.build.source_type).announces
+        announced = (*announced, *self.announced)
         return Interpolation(
             world=self.world, template_path=self.template_path,
             build_name=self.build.source_name, build_type=self.build.source_type,
@@ -288,6 +310,12 @@ class Workshop:
         made = self.registry.get(component.kind, component.type)(read.examined)
         self._add(made.check(self.directory), read, body, component)
         return None if read.options is None else made
+
+
+def _cleanup(build: Build) -> tuple[Component, ...]:
+    """What runs when a provisioner has failed, in order."""
+    last = () if build.error_cleanup is None else (build.error_cleanup,)
+    return (*build.cleanup_hooks, *last)
 
 
 def _of_this_run(run_values: Mapping[str, str]) -> dict[str, Value]:
@@ -305,13 +333,6 @@ def _chance(body: RawBody) -> tuple[str, ...]:
     for block in body.blocks:
         found.update(_chance(block.body))
     return tuple(sorted(found))
-
-
-def _needs_running_build(component: Component) -> Diagnostic:
-    detail = "Values that only a running build knows do not work in a post-processor yet."
-    return Diagnostic(
-        "Not available in goldsmith yet", detail, component.range, subject=_subject(component)
-    )
 
 
 def _subject(component: Component) -> str:

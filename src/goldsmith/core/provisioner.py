@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from goldsmith.core.caching import NO_WISHES, Caching
 from goldsmith.core.options import Finding, Options
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from goldsmith.core.communicator import Communicator
     from goldsmith.events import Emitter
     from goldsmith.layers.keys import StepKey
+
+
+@contextmanager
+def temporary_directory(place: Path | None = None) -> Iterator[Path]:
+    """A fresh directory in `place`, or where temporary files lie, that goes away with its block."""
+    with tempfile.TemporaryDirectory(prefix="goldsmith-", dir=place) as name:
+        yield Path(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +41,12 @@ class ProvisionContext:
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
     scratch_file: Callable[[Path], AbstractContextManager[Path]]
     """Journals a file on the host (a context manager) until it was renamed or removed."""
+    run_values: Mapping[str, str] = field(default_factory=dict)
+    """What the builder has announced and filled of `build.*`."""
     ask: Callable[[str, tuple[str, ...]], str | None] = lambda question, choices: None
     """Asks the user; None when nobody can be asked."""
+    scratch_directory: Callable[[], AbstractContextManager[Path]] = temporary_directory
+    """A directory of the run (a context manager) that goes away with its block."""
 
 
 class Provisioner(Protocol):
@@ -68,6 +80,25 @@ class Provisioner(Protocol):
 
     def provision(self, context: ProvisionContext) -> None:
         """Do the work; raises GoldsmithError."""
+        ...
+
+
+@runtime_checkable
+class KeyedOnRequest(Protocol):
+    """A provisioner without a key of its own, that has one where the template has a `cache_key`."""
+
+    def inputs_beside_cache_key(self) -> Mapping[str, str]:
+        """What identifies it besides that."""
+        ...
+
+
+@runtime_checkable
+class NeedsPackages(Protocol):
+    """A provisioner that cannot work in a tree without certain packages."""
+
+    @property
+    def needed_packages(self) -> tuple[str, ...]:
+        """Debian's names; one of a name's own packages (NAME-…) will do as well."""
         ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from goldsmith.host.cancellation import Cancellation
 from goldsmith.redact import Redactor
 
 END_GRACE_S: Final = 10.0
+DEFECT_HINT: Final = "this is a defect of goldsmith: please report it with the text above"
 
 Ask = Callable[[str, tuple[str, ...]], str | None]
 MakeArtifact = Callable[[BuildContext], Artifact]
@@ -31,8 +33,54 @@ MakeContext = Callable[[PreparedBuild, Emitter, Ask], BuildContext]
 """Makes what the builder is given, with the emitter and the way to ask of its thread."""
 
 
-class ThreadRun:
-    """A build on a thread (see `build_run.BuildRun`)."""
+class ThreadedRun:
+    """What runs on a thread of this process (see `build_run.BuildRun`), and how it is stopped."""
+
+    def __init__(self) -> None:
+        self.artifact: Artifact | None = None
+        self._cancellation = Cancellation()
+        self._ended = threading.Event()
+        self._started = False
+
+    @abstractmethod
+    def run(self, sink: EventSink) -> None:
+        """Do it; every end is told or noted."""
+        ...
+
+    def deliver(self, sink: EventSink) -> None:
+        """Run on the calling thread, where a cancel is heard."""
+        self._started = True
+        try:
+            with self._cancellation.installed():
+                self.run(sink)
+        finally:
+            self._ended.set()
+
+    def answer(self, question_id: int, text: str | None) -> None:
+        """Nothing here asks."""
+
+    def cancel(self, signal_name: str) -> None:
+        """Raise Interrupted in the thread as soon as it waits for something or looks."""
+        self._cancellation.cancel(signal_name)
+
+    def kill(self) -> None:
+        """A thread cannot be killed; its programs are, by the hurry of its cleanup."""
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the end."""
+        return 0 if self._ended.wait(timeout_s) else None
+
+    def close(self) -> None:
+        """Stop what still runs, and give back what it holds here."""
+        if self._started and not self._ended.is_set():
+            self.cancel("SIGTERM")
+            self._ended.wait(END_GRACE_S)
+        if self._ended.is_set() or not self._started:
+            self._cancellation.close()
+
+
+class ThreadRun(ThreadedRun):
+    """A build on a thread."""
 
     def __init__(
         self,
@@ -41,36 +89,28 @@ class ThreadRun:
         redactor: Redactor,
         build: MakeArtifact,
     ) -> None:
+        super().__init__()
         self._prepared = prepared
         self._build = build
         self._make_context = make_context
         self._redactor = redactor
-        self._cancellation = Cancellation()
         self._answers: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
         self._questions = 0
         self._sink: EventSink = lambda event: None
-        self._ended = threading.Event()
-        self._started = False
 
-    def deliver(self, sink: EventSink) -> None:
+    def run(self, sink: EventSink) -> None:
         """Build; every end is an event."""
-        self._started = True
         self._sink = sink
         name = self._prepared.build.name
         try:
-            with self._cancellation.installed():
-                emitter = Emitter(name, sink, self._redactor)
-                context = self._make_context(self._prepared, emitter, self._ask)
-                artifact = self._build(context)
-            sink(ArtifactMade(build=name, artifact=artifact.to_wire()))
+            emitter = Emitter(name, sink, self._redactor)
+            self.artifact = self._build(self._make_context(self._prepared, emitter, self._ask))
+            sink(ArtifactMade(build=name, artifact=self.artifact.to_wire()))
         except GoldsmithError as e:
             notes = "".join(f"\n{note}" for note in getattr(e, "__notes__", []))
             self._fail(type(e).__name__, f"{e}{notes}", e.hint or "", e.exit_code)
         except Exception:
-            hint = "this is a defect of goldsmith: please report it with the text above"
-            self._fail("Defect", traceback.format_exc(), hint, 1)
-        finally:
-            self._ended.set()
+            self._fail("Defect", traceback.format_exc(), DEFECT_HINT, 1)
 
     def _fail(self, kind: str, message: str, hint: str, exit_code: int) -> None:
         redact = self._redactor.redact
@@ -96,24 +136,9 @@ class ThreadRun:
         self._answers.put((question_id, text))
 
     def cancel(self, signal_name: str) -> None:
-        """Raise Interrupted in the thread as soon as it waits for something or looks."""
-        self._cancellation.cancel(signal_name)
-        self.answer(0, None)  # it may be waiting for an answer
-
-    def kill(self) -> None:
-        """A thread cannot be killed; its programs are, by the hurry of its cleanup."""
-
-    def wait(self, timeout_s: float) -> int | None:
-        """Wait for the end of the build."""
-        return 0 if self._ended.wait(timeout_s) else None
-
-    def close(self) -> None:
-        """Stop the build if it still runs, and give back what it holds here."""
-        if self._started and not self._ended.is_set():
-            self.cancel("SIGTERM")
-            self._ended.wait(END_GRACE_S)
-        if self._ended.is_set() or not self._started:
-            self._cancellation.close()
+        """Raise Interrupted in the thread, also where it waits for an answer."""
+        super().cancel(signal_name)
+        self.answer(0, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,18 +145,19 @@ class TreeBuild:
         self._scope.close()
         self._tell_warnings()
 
-    def run(self, step: TreeStep) -> None:
+    def run(self, step: TreeStep, *, asks: bool = True) -> None:
         """Put a step's result on top: an earlier one, or that of running it. Raises StepFailed.
 
-        With `on_error` "ask" the user may have a failed step run again, from the tree before it.
+        With `on_error` "ask" the user may have a failed step run again, from the tree before it;
+        not without `asks`, for callers that try on their own and ask after the last try.
         """
         check_interrupted()
         self._names.add(step.name)
         # Files may be mended while the user is asked, so each try looks the step up anew.
-        while not self._tried(step):
+        while not self._tried(step, asks=asks and self.on_error == "ask"):
             pass
 
-    def _tried(self, step: TreeStep) -> bool:
+    def _tried(self, step: TreeStep, *, asks: bool) -> bool:
         """Whether the result is on top; False when it failed and the user wants another try."""
         try:
             question = self.cache.question(step, self.environment, self.stack.recipe)
@@ -190,8 +191,9 @@ class TreeBuild:
                 raise
             except (GoldsmithError, OSError) as e:
                 cause = explain_os_error(e) if isinstance(e, OSError) else e
-                if self.on_error != "ask" or not self._wants_retry(step, cause):
-                    raise StepFailed(step.label, cause) from e
+                failed = StepFailed(step.label, cause)
+                if not asks or not self.wants_retry(failed):
+                    raise failed from e
         return False
 
     @property
@@ -227,8 +229,9 @@ class TreeBuild:
             told.append(waited_s)
             self.emitter.say(f"Waiting for another build that makes the same: {step.label}")
 
-    def _wants_retry(self, step: TreeStep, error: GoldsmithError) -> bool:
-        self.emitter.error(f"{step.label}: {error}")
+    def wants_retry(self, error: StepFailed) -> bool:
+        """Tell the user of a failed step and ask what to do; notes if no cleanup is wanted."""
+        self.emitter.error(str(error))
         answer = self.ask(ASK_AFTER_ERROR, ANSWERS_AFTER_ERROR)
         self.abandoned = answer == "a"
         return answer == "r"
@@ -338,6 +341,22 @@ class TreeBuild:
             raise GoldsmithError(text, hint="remove it in the script that needs it")
         self.emitter.warn(f"{step.label}: {text}; its result is not kept for later builds")
         return True
+
+    def require_no_secrets(self) -> None:
+        """Raise GoldsmithError when a secret is in the finished tree and the user wants none there.
+
+        Whatever step it came from, and whether that one ran now or earlier.
+        """
+        redactor = self.emitter.redactor
+        if self.cache.policy.secrets_in_image != "error" or not redactor.secrets:
+            return
+        with self.emitter.running("secrets", "Searching the tree for secrets"), self.view() as tree:
+            found = self._secrets_in(tree)
+        if found is not None:
+            raise GoldsmithError(
+                f"a secret of this template is in /{found} of the image",
+                hint="remove it in the step that puts it there",
+            )
 
     def _secrets_in(self, tree: Path) -> str | None:
         # Shorter ones are found in any binary.

@@ -7,13 +7,17 @@ _PLACES = {
     "http": "goldsmith.datasources.http:HttpDataSource",
     "null": "goldsmith.datasources.null:NullDataSource",
 }
-_LATER = {
-    f"hcp-packer-{name}": "the registry of HCP Packer is not supported; give the id by a variable"
-    for name in ("artifact", "image", "iteration", "version")
-}
+_REFUSED = {
+    f"hcp-packer-{name}": "it asks a registry of HCP Packer, and goldsmith asks none; "
+    f"give {what} by a variable, or by data \"http\" from a server of yours"
+    for name, what in (
+        ("artifact", "the artifact's id"), ("image", "the image's id"),
+        ("iteration", "the iteration's id"), ("version", "the version's fingerprint"),
+    )
+}  # fmt: skip
 
 
 def register(registry: Registry) -> None:
     """Add the data sources of this room."""
     registry.register(KIND, _PLACES)
-    registry.plan(KIND, _LATER)
+    registry.refuse(KIND, _REFUSED)

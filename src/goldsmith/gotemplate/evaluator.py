@@ -51,6 +51,8 @@ MAX_DEPTH = 100
 MAX_STEPS = 1_000_000
 """How many bodies and pipelines one rendering may run: templates that call each other twice grow
 as 2^n."""
+LARGEST_TEXT = 64 << 20
+"""Characters of what one rendering writes, and of what a function gives."""
 
 
 class _Flow(enum.Enum):
@@ -80,6 +82,7 @@ class _Run:
         self._data = NO_VALUE if data is None else data
         self._variables: list[tuple[str, object]] = [("$", self._data)]
         self._output: list[str] = []
+        self._written = 0
         self._node: Node = TextNode(0, "")
         self._depth = 0
         self._steps = 0
@@ -102,6 +105,12 @@ class _Run:
             column=column,
             hint=hint,
         )
+
+    def _write(self, text: str) -> None:
+        self._written += len(text)
+        if self._written > LARGEST_TEXT:
+            raise self.error(f"the text has more than {LARGEST_TEXT} characters")
+        self._output.append(text)
 
     def _enter(self) -> None:
         """Count a body or pipeline: how many there were, and how deep this one is."""
@@ -128,11 +137,11 @@ class _Run:
         self._node = node
         match node:
             case TextNode():
-                self._output.append(node.text)
+                self._write(node.text)
             case ActionNode():
                 value = self._pipeline(dot, node.pipe)
                 if not node.pipe.variables:
-                    self._output.append(formatting.sprint([formatting.printable(value)]))
+                    self._write(formatting.sprint([formatting.printable(value)]))
             case BranchNode():
                 return self._branch(dot, node)
             case RangeNode():
@@ -351,10 +360,13 @@ class _Run:
 
     def _result(self, function: Function, whole: Node, values: list[object]) -> object:
         try:
-            return function.call(*values)
+            result = function.call(*values)
         except GoldsmithError as error:
             self._node = whole
             raise self.error(f"error calling {function.name}: {error}", hint=error.hint) from error
+        if isinstance(result, str) and len(result) > LARGEST_TEXT:
+            raise self.error(f"{function.name} gives more than {LARGEST_TEXT} characters")
+        return result
 
     def _logical(
         self, dot: object, function: LogicalFunction, args: tuple[Node, ...], piped: object

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from goldsmith.errors import SourceRange
 from goldsmith.gotemplate.errors import TemplateFunctionError
+from goldsmith.gotemplate.evaluator import LARGEST_TEXT
 from goldsmith.gotemplate.go_time import RFC3339, format_time, strftime
 from goldsmith.gotemplate.quoting import to_bytes
 
@@ -216,12 +217,22 @@ def _upper_character(character: str) -> str:
 
 def replace(old: str, new: str, count: int, text: str) -> str:
     """Replace the first `count` occurrences, all of them when it is negative."""
+    found = text.count(old)
+    _bounded(text, old, new, found if count < 0 else min(count, found))
     return text.replace(old, new, count)
 
 
 def replace_all(old: str, new: str, text: str) -> str:
     """Replace every occurrence."""
-    return text.replace(old, new)
+    return replace(old, new, -1, text)
+
+
+def _bounded(text: str, old: str, new: str, count: int) -> None:
+    length = len(text) + count * (len(new) - len(old))
+    if length > LARGEST_TEXT:
+        raise TemplateFunctionError(
+            f"the text would have {length} characters, {LARGEST_TEXT} are allowed"
+        )
 
 
 def split(text: str, separator: str, index: int) -> str:

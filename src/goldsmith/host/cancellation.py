@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import selectors
 import threading
 import time
 from collections.abc import Iterator
@@ -128,6 +129,22 @@ def check_cancelled() -> None:
     """Raise what there is to raise in the calling thread."""
     if scope := current():
         scope.check()
+
+
+def waited_for(
+    selector: selectors.BaseSelector, limit_s: float | None
+) -> list[tuple[selectors.SelectorKey, int]]:
+    """What is ready within a time, as `select` says it; an interrupt of the thread raises."""
+    scope = current()
+    if scope is None or not scope.armed:
+        return selector.select(limit_s)
+    selector.register(scope, selectors.EVENT_READ)
+    try:
+        ready = selector.select(limit_s)
+    finally:
+        selector.unregister(scope)
+    scope.check()
+    return ready
 
 
 def pause(duration_s: float) -> None:

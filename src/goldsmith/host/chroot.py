@@ -72,7 +72,7 @@ def mount_api(
     resolver = Path("/etc/resolv.conf")
     if resolver.exists():
         shown["/etc/resolv.conf"] = resolver.resolve()
-    placeholders = [_show(tree, path, host) for path, host in shown.items()] if network else []
+    placeholders = [show_file(tree, path, host) for path, host in shown.items()] if network else []
     return {"placeholders": [path for path in placeholders if path is not None]}
 
 
@@ -106,7 +106,7 @@ def _mount_devices(dev: Path) -> None:
     mounts.mount("tmpfs", str(dev / "shm"), "tmpfs", flags=shm_flags, options="mode=1777")
 
 
-def _show(tree: Path, path: str, host: Path) -> str | None:
+def show_file(tree: Path, path: str, host: Path) -> str | None:
     """Bind a file of the host over one of the tree; returns the empty file made for that, if any.
 
     Where the tree's is a link (systemd-resolved's resolv.conf points into /run), its target

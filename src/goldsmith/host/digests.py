@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
 from goldsmith.errors import GoldsmithError
+from goldsmith.host.cancellation import check_cancelled
 
 ALGORITHMS: Final = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 """What a checksum may be made with; md5 and sha1 are there for those who must compare old ones."""
@@ -51,6 +52,7 @@ def stream_digests(stream: BinaryIO, algorithms: Sequence[str]) -> Mapping[str, 
         else:
             piece = memoryview(stream.read(CHUNK_BYTES))
             count = len(piece)
+        check_cancelled()
         if not count:
             return {name: digest.hexdigest() for name, digest in digests.items()}
         for digest in digests.values():

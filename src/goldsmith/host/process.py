@@ -25,12 +25,15 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from goldsmith.errors import CommandFailed, CommandTimedOut, GoldsmithError, MissingToolError
+from goldsmith.events import CutLine
 from goldsmith.host import cancellation
 
 INTERRUPT_GRACE_S: Final = 1.0
 TERMINATE_GRACE_S: Final = 2.0
 TAIL_LINES: Final = 40
 LINE_LIMIT_BYTES: Final = 64 << 10
+_LOOK_AGAIN_S: Final = 0.005
+_TOO_LONG: Final = "(a line that is too long to be shown)"
 CAPTURE_LIMIT_BYTES: Final = 64 << 20
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -146,26 +149,37 @@ def get_tool(tool: str) -> str:
     return path
 
 
-class _Lines:
+class LineCutter:
     """Cuts a stream of bytes into lines, whatever the boundaries of the reads."""
 
     def __init__(self, stream: str, tail: deque[str], on_line: LineSink | None) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._stream, self._tail, self._on_line = stream, tail, on_line
         self._rest = ""
+        self._is_cut = False
 
     def feed(self, data: bytes, *, final: bool = False) -> None:
+        """Take what was read; `final` says that nothing follows."""
         self._rest += self._decoder.decode(data, final=final)
         *lines, self._rest = self._rest.split("\n")
-        if len(self._rest) > LINE_LIMIT_BYTES or (final and self._rest):
+        if final and (self._rest or self._is_cut):
             lines.append(self._rest)
             self._rest = ""
         for line in lines:
             # A terminal would show what follows the last carriage return only.
             shown = line.rstrip().rsplit("\r", 1)[-1]
-            self._tail.append(shown)
-            if self._on_line is not None:
-                self._on_line(self._stream, shown)
+            # Apart from its beginning the end of a line could be that of a secret.
+            self._tail.append(_TOO_LONG if self._is_cut else shown)
+            self._is_cut = False
+            self._give(shown)
+        if len(self._rest) > LINE_LIMIT_BYTES:
+            self._is_cut = True
+            self._give(CutLine(self._rest.rsplit("\r", 1)[-1]))
+            self._rest = ""
+
+    def _give(self, line: str) -> None:
+        if self._on_line is not None:
+            self._on_line(self._stream, line)
 
 
 class Running:
@@ -206,6 +220,15 @@ class Running:
         self.signal_group(signal.SIGKILL)
         return self.popen.wait()
 
+    def wait_for_group(self, timeout_s: float) -> bool:
+        """Wait, after `end`, until nothing of its group lives; False when the time is up first."""
+        deadline_s = time.monotonic() + timeout_s
+        while _lives(self.pid):
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
+
     def close(self) -> None:
         """Close our ends of its pipes."""
         for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
@@ -213,6 +236,26 @@ class Running:
                 with contextlib.suppress(OSError):
                     pipe.close()
         os.close(self.pidfd)
+
+
+def _lives(pgid: int) -> bool:
+    """Whether a process of this group does more than to wait for its parent to notice its end."""
+    try:
+        os.killpg(pgid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{entry}/stat").read_bytes()
+            # The name in parentheses may hold anything; state, parent and group follow it.
+            state, _, group = stat[stat.rindex(b")") + 2 :].split()[:3]
+            if int(group) == pgid and state not in (b"Z", b"X"):
+                return True
+    return False
 
 
 @contextmanager
@@ -272,26 +315,31 @@ def run(
     timeout_s: float | None = None,
     on_line: LineSink | None = None,
     stdout_to: int | None = None,
+    stderr_to: int | None = None,
     stdin_from: int | None = None,
     pass_fds: Sequence[int] = (),
     hint: str | None = None,
+    also: tuple[int, Callable[[], None]] | None = None,
 ) -> Completed:
     """Run a program to its end and return what became of it.
 
     `capture` keeps standard output (at most 64 MiB); lines of both streams (of stderr alone while
-    capturing, or with `stdout_to`, a file descriptor that the output goes to) reach `on_line` as
-    they come and the last 40 are kept as `tail`. Raises CommandFailed for a status other than 0
-    unless `check` is off, CommandTimedOut after `timeout_s`, MissingToolError.
+    capturing, or with `stdout_to`, a file descriptor that the output goes to; `stderr_to` is one
+    for the other stream) reach `on_line` as they come and the last 40 are kept as `tail`. `also` is
+    a further descriptor to watch, with what is called, on this thread, while it can be read from.
+    Raises CommandFailed for a status other than 0 unless `check` is off, CommandTimedOut after
+    `timeout_s`, MissingToolError.
     """
     stdin = subprocess.PIPE if input is not None else stdin_from
     with start(
         argv, env=env, cwd=cwd, pass_fds=pass_fds,
         stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=subprocess.PIPE if stdout_to is None else stdout_to,
+        stderr=subprocess.PIPE if stderr_to is None else stderr_to,
     ) as running:  # fmt: skip
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         captured = bytearray()
-        _pump(running, input, tail, captured if capture else None, on_line, timeout_s)
+        _pump(running, input, tail, captured if capture else None, on_line, timeout_s, also)
         status = running.popen.wait()
         duration_s = time.monotonic() - running.started_s
     done = Completed(running.argv, status, bytes(captured), tuple(tail), duration_s)
@@ -307,13 +355,14 @@ def _pump(
     captured: bytearray | None,
     on_line: LineSink | None,
     timeout_s: float | None,
+    also: tuple[int, Callable[[], None]] | None,
 ) -> None:
     """Move bytes until the direct child has exited, then take what its pipes still hold."""
     popen = running.popen
     deadline_s = None if timeout_s is None else running.started_s + timeout_s
     scope = cancellation.current()
     readers: dict[int, Callable[[bytes], None]] = {}
-    lines: list[_Lines] = []
+    lines: list[LineCutter] = []
     for name, pipe in (("stdout", popen.stdout), ("stderr", popen.stderr)):
         if pipe is None:
             continue
@@ -321,7 +370,7 @@ def _pump(
         if name == "stdout" and captured is not None:
             readers[pipe.fileno()] = _bounded(captured, running.argv)
         else:
-            cutter = _Lines(name, tail, on_line)
+            cutter = LineCutter(name, tail, on_line)
             lines.append(cutter)
             readers[pipe.fileno()] = cutter.feed
     with selectors.DefaultSelector() as selector:
@@ -330,6 +379,8 @@ def _pump(
             selector.register(fd, selectors.EVENT_READ)
         if scope is not None and scope.armed:
             selector.register(scope, selectors.EVENT_READ)
+        if also is not None:
+            selector.register(also[0], selectors.EVENT_READ)
         pending = memoryview(input or b"")
         if popen.stdin is not None:
             os.set_blocking(popen.stdin.fileno(), False)
@@ -343,6 +394,8 @@ def _pump(
                     exited = True
                 elif key.fileobj is scope:
                     break  # the check above raises
+                elif also is not None and key.fd == also[0]:
+                    also[1]()
                 elif key.fd in readers:
                     if not _take(key.fd, readers[key.fd]):
                         selector.unregister(key.fd)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _READ_BYTES: Final = 1 << 20
+_MATCHER_BYTES: Final = 256 << 20
+"""The most memory that an automaton may take; it takes what its texts need."""
+Pattern = Any
+"""A compiled pattern of google-re2, which has no types."""
 
 
 def find_texts(top: Path, texts: Collection[str]) -> str | None:
@@ -20,7 +23,7 @@ def find_texts(top: Path, texts: Collection[str]) -> str | None:
     wanted = sorted({os.fsencode(text) for text in texts if text}, key=len, reverse=True)
     if not wanted:
         return None
-    pattern = re.compile(b"|".join(map(re.escape, wanted)))
+    pattern = _any_of(wanted)
     overlap = len(wanted[0]) - 1
     stack = [os.fsencode(top)]
     while stack:
@@ -33,7 +36,19 @@ def find_texts(top: Path, texts: Collection[str]) -> str | None:
     return None
 
 
-def _holds(entry: os.DirEntry[bytes], pattern: re.Pattern[bytes], overlap: int) -> bool:
+def _any_of(texts: Collection[bytes]) -> Pattern:
+    """What finds any of the texts, in one pass over the bytes however many they are."""
+    import re2
+
+    options = re2.Options()
+    options.encoding = re2.Options.Encoding.LATIN1
+    options.never_capture = True
+    options.max_mem = _MATCHER_BYTES
+    pattern: Pattern = re2.compile(b"|".join(map(re2.escape, texts)), options)
+    return pattern
+
+
+def _holds(entry: os.DirEntry[bytes], pattern: Pattern, overlap: int) -> bool:
     if pattern.search(entry.name):
         return True
     status = entry.stat(follow_symlinks=False)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.errors import CommandFailed, NoSpaceError
+from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.digests import new_digest
 from goldsmith.units import format_size
 
@@ -140,6 +141,7 @@ def copy_extents(
                 return done
             start += moved  # noqa: PLW2901 (the rest of the extent)
             done += moved
+            check_cancelled()
             if on_bytes is not None:
                 on_bytes(done, total)
     return done
@@ -207,6 +209,7 @@ def hash_sparse(
                     break
                 feed(buffer[:count])
                 at += count
+                check_cancelled()
                 if on_bytes is not None:
                     on_bytes(at, size_bytes)
         feed_zeros(size_bytes - at)

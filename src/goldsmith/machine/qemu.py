@@ -29,6 +29,7 @@ from goldsmith.errors import (
     UsageError,
 )
 from goldsmith.host import process
+from goldsmith.host.cancellation import waited_for
 from goldsmith.machine.acceleration import (
     CPU_ARGUMENTS,
     EMULATOR,
@@ -286,7 +287,7 @@ def _follow(
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map() and (left_s := _left_s(deadline_s)) != 0:
-            for key, _ in selector.select(left_s):
+            for key, _ in waited_for(selector, left_s):
                 data = os.read(key.fd, 1 << 16)
                 if not data:
                     selector.unregister(key.fileobj)

@@ -29,6 +29,7 @@ from goldsmith.packages.build_files import (
 from goldsmith.packages.debootstrap import required_tools, run_debootstrap
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.mmdebstrap import run_mmdebstrap
+from goldsmith.packages.unpacked.bootstrap_store import run_store
 
 KEPT_LINES: Final = 400
 _SSH_KEYS = tuple(f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519"))
@@ -52,11 +53,15 @@ class Bootstrapper(Protocol):
         ...
 
 
+STORE: Final = "store"
+"""No program: goldsmith itself, from packages that were unpacked once."""
+
 BOOTSTRAPPERS: Final[Mapping[str, Bootstrapper]] = {
     "mmdebstrap": run_mmdebstrap,
     "debootstrap": run_debootstrap,
+    STORE: run_store,
 }
-"""In order of preference."""
+"""By the name of what makes the tree."""
 
 
 def bootstrap_tool() -> str:
@@ -71,9 +76,11 @@ def bootstrap_tool() -> str:
     return "mmdebstrap"
 
 
-def bootstrap_tools() -> tuple[str, ...]:
+def bootstrap_tools(tool: str = "") -> tuple[str, ...]:
     """Every program of this host that `bootstrap_apt` runs; raises as `bootstrap_tool` does."""
-    tool = bootstrap_tool()
+    if tool == STORE:
+        return ("apt-get", "apt-cache", "chroot")
+    tool = tool or bootstrap_tool()
     return (tool,) if tool == "mmdebstrap" else required_tools()
 
 
@@ -116,7 +123,8 @@ def bootstrap_apt(
 def _check(target: Path, request: AptRequest) -> str:
     """Refuse what the program would refuse late, or misread; returns the program's name."""
     tool = request.tool or bootstrap_tool()
-    get_tool(tool)
+    for name in bootstrap_tools(tool):
+        get_tool(name)
     if os.geteuid() != 0:
         raise NotRootError(f"making a tree with {tool}")
     if tool == "debootstrap" and user_namespace.is_inside():
@@ -135,7 +143,9 @@ def _check(target: Path, request: AptRequest) -> str:
         raise PackageError("there are no APT sources to make a tree from")
     if '"' in str(target):
         raise PackageError(f"APT cannot work in a path with a double quote: {target}")
-    if target.exists() and any(child.name != "lost+found" for child in target.iterdir()):
+    # The store's way enters the tree from its first file on, so the kernel's are mounted.
+    expected = {"lost+found", *(("proc", "sys", "dev", "run") if tool == STORE else ())}
+    if target.exists() and any(child.name not in expected for child in target.iterdir()):
         raise PackageError(f"{target} is not empty")
     return tool
 

@@ -13,6 +13,7 @@ from goldsmith.host.process import Completed, LineSink, run, tool_environment
 from goldsmith.packages.apt_errors import package_error
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import render_sources
+from goldsmith.packages.deb822 import paragraphs
 from goldsmith.packages.download import apt_configuration, reachable_by_all
 from goldsmith.packages.package_store import PRINT_URIS, Archive, PackageStore, parse_uris
 from goldsmith.packages.repositories import render_pins
@@ -42,6 +43,23 @@ def download_bytes(request: AptRequest, scratch: Path) -> int:
     if request.store is None:
         return sum(archive.size_bytes for archive in archives)
     return PackageStore(request.store).missing_bytes(archives)
+
+
+def package_names(request: AptRequest, scratch: Path) -> frozenset[str]:
+    """The packages that a bootstrap of this request would install, by the indexes of now.
+
+    Raises PackageError.
+    """
+    recent: deque[str] = deque(maxlen=_KEPT_LINES)
+    with tempfile.TemporaryDirectory(prefix="names.", dir=scratch) as directory:
+        Path(directory).chmod(0o700)
+        try:
+            apt = HostApt(request, Path(directory), lambda stream, line: recent.append(line))
+            apt.update()
+            archives = apt.listed(request.wanted())
+        except ToolFailed as e:
+            raise package_error(list(recent)) from e
+    return frozenset(archive.name.partition("_")[0] for archive in archives)
 
 
 class HostApt:
@@ -97,6 +115,15 @@ class HostApt:
         with dumped.open("wb") as file:
             self._run("apt-cache", "dumpavail", stdout_to=file.fileno())
         return dumped
+
+    def records(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What the indexes say of the candidates of packages, by name."""
+        shown = self.directory / "shown"
+        with shown.open("wb") as file:
+            self._run("apt-cache", "show", "--no-all-versions", *names, stdout_to=file.fileno())
+        return {
+            fields["package"]: fields for fields in paragraphs(shown.read_text(errors="replace"))
+        }
 
     def listed(self, words: Sequence[str]) -> tuple[Archive, ...]:
         """The package files that an installation of these words into an empty tree needs."""

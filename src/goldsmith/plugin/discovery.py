@@ -1,7 +1,8 @@
 """The plugins on this host: programs in a directory, each with its digest beside it.
 
 The names, the digests and the places are those of Packer 1.11 and later, so that both programs use
-the same plugins. Nothing is started here, and nothing is fetched.
+the same plugins; programs of one component lie in the directory itself, as before 1.11. Nothing is
+fetched, and nothing but `described` starts a program.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.errors import GoldsmithError
+from goldsmith.plugin.described import Description, NotDescribed, describe
 
 API_VERSION: Final = "x5.0"
 DEEPEST: Final = 16
@@ -24,7 +26,10 @@ DIGEST_SUFFIX: Final = "_SHA256SUM"
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 _FILE: Final = re.compile(
     r"packer-plugin-(?P<name>[0-9A-Za-z-]+)_v(?P<version>\d+\.\d+\.\d+)(?P<pre>-[0-9A-Za-z.]+)?"
-    r"_x?5\.0_(?P<system>[a-z0-9]+_[a-z0-9]+)"
+    r"_(?P<api>x?5\.0)_(?P<system>[a-z0-9]+_[a-z0-9]+)"
+)
+_SINGLE: Final = re.compile(
+    r"packer-(?P<kind>builder|provisioner|post-processor)-(?P<name>[0-9A-Za-z][0-9A-Za-z_.-]*)"
 )
 
 
@@ -36,11 +41,21 @@ class InstalledPlugin:
     name: str
     version: str
     prerelease: str = ""
+    api_version: str = API_VERSION
 
     @property
     def label(self) -> str:
         """The version as people write it."""
         return f"v{self.version}{self.prerelease}"
+
+
+@dataclass(frozen=True, slots=True)
+class SingleProgram:
+    """A program that is one component, started without arguments: packer-provisioner-NAME."""
+
+    path: Path
+    kind: str
+    name: str
 
 
 def system_name() -> str:
@@ -67,14 +82,20 @@ def plugin_directory(environment: Mapping[str, str]) -> Path:
     return (Path(config) if config else home / ".config") / "packer/plugins"
 
 
-def installed_plugins(directory: Path, *, prereleases: bool = True) -> list[InstalledPlugin]:
-    """The plugins below a directory whose digest is right, by path."""
+def installed_plugins(
+    directory: Path, *, prereleases: bool = True, named: str | None = None
+) -> list[InstalledPlugin]:
+    """The plugins below a directory whose digest is right, by path; those of one name if given."""
     found = []
     for path in _files(directory):
         match = _FILE.fullmatch(path.name.removesuffix(".exe"))
         if match is None or match["system"] != system_name():
             continue
-        plugin = InstalledPlugin(path, match["name"], match["version"], match["pre"] or "")
+        if named is not None and match["name"] != named:
+            continue
+        plugin = InstalledPlugin(
+            path, match["name"], match["version"], match["pre"] or "", match["api"]
+        )
         if (prereleases or not plugin.prerelease) and os.access(path, os.X_OK) and _is_sound(path):
             found.append(plugin)
     return sorted(found, key=lambda plugin: plugin.path)
@@ -90,10 +111,52 @@ def installed_for(
     parent, _, name = source.rpartition("/")
     plugins = [
         plugin
-        for plugin in installed_plugins(directory, prereleases=prereleases)
-        if plugin.name == name and plugin.path.is_relative_to(directory / parent)
+        for plugin in installed_plugins(directory, prereleases=prereleases, named=name)
+        if plugin.path.is_relative_to(directory / parent)
     ]
-    return sorted(plugins, key=_age, reverse=True)
+    return sorted(plugins, key=age, reverse=True)
+
+
+def plugin_names(directory: Path) -> set[str]:
+    """The names of the plugins below a directory, by their files' names alone."""
+    matches = (_FILE.fullmatch(path.name.removesuffix(".exe")) for path in _files(directory))
+    return {match["name"] for match in matches if match and match["system"] == system_name()}
+
+
+def agreed(plugin: InstalledPlugin) -> Description | None:
+    """What a plugin says of itself; None when it says nothing, or what its name contradicts."""
+    try:
+        said = describe(plugin.path)
+    except NotDescribed:
+        return None
+    same = said.api_version == plugin.api_version and said.release == plugin.version
+    return said if same and said.prerelease == plugin.prerelease else None
+
+
+def single_programs(directory: Path) -> list[SingleProgram]:
+    """The programs of one component in a directory itself, by name.
+
+    Nothing makes a digest for them; one that has a digest beside it must have the right one, else
+    GoldsmithError is raised.
+    """
+    found = []
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    for name in names:
+        match, path = _SINGLE.fullmatch(name), directory / name
+        if match is None or name.endswith(DIGEST_SUFFIX) or not path.is_file():
+            continue
+        if not os.access(path, os.X_OK):
+            continue
+        if path.with_name(name + DIGEST_SUFFIX).exists() and not _is_sound(path):
+            raise GoldsmithError(
+                f"{path} is not what {name}{DIGEST_SUFFIX} says",
+                hint="get the program again, or remove both files",
+            )
+        found.append(SingleProgram(path, match["kind"], match["name"].removesuffix(".exe")))
+    return found
 
 
 def file_name(name: str, version: str) -> str:
@@ -127,7 +190,7 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
-def _age(plugin: InstalledPlugin) -> tuple[list[int], bool, str]:
+def age(plugin: InstalledPlugin) -> tuple[list[int], bool, str]:
     """A sort key: older versions first, a release after its pre-releases."""
     numbers = [int(part) for part in plugin.version.split(".")]
     return numbers, not plugin.prerelease, plugin.prerelease

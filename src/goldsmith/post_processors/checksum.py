@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,7 @@ from goldsmith.layers.keys import StepKey, canonical
 _LINE = re.compile(rb"[0-9a-f]{8,128}\t[^\t]+")
 DEFAULT_OUTPUT = "packer_{{.BuildName}}_{{.BuilderType}}_{{.ChecksumType}}.checksum"
 BUILDER_ID = "packer.post-processor.checksum"
+_appending = threading.Lock()
 
 
 class ChecksumOptions(Options):
@@ -120,10 +122,11 @@ class Checksum:
         return PostProcessed(made, keep=True, force_keep=True)
 
     def _write(self, target: Path, text: str, context: PostProcessContext, *, append: bool) -> None:
-        before = target.read_text() if append and target.exists() else ""
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{context.scratch.name}.partial")
-        with context.scratch_file(temporary), full_file_system_named(target):
+        # Another build of this command may append to the same file.
+        with _appending, context.scratch_file(temporary), full_file_system_named(target):
+            before = target.read_text() if append and target.exists() else ""
             with open(temporary, "w") as file:
                 file.write(before + text)
                 file.flush()

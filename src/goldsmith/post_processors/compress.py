@@ -17,6 +17,7 @@ from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
+from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import full_file_system_named
 from goldsmith.layers.keys import StepKey
@@ -177,6 +178,7 @@ class Compress:
         def on_bytes(count: int) -> None:
             nonlocal done
             done += count
+            check_cancelled()
             context.emitter.progress("compress", done, total, unit="bytes")
 
         level = self.options.compression_level

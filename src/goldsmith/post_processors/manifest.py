@@ -17,6 +17,7 @@ from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.core.post_results import REUSED
 from goldsmith.errors import GoldsmithError, ResourceBusy
+from goldsmith.host.cancellation import pause
 from goldsmith.host.locks import try_lock
 from goldsmith.host.sparse import full_file_system_named
 from goldsmith.layers.keys import StepKey
@@ -70,7 +71,7 @@ class Manifest:
         For an artifact of goldsmith's own of which nothing was made anew, nothing is added again.
         """
         target = context.directory / self.options.output
-        entry = self._entry(artifact, context)
+        entry = context.emitter.redactor.values(self._entry(artifact, context))
         with full_file_system_named(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with locked_manifest(target):
@@ -142,7 +143,7 @@ def locked_manifest(path: Path) -> Iterator[None]:
             raise ResourceBusy(
                 f"{path} is being written by another build", hint=f"lock file: {lock}"
             )
-        time.sleep(_LOCK_POLL_S)
+        pause(_LOCK_POLL_S)
     try:
         yield
     finally:

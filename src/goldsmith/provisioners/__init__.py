@@ -3,23 +3,23 @@
 from goldsmith.core.registry import Registry
 
 _PLACES = {
+    "ansible": "goldsmith.provisioners.ansible.provisioner:AnsibleProvisioner",
     "breakpoint": "goldsmith.provisioners.breakpoint:BreakpointProvisioner",
     "file": "goldsmith.provisioners.file:FileProvisioner",
+    "powershell": "goldsmith.provisioners.powershell:PowershellProvisioner",
     "shell": "goldsmith.provisioners.shell:ShellProvisioner",
     "shell-local": "goldsmith.provisioners.shell_local:ShellLocalProvisioner",
     "sleep": "goldsmith.provisioners.sleep:SleepProvisioner",
+    "windows-restart": "goldsmith.provisioners.windows_restart:WindowsRestartProvisioner",
+    "windows-shell": "goldsmith.provisioners.windows_shell:WindowsShellProvisioner",
 }
 _LATER = {
     **{
         name: "use a shell or file provisioner for now"
         for name in (
-            "ansible", "ansible-local", "puppet-masterless", "puppet-server", "chef-solo",
+            "ansible-local", "puppet-masterless", "puppet-server", "chef-solo",
             "chef-client", "salt-masterless", "converge", "inspec",
         )
-    },
-    **{
-        name: "it works on a Windows machine, and goldsmith cannot reach one yet"
-        for name in ("powershell", "windows-shell", "windows-restart")
     },
 }  # fmt: skip
 _REFUSED = {

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from goldsmith.core.caching import config_inputs, shown_path
+from goldsmith.core.communicator import is_tree
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.errors import GoldsmithError
@@ -21,6 +22,7 @@ from goldsmith.layers.keys import StepKey
 class FileOptions(Options):
     """Options of the `file` provisioner."""
 
+    go_templates: ClassVar[bool] = True
     nul_allowed: ClassVar[frozenset[str]] = frozenset({"content"})
 
     source: str | None = Field(
@@ -117,14 +119,22 @@ class FileProvisioner:
     def provision(self, context: ProvisionContext) -> None:
         """Copy every source in order; raises GoldsmithError that names the one that failed."""
         if self.options.content is not None:
+            self._say("Uploading", "content", context)
             context.communicator.upload(
                 self.options.content.encode("utf-8", "surrogateescape"), self.options.destination
             )
         for name in self._sources:
             if self.options.direction == "upload":
+                self._say("Uploading", name, context)
                 self._upload(name, context)
             else:
+                self._say("Downloading", name, context)
                 self._download(name, context)
+
+    def _say(self, verb: str, name: str, context: ProvisionContext) -> None:
+        # In a tree it is a step, which has told it as its label.
+        if not is_tree(context.communicator):
+            context.emitter.say(f"{verb} {name} => {self.options.destination}")
 
     def _upload(self, name: str, context: ProvisionContext) -> None:
         source, destination = context.directory / name, self.options.destination

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from goldsmith.core.build import Template
+from goldsmith.core.registry import Registry
 from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.template.hcl2.required_plugins import Finder, no_wishes
 from goldsmith.values.world import World
@@ -23,25 +24,39 @@ def load(
     world: World,
     read_data: bool = True,
     find_plugin: Finder = no_wishes,
+    registry: Registry | None = None,
 ) -> Template:
     """Load a template file or directory; raises TemplateError with every finding.
 
     `variables` are those of the command line, in order; everything impure goes through `world`.
     Without `read_data` the outputs of data sources stay unknown; `find_plugin` says which of the
-    required plugins are there.
+    required plugins are there, `registry` has their components besides goldsmith's own.
     """
     given: dict[str, Any] = {
         "variables": variables, "variable_files": variable_files, "world": world,
     }  # fmt: skip
     if is_hcl2(path, world):
-        given |= {"read_data": read_data, "find_plugin": find_plugin}
+        given |= {
+            "read_data": read_data, "find_plugin": find_plugin, "registry": registry,
+        }  # fmt: skip
     template: Template = _language(path, world).load(path, **given)
     return template
 
 
-def check_syntax(path: str, *, world: World) -> None:
-    """Parse a template and evaluate nothing; raises TemplateError, GoldsmithError."""
-    _language(path, world).check_syntax(path, world=world)
+def check_syntax(
+    path: str,
+    *,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[str] = (),
+    world: World,
+) -> None:
+    """Parse a template, with what is declared and given, and evaluate nothing else.
+
+    Raises TemplateError, GoldsmithError.
+    """
+    _language(path, world).check_syntax(
+        path, variables=variables, variable_files=variable_files, world=world
+    )
 
 
 def unused_names(path: str, *, world: World) -> list[Diagnostic]:

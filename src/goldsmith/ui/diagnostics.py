@@ -10,6 +10,10 @@ from goldsmith.errors import Diagnostic, GoldsmithError, Severity, SourceRange, 
 from goldsmith.ui.terminal import BOLD, ERROR_COLOR, RESET
 
 WIDTH = 80
+LONGEST_EXCERPT = 200
+"""How many characters of a line are shown at most, around what is at fault."""
+LONGEST_LINE = 2000
+_BEFORE = 60
 _TAB = "    "
 # Control characters, those that turn the direction of text, and separators of lines.
 _INVISIBLE = ("Cc", "Cf", "Zl", "Zp")
@@ -75,9 +79,13 @@ def render_diagnostic(found: Diagnostic, sources: Mapping[str, str], *, color: b
 
 def _wrapped(text: str) -> list[str]:
     lines = []
-    for line in text.splitlines():
+    for line in map(_cut, text.splitlines()):
         lines += textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False) or [""]
     return lines
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
 
 
 def _excerpt(where: SourceRange, text: str | None) -> str:
@@ -88,8 +96,15 @@ def _excerpt(where: SourceRange, text: str | None) -> str:
     line = lines[where.start.line - 1].rstrip("\r")
     end = where.end.column if where.end.line == where.start.line else len(line) + 1
     count = max(1, min(end, len(line) + 1) - where.start.column)
-    before = line[: where.start.column - 1]
-    marked = line[where.start.column - 1 : where.start.column - 1 + count]
+    at = where.start.column - 1
+    if len(line) > LONGEST_EXCERPT:
+        first = max(0, at - _BEFORE)
+        head = "..." if first else ""
+        last = first + LONGEST_EXCERPT
+        line, at = head + line[first:last] + "..." * (len(line) > last), at - first + len(head)
+        count = min(count, len(line) - at)
+    before = line[:at]
+    marked = line[at : at + count]
     margin = f"{where.start.line:>4}: "
     pad = " " * (len(margin) + _cells(_shown(before)))
     return f"{margin}{_shown(line)}\n{pad}{'^' * max(1, _cells(_shown(marked)))}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.layers.explain import NEVER_BUILT
 from goldsmith.ui import terminal
+from goldsmith.ui.annotations import annotations_for
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.ui.live import LiveLines
 from goldsmith.ui.log_files import log_path, wants_log
@@ -30,6 +31,7 @@ class HumanRenderer:
         self._colors: dict[str, str] = {}
         self._builds: frozenset[str] = frozenset()
         self._logs: dict[str, Path] = {}
+        self._annotations = annotations_for(os.environ)
         self._is_live = terminal.is_live(sys.stdout)
         self._live = LiveLines(sys.stdout, color=self._color) if self._is_live else None
 
@@ -38,6 +40,7 @@ class HumanRenderer:
         self._builds = frozenset(builds)
         if self._live is not None:
             self._live.announce(builds)
+        self._annotate(self._annotations.begin(builds))
         for number, name in enumerate(builds):
             self._colors[name] = terminal.BUILD_COLORS[number % len(terminal.BUILD_COLORS)]
             if self._color:
@@ -45,8 +48,13 @@ class HumanRenderer:
         if self._color and builds:
             self.line("")
 
+    def _annotate(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            terminal.write_line(line)
+
     def line(self, text: str) -> None:
         """Print a line as it is, above the live ones if there are any."""
+        text = self._annotations.harmless(text)
         if self._live is None or not self._live.print_above(text):
             terminal.write_line(text)
 
@@ -81,13 +89,21 @@ class HumanRenderer:
         if self._live is not None:
             self._live.show(event)
 
+    def idle(self) -> None:
+        """Draw builds that say nothing; called now and then."""
+        if self._live is not None:
+            self._live.idle()
+
     def result(self, result: BuildResult, log: Path | None = None) -> None:
         """Print how a build ended; `log` is the file that has all of its lines."""
+        if self._live is not None:
+            self._live.ended(result.name)
         took = format_duration(result.duration_s)
         if not result.errors:
             self.line(f"Build '{result.name}' finished after {took}.")
             return
         for error in result.errors:
+            self._annotate(self._annotations.failed(result.name, error))
             text = f"Build '{result.name}' errored after {took}: {self._shown(error)}"
             self.line(self._painted(text, result.name, error=True))
             for note in getattr(error, "__notes__", []):
@@ -104,6 +120,7 @@ class HumanRenderer:
     def summary(self, results: Sequence[BuildResult], duration_s: float) -> None:
         """Print the end of the run: errors with remedies, artifacts, and the time per step."""
         self.close()
+        self._annotate(self._annotations.end())
         self.line(f"\n==> Wait completed after {format_duration(duration_s)}")
         failed = [result for result in results if result.errors]
         if failed:
@@ -157,16 +174,24 @@ class HumanRenderer:
     def warnings(self, found: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
         """Print findings about the template that do not stop the command."""
         self.line(render_diagnostics(found, sources) + "\n")
+        self._annotate(self._annotations.found(found))
+
+    def alarm(self, text: str) -> None:
+        """Print a line for people about something that went wrong, or was stopped."""
+        self.line(f"{terminal.ERROR_COLOR}{text}{terminal.RESET}" if self._color else text)
 
     def cancelled(self) -> None:
         """Print that the user has stopped the command."""
         self.close()
+        self._annotate(self._annotations.end())
         self.line("\nCleanly cancelled builds after being interrupted.")
 
     def error(self, error: GoldsmithError) -> None:
         """Print an error that ends the command."""
         self.close()
+        self._annotate(self._annotations.end())
         self.line(render_error(error, color=self._color))
+        self._annotate(self._annotations.stopped(error))
 
     def close(self) -> None:
         """Take the live lines away."""

@@ -114,6 +114,10 @@ class JsonLinesRenderer:
         """Print a line for people as an event of the run."""
         self.render(Said(text=text.strip("\n")))
 
+    def alarm(self, text: str) -> None:
+        """Print such a line as an event of an error."""
+        self.render(Said(text=text, level="error"))
+
     def warnings(self, found: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
         """Print findings about the template that do not stop the command."""
         for one in found:

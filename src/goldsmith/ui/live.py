@@ -1,4 +1,5 @@
-"""The live lines of a terminal: what runs now in each build, for how long, and how far it is."""
+"""The live lines of a terminal: one for each build that runs, with what it does, for how long, and
+how far it is."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TextIO
 
-from goldsmith.events import Event, Progress, StepFinished, StepStarted
+from goldsmith.events import Event, Progress, Said, StepFinished, StepStarted
 from goldsmith.ui import terminal
 from goldsmith.ui.owners import build_of
 from goldsmith.ui.terminal import plain
@@ -23,6 +24,10 @@ BAR_COLUMNS: Final = 20
 NARROW_COLUMNS: Final = 60
 """A terminal that is not wider has no room for bars: they say as much in digits."""
 _FRAMES_PER_S: Final = 5
+_MOST_LINES_PER_S: Final = 40
+"""Drawing below each of more lines than that would be slower than what they tell of."""
+_AT_ONCE_S: Final = 0.5
+"""What is over by then is not worth drawing."""
 
 
 @dataclass(slots=True)
@@ -65,6 +70,14 @@ class RunningStep:
             self.parts[event.part] = Bar(plain(event.what), event.done, event.total, event.unit)
 
 
+@dataclass(slots=True)
+class RunningBuild:
+    """A build that has begun and not ended: since when, and what it said last."""
+
+    started_s: float
+    said: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One live line before it is drawn."""
@@ -75,9 +88,9 @@ class Line:
 
 
 class LiveLines:
-    """Draws a line for every step that takes long, and one for each of its parts.
+    """Draws a line for every build: its step that takes long, with the parts, or what it said last.
 
-    `rich` is imported when the first one begins. What is drawn is gone at the end.
+    `rich` is imported when the first one is drawn. What is drawn is gone at the end.
     """
 
     def __init__(
@@ -87,7 +100,10 @@ class LiveLines:
         self._color = color
         self._clock = clock
         self._builds: frozenset[str] = frozenset()
+        self._running: dict[str, RunningBuild] = {}
         self._steps: dict[tuple[str, str], RunningStep] = {}
+        self._burst_began_s = 0.0
+        self._burst = 0
         self._live: Live | None = None
         self._spinner: Spinner | None = None
 
@@ -98,8 +114,16 @@ class LiveLines:
     def show(self, event: Event) -> None:
         """Take note of an event, and draw while any step is to be shown."""
         build = build_of(event.build, self._builds)
+        running = self._running.get(build)
+        if running is None and build in self._builds:
+            running = self._running[build] = RunningBuild(self._clock())
         match event:
+            case Said() if running is not None and event.text.strip():
+                running.said = plain(event.text.strip().splitlines()[0])
+                return
             case StepStarted():
+                if running is not None:
+                    running.said = plain(event.label)
                 self._steps[build, event.step] = RunningStep(
                     build, plain(event.label), self._clock(), event.takes_long
                 )
@@ -109,16 +133,45 @@ class LiveLines:
                 self._steps.pop((build, event.step), None)
             case _:
                 return
-        if not any(step.shown for step in self._steps.values()):
+        self._draw_or_stop()
+
+    def ended(self, build: str) -> None:
+        """Take note that a build has ended."""
+        self._running.pop(build, None)
+        for at in [at for at in self._steps if at[0] == build]:
+            del self._steps[at]
+        self._draw_or_stop()
+
+    def idle(self) -> None:
+        """Draw where a build runs on and says nothing; to be called now and then."""
+        now_s = self._clock()
+        if self._live is None and any(
+            now_s - running.started_s > _AT_ONCE_S for running in self._running.values()
+        ):
+            self._start()
+
+    def _draw_or_stop(self) -> None:
+        shown = any(step.shown for step in self._steps.values())
+        if not shown and not self._running:
             self.stop()
-        elif self._live is None:
+        elif shown and self._live is None:
             self._start()
 
     def lines(self) -> list[Line]:
-        """What is to be drawn now."""
+        """What is to be drawn now: each build has a line at least."""
         steps = [step for step in list(self._steps.values()) if step.shown]
-        several = len({step.build for step in steps}) > 1
-        return [line for step in steps for line in self._lines_of(step, several=several)]
+        running = list(self._running.items())
+        builds = list(dict.fromkeys([*(name for name, _ in running), *(s.build for s in steps)]))
+        lines: list[Line] = []
+        for build in builds:
+            of_build = [step for step in steps if step.build == build]
+            for step in of_build:
+                lines += self._lines_of(step, several=len(builds) > 1)
+            if not of_build:
+                one = self._running[build]
+                text = f"{build}: {one.said}" if one.said else build
+                lines.append(Line(text, Bar(), self._clock() - one.started_s))
+        return lines
 
     def _lines_of(self, step: RunningStep, *, several: bool) -> Iterator[Line]:
         prefix = f"{step.build}: " if several else ""
@@ -128,7 +181,12 @@ class LiveLines:
             if name:
                 yield Line(f"  {name}", bar, None)
 
+    def _is_flooded(self) -> bool:
+        return self._burst > _MOST_LINES_PER_S and self._clock() - self._burst_began_s <= 1
+
     def _start(self) -> None:
+        if self._is_flooded():
+            return
         from rich.console import Console
         from rich.live import Live
         from rich.spinner import Spinner
@@ -183,8 +241,18 @@ class LiveLines:
         yield "" if line.elapsed_s is None else Text(_clock_text(line.elapsed_s))
 
     def print_above(self, text: str) -> bool:
-        """Print a line above the live ones; False when nothing is drawn now."""
+        """Print a line above the live ones; False when nothing is drawn now.
+
+        Where lines come very fast nothing is drawn until that is over.
+        """
         if self._live is None:
+            return False
+        now_s = self._clock()
+        if now_s - self._burst_began_s > 1:
+            self._burst_began_s, self._burst = now_s, 0
+        self._burst += 1
+        if self._is_flooded():
+            self.stop()
             return False
         from rich.text import Text
 

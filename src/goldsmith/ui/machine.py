@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.events import Event, Output, Said, StepStarted
 from goldsmith.ui import terminal
+from goldsmith.ui.annotations import annotations_for
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.units import format_duration
 
@@ -96,6 +98,10 @@ class MachineRenderer:
         """Print a line for people as a record."""
         self._ui("", "say", text)
 
+    def alarm(self, text: str) -> None:
+        """Print a line for people as a record of an error."""
+        self._ui("", "error", text)
+
     def error(self, error: GoldsmithError) -> None:
         """Print an error that ends the command."""
         self._ui("", "error", str(error) + (f"\n{error.hint}" if error.hint else ""))
@@ -118,4 +124,7 @@ def show_error(error: GoldsmithError, *, machine_readable: bool) -> None:
         MachineRenderer().error(error)
     else:
         color = terminal.wants_color(sys.stdout, None)
-        terminal.write_line(render_error(error, color=color))
+        annotations = annotations_for(os.environ)
+        terminal.write_line(annotations.harmless(render_error(error, color=color)))
+        for line in annotations.stopped(error):
+            terminal.write_line(line)

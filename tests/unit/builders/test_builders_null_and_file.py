@@ -69,14 +69,6 @@ def test_null_without_a_machine(context):
     assert artifact.run_values == {"ID": "Null", "PackerRunUUID": "uuid"}
 
 
-@pytest.mark.parametrize("options", [{}, {"communicator": ""}, {"communicator": "ssh"},
-                                     {"communicator": "winrm"}, {"ssh_host": "h"}])  # fmt: skip
-def test_null_cannot_reach_a_machine_yet(options):
-    (found,) = null(**options).check()
-    assert "not available in goldsmith yet" in found.message
-    assert found.path == ("communicator",)
-
-
 def test_an_unknown_communicator_is_named():
     (found,) = null(communicator="pigeon").check()
     assert "pigeon" in found.message and "yet" not in found.message

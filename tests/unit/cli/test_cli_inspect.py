@@ -105,7 +105,7 @@ def test_values_are_written_as_packer_writes_them(shown):
         ('variable "x" {\n type = number\n}\n', ["-var", "x=a"], "variable"),
         ("", ["-var", "x=1"], "x"),
         ("", ["-frob"], "flag provided but not defined: -frob"),
-        ("", ["other.pkr.hcl"], "exactly one template"),
+        ("", ["other.pkr.hcl"], "at most one template"),
         ('packer {\n  required_version = ">= 99"\n}\n', [], ">= 99"),
     ],
 )
@@ -135,3 +135,19 @@ def test_only_known_schemas_are_printed(capsys):
 def test_version_tells_its_usage(word, capsys):
     assert app.run(["version", word]) == 0
     assert capsys.readouterr().out.startswith("Usage: goldsmith version")
+
+
+def test_without_a_template_the_least_one_is_shown(capsys):
+    assert inspect.run([], False) == 0
+    assert "\nBuilders:\n\n  null\n" in capsys.readouterr().out
+    assert inspect.run(["-config-type=hcl2"], False) == 0
+    assert capsys.readouterr().out.endswith("> builds:\n\n")
+    assert inspect.run(["-config-type=yaml"], False) == 1
+
+
+def test_strict_refuses_names_that_nobody_uses(tmp_path, capsys):
+    path = tmp_path / "t.pkr.hcl"
+    path.write_text('locals {\n  a = "x"\n}\n')
+    assert inspect.run([str(path)], False) == 0
+    assert inspect.run(["-strict", str(path)], False) == 1
+    assert "Unused name" in capsys.readouterr().out

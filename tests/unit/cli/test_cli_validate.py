@@ -109,3 +109,21 @@ def test_an_unknown_flag_is_named_last_with_the_nearest(run, verb):
     assert flags[-1] == "-use-sequential-evaluation"  # what is only accepted comes last
     names = [flag.partition("=")[0] for flag in flags[:-1]]
     assert names == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "summary"),
+    [
+        ('variable "a" {}\nvariable "a" {}\n', (), "Duplicate variable"),
+        ("locals {\n  a = 1\n}\nlocals {\n  a = 2\n}\n", (), "Duplicate local definition"),
+        ('data "x" "a" {}\ndata "x" "a" {}\n', (), "Duplicate data source"),
+        ('variable "a" {\n  typ = string\n}\n', (), "Unsupported argument"),
+        ('variable "a" {\n  type    = number\n  default = "x"\n}\n', (), "Invalid default value"),
+        ('variable "a" {\n  type = strin\n}\n', (), "Invalid type specification"),
+        ('variable "a" {}\n', ("-var=b=1",), "Undefined -var variable"),
+    ],
+)
+def test_syntax_only_looks_at_declarations(run, text, words, summary):
+    status, said = run(validate, text, "-syntax-only", *words)
+    assert status == 1
+    assert f"Error: {summary}" in said

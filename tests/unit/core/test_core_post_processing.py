@@ -205,10 +205,12 @@ def test_one_that_waits_for_the_run_is_made_with_what_the_builder_told(tmp_path)
     assert seen == [{"ID": "Null"}]
 
 
-def test_without_what_the_builder_tells_it_is_an_error(process):
-    _, errors, left = process([late("late", lambda values: None)], native=False)
-    assert left == []
-    assert ["values of the running build" in text for text in errors] == [True]
+def test_without_what_the_builder_tells_there_is_the_id_of_the_run(process):
+    seen = []
+    made = Fake("late", keep=True)
+    made.preflight = lambda given: given
+    _, errors, _ = process([late("late", lambda values: seen.append(dict(values)) or made)])
+    assert (errors, seen) == ([], [{"PackerRunUUID": ""}])
 
 
 def test_what_was_made_stands_where_its_record_cannot_be_written(process):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from goldsmith.core.artifact import ExpectedArtifact
 from goldsmith.core.build import Build, Component, Template
 from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.deferred import RawBody
@@ -42,6 +43,9 @@ class Made:
         if not self.options.text.startswith("bad"):
             return []
         return [Finding(f"{self.options.text} is bad", ("text",), "be good")]
+
+    def preflight(self, given):
+        return given
 
     def claims(self, directory):
         return [directory / f"{self.name}.out", directory / self.options.text]
@@ -175,9 +179,13 @@ def test_a_provisioner_may_wait_for_the_run(registry):
     assert len(prepared(registry, given)) == 1
 
 
-def test_a_post_processor_that_would_wait_for_the_run_is_not_left_out_silently(registry):
+def test_a_post_processor_may_wait_for_the_run_too(registry):
     waiting = component("post-processor", line=7, config=Config(of_the_run, 8))
-    assert refused(registry, build(chains=[[waiting]])) == [("Not available in goldsmith yet", 7)]
+    (made,) = prepared(registry, build(chains=[[waiting]]))
+    ((call,),) = made.chains
+    assert call.post_processor is None
+    later = call.made({"ID": "i-1"}, ExpectedArtifact())
+    assert later.options.text == "i-1"
 
 
 def resolve(registry, *provisioners, **values):

@@ -82,7 +82,7 @@ def test_neither_touches_a_tree_nor_is_cached(made):
 @pytest.mark.parametrize(
     ("kind", "name", "word"),
     [("provisioner", "hcp-sbom", "scanner"), ("post-processor", "provenance", "cosign"),
-     ("provisioner", "powershell", "Windows"), ("provisioner", "windows-restart", "Windows")],
+     ("provisioner", "chef-solo", "shell")],
 )  # fmt: skip
 def test_what_is_not_there_says_what_to_use(kind, name, word):
     with pytest.raises(UnknownComponent, match=name) as caught:

@@ -81,7 +81,7 @@ def test_a_secret_stays_one():
         ('data "null" "a" {\n  input = var.nope\n}\n', [(2, "Unsupported attribute")]),
         ('data "http" "a" {\n  url = "ftp://x"\n}\n', [(2, '"ftp://x" cannot be asked for')]),
         ('data "hcp-packer-image" "a" {}\n',
-         [(1, 'the data source "hcp-packer-image" is not available in goldsmith yet')]),
+         [(1, 'goldsmith has no data source "hcp-packer-image"')]),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("read_data", [True, False])

@@ -148,3 +148,29 @@ def test_places_behind_letters_of_several_bytes():
         load_scope("t.pkr.json", world=LiveWorld())
     summaries = [(one.range.start.column, one.summary) for one in caught.value.diagnostics]
     assert (text.index("nope") + 1, "Unknown variable") in summaries
+
+
+def test_keys_of_blocks_and_labels_may_be_repeated():
+    template = loaded("""{
+      "source": {"null": {"a": {"communicator": "none"}}, "null": {"b": {"communicator": "none"}}},
+      "locals": {"x": 1}, "locals": {"y": 2},
+      "build": {"sources": ["null.a", "null.b"],
+                "provisioner": {"one": {"n": "${local.x}"}},
+                "provisioner": {"two": {"n": "${local.y}"}}, "//": "a note", "//": "another"}
+    }""")
+    assert [build.name for build in template.builds] == ["null.a", "null.b"]
+    assert [one.type for one in template.builds[0].provisioners] == ["one", "two"]
+    assert [resolved(one) for one in template.builds[0].provisioners] == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{\n "locals": {"a": {"b": 1,\n "b": 2}}\n}', '{\n "build": {"name": "x",\n "name": "y"}\n}',
+     '{\n "source": {"null": {"a": {"communicator": "none",\n "communicator": "ssh"}}}\n}'],
+    ids=["object", "argument", "option"],
+)  # fmt: skip
+def test_no_other_key_may_be_repeated(text):
+    with pytest.raises(TemplateError) as caught:
+        loaded(text)
+    places = [str(one.range) for one in caught.value.diagnostics if one.summary == "Duplicate key"]
+    assert places == ["t.pkr.json:3:2"]

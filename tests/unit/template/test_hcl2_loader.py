@@ -553,3 +553,19 @@ def test_what_is_no_template_by_its_name(work, name, said):
         with pytest.raises(GoldsmithError) as caught:
             read(name, world=LiveWorld())
         assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("reference", ["source.null.a", "null.a", "sources.null.a"])
+def test_a_source_is_named_with_or_without_a_word_in_front(reference):
+    template = loaded(
+        SOURCE + f'build {{\n  sources = ["{reference}"]\n}}\n'
+        f'build {{\n  name = "b"\n  source "{reference}" {{\n    name = "own"\n  }}\n}}\n'
+    )
+    assert [build.name for build in template.builds] == ["null.a", "b.null.own"]
+
+
+@pytest.mark.parametrize("reference", ["null", "null.", "source.null.a.b", ""])
+def test_other_words_name_no_source(reference):
+    assert findings(SOURCE + f'build {{\n  sources = ["{reference}"]\n}}\n') == [
+        (5, 14, "Invalid source reference")
+    ]

@@ -70,7 +70,7 @@ def test_deep_nesting_is_bounded():
 def test_repeated_keys_are_all_found_at_any_depth():
     _, found = read('{"a": {"x": 1, "x": 2}, "a": 3, "a": 4}')
     assert [one.range.start.column for one in found.errors] == [16, 25, 33]
-    node, found = read('{"a": 1, "a": 2}', last_key_wins=True)
+    node, found = read('{"a": 1, "a": 2}', repeated="last")
     assert not found.errors
     assert plain(node) == {"a": 2.0}
 

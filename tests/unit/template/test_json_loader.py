@@ -118,6 +118,15 @@ def test_a_cycle_is_told_with_its_members(work):
     assert "->" not in details["d"]
 
 
+def test_a_long_cycle_is_told_once(work):
+    variables = {f"v{n}": f"{{{{user `v{(n + 1) % 400}`}}}}" for n in range(400)}
+    with pytest.raises(TemplateError) as caught:
+        load(work, {"builders": [NULL], "variables": variables})
+    assert len(caught.value.diagnostics) == 400
+    (whole,) = [one.detail for one in caught.value.diagnostics if "->" in one.detail]
+    assert whole.count("->") == 400
+
+
 def test_growth_without_end_is_bounded(work):
     doubling = {f"v{n}": f"{{{{user `v{n - 1}`}}}}" * 2 for n in range(1, 60)} | {"v0": "x" * 100}
     summaries = [one for _, one in findings(work, {"builders": [NULL], "variables": doubling})]

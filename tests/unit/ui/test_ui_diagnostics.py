@@ -81,6 +81,17 @@ def test_long_details_are_wrapped_between_words_and_keep_their_lines():
     assert " ".join(lines[2:-3]).split() == ["many", "words"] * 20
 
 
+@pytest.mark.parametrize("column", [1, 50, 5_000, 100_000])
+def test_of_a_very_long_line_only_the_place_is_shown(column):
+    line = "x" * (column - 1) + "!" * 300 + "y" * 50_000
+    start = Position(1, column, column - 1)
+    where = SourceRange("t", start, Position(1, column + 300, column + 299))
+    text = render_diagnostics([Diagnostic("Bad", "z" * 100_000, where)], {"t": line})
+    shown, carets = (one[6:] for one in text.split("\n")[3:5])
+    assert shown[carets.index("^")] == "!" and carets.count("^") > 100
+    assert len(text) < 3_000 and len(shown) <= 206
+
+
 def test_colour_paints_the_head_only():
     text = render_diagnostics([Diagnostic("Bad", "why")], {}, color=True)
     assert text == "\033[1;31mError:\033[0m \033[1mBad\033[0m\n\nwhy"

@@ -92,7 +92,48 @@ def test_several_builds_are_told_apart(live):
     live.show(started(build="b", label="Booting"))
     assert told(live) == [("a: Copying", ""), ("b: Booting", "")]
     live.show(finished(build="a"))
+    live.ended("a")
     assert told(live) == [("Booting", "")]
+
+
+def test_every_build_that_runs_has_a_line(live):
+    live.announce(["a", "b", "c"])
+    live.show(Said(build="a", text="Running a script\nmore"))
+    live.show(Output(build="b", step="s", stream="stdout", line="hello"))
+    live.show(started(build="b (compress)", label="Packing"))
+    assert told(live) == [("a: Running a script", ""), ("b: Packing", "")]
+    live.ended("b")
+    assert told(live) == [("a: Running a script", "")]
+    live.ended("a")
+    assert told(live) == []
+
+
+def test_only_what_runs_on_is_drawn(screen):
+    now_s = [100.0]
+    live = LiveLines(screen, clock=lambda: now_s[0])
+    live.announce(["a"])
+    live.show(Said(build="a", text="Running"))
+    live.idle()
+    assert not live.print_above("x")
+    now_s[0] += 1
+    live.idle()
+    assert live.print_above("x")
+    live.ended("a")
+    assert not live.print_above("x")
+
+
+def test_nothing_is_drawn_below_a_flood_of_lines(screen):
+    now_s = [100.0]
+    live = LiveLines(screen, clock=lambda: now_s[0])
+    live.announce(["a"])
+    live.show(started())
+    drawn = sum(live.print_above("x") for _ in range(10_000))
+    live.show(progress(1, 2))
+    assert drawn < 100 and not live.print_above("x")
+    now_s[0] += 2
+    live.idle()
+    assert live.print_above("x")
+    live.stop()
 
 
 def test_a_post_processor_speaks_for_its_build(live):

@@ -12,6 +12,7 @@ from goldsmith.builders.image.options import Bootstrap
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.apt_sources import AptSource, parse_sources
+from goldsmith.packages.bootstrap import STORE
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.mirrors import sources_for
 from goldsmith.packages.repositories import Repository, pins_of, without_repetition
@@ -37,6 +38,7 @@ def apt_request(
         _DEBIAN_ARCHITECTURES.get(platform.machine(), ""), bootstrap.variant,
         trusted_sources=tuple(r.source for r in repositories if r.trusted),
         pins=pins_of(repositories, suite_sources),
+        tool=STORE if bootstrap.engine == STORE else "",
     )  # fmt: skip
 
 

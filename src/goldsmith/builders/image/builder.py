@@ -32,7 +32,7 @@ from goldsmith.disk.ways import filled_in_guest
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.process import get_tool
 from goldsmith.packages.apt_sources import parse_sources
-from goldsmith.packages.bootstrap import bootstrap_tools
+from goldsmith.packages.bootstrap import STORE, bootstrap_tools
 
 
 class ImageBuilder:
@@ -74,7 +74,8 @@ class ImageBuilder:
         for tool in self._tools():
             get_tool(tool)
         if self.options.bootstrap.method == "apt":
-            for tool in bootstrap_tools():
+            engine = self.options.bootstrap.engine
+            for tool in bootstrap_tools(STORE if engine == STORE else ""):
                 get_tool(tool)
         require_guest(self.options.disk.to_layout())
         require_source(self.options.bootstrap, directory)
@@ -107,7 +108,7 @@ class ImageBuilder:
         outputs = self.recipe.outputs(context.directory)
         results = open_results(context.state, planner.cache.store)
         key = self.recipe.result_key(
-            results, planner.tree_id, outputs, context.environment, context.name
+            results, planner.tree_id, outputs, context.environment, context.name, context.policy
         )
         plan = planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
         try:

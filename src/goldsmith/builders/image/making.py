@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,27 +22,18 @@ from goldsmith.builders.image.cache import (
     reused,
 )
 from goldsmith.builders.image.disk_steps import AssembleStep, FormatsStep
+from goldsmith.builders.image.preflight import require_packages
 from goldsmith.builders.image.recipe import Recipe
-from goldsmith.builders.image.tree_steps import (
-    ConfigureStep,
-    ErrorCleanupStep,
-    LocalProvisionStep,
-    ProvisionStep,
-    base_steps,
-)
+from goldsmith.builders.image.tree_steps import ConfigureStep, base_steps
+from goldsmith.builders.tree_provisioning import TreeProvisioning
 from goldsmith.communicators.chroot import ChrootEntrance
-from goldsmith.core.after_error import TOLD_BEFORE_CLEANUP, CleanupFailed
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
-from goldsmith.core.hook import DEBUG_PAUSE, attempt
-from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.results import NOT_RECORDED, Results
-from goldsmith.core.step import Step, StepContext
 from goldsmith.core.step_cache import NO_CACHE
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
-from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os_error
-from goldsmith.events import CacheUse
+from goldsmith.errors import explain_os_error
 from goldsmith.host import user_namespace
 from goldsmith.host.journal import doorway, state_directory
 from goldsmith.host.signals import check_interrupted
@@ -63,6 +53,7 @@ R = TypeVar("R")
 def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Artifact:
     """Run the steps that have to; raises GoldsmithError and leaves nothing half made."""
     context.work.mkdir(mode=0o700)
+    context = replace(context, policy=recipe.policy(context.policy))
     redactor = context.emitter.redactor
     settings = recipe.apt_settings(redactor)
     request = recipe.request(settings, redactor, context.directory)
@@ -80,7 +71,8 @@ def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Arti
         on_error=context.on_error, template=context.template, doorway=_doorway(),
         packages=packages, epoch_is_given=epoch_is_given,
     ) as trees:  # fmt: skip
-        making = _Making(recipe, builder_type, trees, context)
+        provisioning = TreeProvisioning(builder_type, trees, context)
+        making = _Making(recipe, provisioning, trees, context)
         making.tree(request)
         return making.image(open_results(context.state, cache.store))
 
@@ -90,7 +82,7 @@ class _Making:
     """One build of an image."""
 
     recipe: Recipe
-    builder_type: str
+    provisioning: TreeProvisioning
     trees: TreeBuild
     context: BuildContext
 
@@ -99,21 +91,17 @@ class _Making:
         recipe, trees, context = self.recipe, self.trees, self.context
         base = base_steps(recipe.options.bootstrap, request, context.directory)
         finish = recipe.finish_step(context.directory)
+        require_packages(
+            context.provisioners({"PackerRunUUID": context.run_uuid}), recipe.options.bootstrap,
+            request, context.directory, context.work,
+        )  # fmt: skip
         for step in base:
             trees.run(step)
         trees.run(ConfigureStep(recipe.options.hostname))
-        run_values = {"PackerRunUUID": context.run_uuid}
-        calls = context.provisioners(run_values)
-        try:
-            for number, call in enumerate(calls, 1):
-                self._provision(call, number)
-        except StepFailed as e:
-            if context.on_error == "abort" or trees.abandoned:
-                raise
-            self._clean_up_after(e, run_values)
-            raise
+        self.provisioning.provision()
         trees.run(finish)
         trees.tell_unknown_refreshes()
+        trees.require_no_secrets()
 
     def image(self, results: Results) -> Artifact:
         """Make the disk and its files, unless they stand already."""
@@ -121,7 +109,7 @@ class _Making:
         recipe, context = self.recipe, self.context
         outputs = recipe.outputs(context.directory)
         key = recipe.result_key(
-            results, self.trees.tree_id, outputs, context.environment, context.name
+            results, self.trees.tree_id, outputs, context.environment, context.name, context.policy
         )
         if context.policy.use and key is not None and (found := results.find(key)) is not None:
             with context.emitter.running(
@@ -134,19 +122,22 @@ class _Making:
             # Without a raw output the raw image is only a stage: it stays in the run directory.
             raw = partial.get("raw", context.work / "disk.raw")
             assemble = AssembleStep(self.trees, layout, recipe.identity, firmware, raw)
-            assembled = self._run(assemble, reason=reason)
+            assembled = self.provisioning.run(assemble, reason=reason)
             with self.trees.view() as tree:
-                described = _describe_tree(tree)
-            written = self._run(FormatsStep(raw, partial, recipe.options.compression))
+                described = describe_tree(tree)
+            formats = FormatsStep(raw, partial, recipe.options.compression)
+            written = self.provisioning.run(formats)
             manifest = {
                 "name": context.name, "image_name": recipe.image_name,
                 "goldsmith_version": goldsmith.__version__,
-                "inputs_sha256": self._inputs_digest(), "epoch_s": context.epoch_s,
+                "inputs_sha256": inputs_digest(self.trees, context, disk=self._disk()),
+                "epoch_s": context.epoch_s,
                 "architecture": platform.machine(), "firmware": list(firmware),
                 **outputs.describe(written), "disk": _describe_disk(assembled), **described,
             }  # fmt: skip
             check_interrupted()
             context.commit()
+            manifest = context.emitter.redactor.values(manifest)
             outputs.publish(partial, manifest, context.run, force=context.force)
         digests = {name: file.sha256 for name, file in written.files.items()}
         artifact = self._artifact(outputs.images, outputs.manifest, digests)
@@ -162,75 +153,8 @@ class _Making:
                 context.emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")
         return artifact
 
-    def _provision(self, call: ProvisionerCall, number: int) -> None:
-        """Run a provisioner; each try starts from the tree before it."""
-        context = self.context
-        if context.debug:
-            context.ask(DEBUG_PAUSE, ())
-        run: Callable[[], None]
-        if call.provisioner.changes_tree:
-            provision = ProvisionStep(call, number, context, self.builder_type)
-            run = functools.partial(self.trees.run, provision)
-        else:
-            # What it makes of the host's files is in the keys of the steps that use them.
-            local = LocalProvisionStep(call, number, context, self.builder_type)
-            run = functools.partial(self._run, local)
-        attempt(call, context.emitter, run)
-
-    def _clean_up_after(self, error: StepFailed, run_values: Mapping[str, str]) -> None:
-        """Run the cleanup provisioner, if there is one; raises CleanupFailed."""
-        context = self.context
-        try:
-            call = context.error_cleanup(run_values)
-            if call is None:
-                return
-            context.emitter.say(TOLD_BEFORE_CLEANUP)
-            run: Callable[[], None]
-            if call.provisioner.changes_tree:
-                step = ErrorCleanupStep(call, 0, context, self.builder_type)
-                run = functools.partial(self.trees.run_after_failure, step)
-            else:
-                local = LocalProvisionStep(call, 0, context, self.builder_type)
-                run = functools.partial(self._run, local)
-            attempt(call, context.emitter, run)
-        except Interrupted:
-            raise
-        except (GoldsmithError, OSError) as e:
-            cause = explain_os_error(e) if isinstance(e, OSError) else e
-            raise CleanupFailed(cause, error) from e
-
-    def _run(self, step: Step[R], *, reason: str = "") -> R:
-        """Run a step outside of the tree; `reason` is why an earlier result is not used."""
-        check_interrupted()
-        context = self.context
-        scratch = context.work / "scratch"
-        scratch.mkdir(exist_ok=True, mode=0o700)
-        cache: CacheUse | None = "miss" if reason else None
-        with context.emitter.running(
-            step.name, step.label, takes_long=True, cache=cache, reason=reason
-        ):
-            try:
-                return step.run(
-                    StepContext(emitter=context.emitter, scratch=scratch, epoch_s=context.epoch_s)
-                )
-            except Interrupted:
-                raise
-            except GoldsmithError as e:
-                raise StepFailed(step.label, e) from e
-            except OSError as e:
-                raise StepFailed(step.label, explain_os_error(e)) from e
-
-    def _inputs_digest(self) -> str | None:
-        """One digest of all that the build was made from; None when a step has no key.
-
-        Nor is there one when a secret was among it: a weak one could be guessed from the digest.
-        """
-        tables = self.trees.inputs
-        if self.context.emitter.redactor.secrets or any(table is None for table in tables):
-            return None
-        inputs = {f"step:{n}": StepKey(table).digest for n, table in enumerate(tables) if table}
-        disk = canonical(self.recipe.options.disk.model_dump(mode="json"))
-        return StepKey({**inputs, "disk": disk, "epoch": str(self.context.epoch_s)}).digest
+    def _disk(self) -> str:
+        return canonical(self.recipe.options.disk.model_dump(mode="json"))
 
     def _artifact(
         self, files: Mapping[str, Path], manifest: Path, digests: Mapping[str, str]
@@ -248,6 +172,18 @@ class _Making:
             },
             native=True,
         )  # fmt: skip
+
+
+def inputs_digest(trees: TreeBuild, context: BuildContext, **more: str) -> str | None:
+    """One digest of all that a build was made from; None when a step has no key.
+
+    Nor is there one when a secret was among it: a weak one could be guessed from the digest.
+    """
+    tables = trees.inputs
+    if context.emitter.redactor.secrets or any(table is None for table in tables):
+        return None
+    inputs = {f"step:{n}": StepKey(table).digest for n, table in enumerate(tables) if table}
+    return StepKey({**inputs, **more, "epoch": str(context.epoch_s)}).digest
 
 
 def _dated(context: BuildContext, releases: Mapping[str, ReleaseState]) -> BuildContext:
@@ -286,7 +222,8 @@ def _private_files(settings: AptSettings, directory: Path) -> dict[str, Path]:
     return shown
 
 
-def _describe_tree(tree: Path) -> dict[str, Any]:
+def describe_tree(tree: Path) -> dict[str, Any]:
+    """What a manifest says of a tree: its system and its packages."""
     return {
         "os_release": dict(os_release(tree)),
         "packages": [

@@ -188,6 +188,11 @@ class Bootstrap(Options):
     variant: Literal["minbase", "important", "standard"] = Field(
         "minbase", description="Which packages are installed without being named."
     )
+    engine: Literal["mmdebstrap", "store"] = Field(
+        "mmdebstrap",
+        description="Who unpacks packages: mmdebstrap, or goldsmith from packages that it has "
+        "unpacked once, which dpkg then only configures.",
+    )
     source: str | None = Field(
         None, description="The archive, directory or disk image (tar, directory, image)."
     )
@@ -471,6 +476,11 @@ class ImageOptions(Options):
     )
     seed: str | None = Field(
         None, description="Makes all UUIDs of the image; by default the image's name."
+    )
+    secrets_in_image: Literal["warn", "error"] = Field(
+        "warn",
+        description="What a secret of the template in the tree is: error searches the whole tree, "
+        "and fails the build.",
     )
 
     @field_validator("hostname")

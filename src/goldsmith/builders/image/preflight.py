@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from goldsmith.builders.image.options import Bootstrap
+from goldsmith.core.provisioner import NeedsPackages, ProvisionerCall
 from goldsmith.disk.layout import Layout
 from goldsmith.disk.ways import needs_guest
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host import user_namespace
+from goldsmith.host.confined import confined
 from goldsmith.host.mounts import list_mounts
 from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import mount_point_of
 from goldsmith.machine.acceleration import EMULATOR
 from goldsmith.machine.guest_image import require_guest_image
-from goldsmith.packages.image_tree import require_image
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.host_apt import package_names
+from goldsmith.packages.image_file import require_image
 from goldsmith.packages.unpack import require_archive, require_tree
 
 _HOLD_NO_FILES: Final = frozenset({
@@ -88,3 +93,44 @@ def _kind_of(path: Path) -> str:
     """The type of the file system that a path lies on; "" when the kernel does not tell."""
     point = str(mount_point_of(path))
     return next((m.kind for m in reversed(list_mounts()) if m.path == point), "")
+
+
+def require_packages(
+    calls: Sequence[ProvisionerCall],
+    bootstrap: Bootstrap,
+    request: AptRequest | None,
+    directory: Path,
+    scratch: Path,
+) -> None:
+    """Raise GoldsmithError when a provisioner needs a package that the tree surely will not have.
+
+    Provisioners that come after another one that changes the tree are not looked at: that one may
+    bring the package. Nor are archives, which would have to be unpacked.
+    """
+    changing = (call.provisioner for call in calls if call.provisioner.changes_tree)
+    first = next((one for one in changing if not one.reads_only), None)
+    if not isinstance(first, NeedsPackages):
+        return
+    for name in first.needed_packages:
+        if _surely_lacks(name, bootstrap, request, directory, scratch):
+            raise GoldsmithError(
+                f"{first.label}: the tree will have no {name}",
+                hint=f'add "{name}" to the packages of the bootstrap',
+            )
+
+
+def _surely_lacks(
+    name: str, bootstrap: Bootstrap, request: AptRequest | None, directory: Path, scratch: Path
+) -> bool:
+    if bootstrap.method == "directory" and bootstrap.source is not None:
+        tree = directory / bootstrap.source
+        return not os.path.lexists(confined(tree, f"/usr/bin/{name}"))
+    if request is None or name in request.all_packages():
+        return False
+    try:
+        names = package_names(request, scratch)
+    except Interrupted:
+        raise
+    except GoldsmithError:
+        return False  # the bootstrap will tell what is wrong
+    return not any(one == name or one.startswith(f"{name}-") for one in names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import goldsmith
@@ -11,6 +11,7 @@ from goldsmith.builders.image.apt_plan import apt_request, finish_plan
 from goldsmith.builders.image.options import ImageOptions
 from goldsmith.builders.image.output import Outputs
 from goldsmith.builders.image.tree_steps import FinishStep
+from goldsmith.core.caching import CachePolicy
 from goldsmith.core.results import FileDigests, Results
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.host.journal import state_directory
@@ -61,6 +62,12 @@ class Recipe:
         plan = finish_plan(self.options.bootstrap, directory)
         return FinishStep(self.options, layout, self.identity, plan)
 
+    def policy(self, given: CachePolicy) -> CachePolicy:
+        """What the command line says of results, made stricter by the template."""
+        if self.options.secrets_in_image == "warn":
+            return given
+        return replace(given, secrets_in_image=self.options.secrets_in_image)
+
     def result_key(
         self,
         results: Results,
@@ -68,6 +75,7 @@ class Recipe:
         outputs: Outputs,
         environment: Mapping[str, str],
         build: str,
+        policy: CachePolicy,
     ) -> str | None:
         """What identifies the files; None when the tree cannot be known again."""
         if tree_id is None:
@@ -78,6 +86,8 @@ class Recipe:
             "build": build,
             "disk": canonical(self.options.disk.model_dump(mode="json")),
             "firmware": canonical(self.options.firmware), "seed": self.identity.seed,
+            # An image that nobody has searched is none that was.
+            "secrets": self.policy(policy).secrets_in_image,
             "cmdline": self.options.kernel_cmdline, "compression": self.options.compression,
             "outputs": canonical([str(path) for path in outputs.images.values()]),
             "epoch": environment.get("SOURCE_DATE_EPOCH", ""),

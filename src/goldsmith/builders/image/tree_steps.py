@@ -13,7 +13,7 @@ from goldsmith.core.builder import BuildContext
 from goldsmith.core.caching import Caching, config_inputs, shown_path
 from goldsmith.core.hook import provision_context, run_provisioner
 from goldsmith.core.plan import PlanContext
-from goldsmith.core.provisioner import ProvisionerCall
+from goldsmith.core.provisioner import KeyedOnRequest, ProvisionerCall
 from goldsmith.core.step import StepContext, StepTraits, TreeContext
 from goldsmith.disk import array_config, fstab
 from goldsmith.disk.bootloader.grub_config import (
@@ -32,7 +32,7 @@ from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages import finish, initramfs, policy
 from goldsmith.packages.apt_progress import AptProgress
 from goldsmith.packages.apt_request import AptRequest
-from goldsmith.packages.bootstrap import bootstrap_apt, bootstrap_tool
+from goldsmith.packages.bootstrap import STORE, bootstrap_apt, bootstrap_tool
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.identity import set_hostname
 from goldsmith.packages.image_tree import bootstrap_image
@@ -51,8 +51,12 @@ class BootstrapStep(StepTraits):
     request: AptRequest | None
     directory: Path
     name: str = "bootstrap"
-    enters: bool = False
     declared: bool = field(default=True, kw_only=True)
+
+    @property
+    def enters(self) -> bool:
+        """Whether programs of the tree run from its first file on; else they do it themselves."""
+        return self.request is not None and self.request.tool == STORE
 
     @property
     def network(self) -> bool:
@@ -256,9 +260,12 @@ class KeyedProvision:
 
     def key(self) -> StepKey | None:
         """What the provisioner says identifies it, and the names that its scripts are told."""
-        own = self.call.provisioner.key(self.build.directory)
+        provisioner = self.call.provisioner
+        own = provisioner.key(self.build.directory)
         if own is None:
-            return None
+            if self.call.caching.key is None or not isinstance(provisioner, KeyedOnRequest):
+                return None
+            own = StepKey(provisioner.inputs_beside_cache_key())
         return StepKey({
             "env:PACKER_BUILD_NAME": self.build.source_name,
             "env:PACKER_BUILDER_TYPE": self.builder_type, **own.inputs,

@@ -76,6 +76,12 @@ def _walk(directory: Path) -> Iterator[Path]:
             yield from _walk(path)
 
 
+def is_allowed(name: str) -> bool:
+    """Whether vfat and mtools can write a name, and no path of a host is changed by it."""
+    bad = _FORBIDDEN.search(name) or name.endswith((".", " ")) or "/" in name
+    return not bad and 0 < len(name) <= 255
+
+
 def check_names(contents: Contents) -> None:
     """Raise GoldsmithError with every name that vfat or mtools cannot write, or tell apart."""
     problems: list[str] = []
@@ -86,7 +92,7 @@ def check_names(contents: Contents) -> None:
         except UnicodeEncodeError:
             problems.append(f"{os.fsencode(path)!r} is not UTF-8")
             continue
-        if _FORBIDDEN.search(path.name) or path.name.endswith((".", " ")) or len(path.name) > 255:
+        if not is_allowed(path.name):
             problems.append(f"{str(path)!r} has a name that vfat or mtools does not allow")
         other = folded.setdefault(str(path).casefold(), path)
         if other != path:
@@ -120,10 +126,10 @@ def make(stretch: Stretch, filesystem: Vfat, contents: Contents, *, epoch_s: int
             argv += ["-n", filesystem.label]
         argv += [*filesystem.options, stretch.image.name, str(stretch.size_bytes // 1024)]
         run(argv, cwd=stretch.image.parent, timeout_s=TOOL_TIMEOUT_S)
-        _Mtools(stretch, epoch_s).fill(complete)
+        Mtools(stretch, epoch_s).fill(complete)
 
 
-class _Mtools:
+class Mtools:
     """mtools on a part of an image, with no configuration but ours."""
 
     def __init__(self, stretch: Stretch, epoch_s: int) -> None:
@@ -137,7 +143,8 @@ class _Mtools:
             TZ="UTC0", MTOOLSRC="/dev/null", HOME="/nonexistent",
         )  # fmt: skip
 
-    def _run(self, program: str, *words: str | os.PathLike[str], capture: bool = False) -> str:
+    def run(self, program: str, *words: str | os.PathLike[str], capture: bool = False) -> str:
+        """Run one of the tools and return what it prints; raises LayoutError for a full disk."""
         argv: list[str | os.PathLike[str]] = [program, "-i", self._image, *words]
         try:
             done = run(argv, env=self._env, cwd=self._stretch.image.parent, capture=capture,
@@ -152,12 +159,22 @@ class _Mtools:
             raise
         return done.text
 
+    def list(self) -> Sequence[str]:
+        """Every path in it, from `::/` on; those of directories end in a slash."""
+        try:
+            return self.run("mdir", "-/", "-b", "-a", "::", capture=True).split("\n")[:-1]
+        except CommandFailed as e:
+            # That is what it says where there is nothing to list.
+            if any("File not found" in line for line in e.tail):
+                return []
+            raise
+
     def fill(self, contents: Contents) -> None:
         """Write everything in a fixed order, then compare with what the file system lists."""
         order = sorted(contents, key=lambda path: (len(path.parts), str(path).encode()))
         directories = [path for path in order if contents[path] is None]
         for group in _groups(directories):
-            self._run("mmd", *(f"::/{path}" for path in group))
+            self.run("mmd", *(f"::/{path}" for path in group))
         by_parent: dict[PurePosixPath, list[Path]] = {}
         for path in order:
             source = contents[path]
@@ -166,15 +183,15 @@ class _Mtools:
             if source.name == path.name:
                 by_parent.setdefault(path.parent, []).append(source.absolute())
             else:
-                self._run("mcopy", source.absolute(), f"::/{path}")
+                self.run("mcopy", source.absolute(), f"::/{path}")
         for parent, sources in by_parent.items():
             for files in _groups(sources):
-                self._run("mcopy", *files, f"::/{parent}/" if parent.name else "::/")
-        if contents:  # mdir fails where there is nothing to list
+                self.run("mcopy", *files, f"::/{parent}/" if parent.name else "::/")
+        if contents:
             self._verify(contents)
 
     def _verify(self, contents: Contents) -> None:
-        listed = set(self._run("mdir", "-/", "-b", "-a", "::", capture=True).splitlines())
+        listed = set(self.list())
         wanted = {f"::/{path}" + ("/" if contents[path] is None else "") for path in contents}
         missing = sorted(wanted - listed)
         if missing:

@@ -66,6 +66,7 @@ BUILD = Schema(
         "post-processor": ("type",),
         "post-processors": (),
         "error-cleanup-provisioner": ("type",),
+        "hook": ("name",),
         "hcp_packer_registry": (),
     },
 )

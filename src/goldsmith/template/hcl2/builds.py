@@ -15,7 +15,8 @@ from goldsmith.template.hcl2.components import BuildContext, post_processor, pro
 from goldsmith.template.hcl2.config import HclConfig, with_subject
 from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
-from goldsmith.template.hcl2.references import references
+from goldsmith.template.hcl2.hooks import CLEANUP, PROVISION, hooks
+from goldsmith.template.hcl2.references import references, source_name
 from goldsmith.template.hcl2.scope import Scope
 from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.types import STRING, ListType
@@ -60,11 +61,13 @@ class BuildAssembly:
         scope: Scope,
         found: Diagnostics,
         announced: Callable[[str], Iterable[str]],
+        foreign: Callable[[str], bool] = lambda source_type: False,
     ) -> None:
         self.sources = sources
         self.scope = scope
         self.found = found
         self.announced = announced
+        self.foreign = foreign
 
     def builds(self, block: Block) -> list[Build]:
         """One build for each source of a build block."""
@@ -130,7 +133,7 @@ class BuildAssembly:
         return uses
 
     def _find(self, reference: str, where: SourceRange, owner: Block) -> Block | None:
-        parts = reference.removeprefix("source.").split(".")
+        parts = source_name(reference).split(".")
         if len(parts) != 2 or not all(parts):
             detail = f'"{reference}" does not name a source: write "TYPE.NAME" with one dot.'
             self.found.error("Invalid source reference", detail, where, owner.header)
@@ -168,7 +171,7 @@ class BuildAssembly:
         source = object_of({"type": string(source_type), "name": string(source_name)})
         scope = self.scope.child({"source": source})
         announced = frozenset(self.announced(source_type))
-        return BuildContext(scope, build_name, source_name, announced)
+        return BuildContext(scope, build_name, source_name, announced, source_type)
 
     def _build(self, build_name: str, use: SourceUse, blocks: list[Block]) -> Build:
         context = self._context(build_name, use.type, use.name)
@@ -176,13 +179,22 @@ class BuildAssembly:
         label = f"{use.type}.{use.name}"
         provisioners, chains = self._components(blocks, context)
         cleanup = self._error_cleanup(blocks, context)
+        joining = [hooks(block, context, self.found) for block in blocks if block.type == "hook"]
+        waiting = {
+            event: [one[event] for one in joining if event in one and one[event].applies_to(label)]
+            for event in (PROVISION, CLEANUP)
+        }
         return Build(
             name=f"{build_name}.{label}" if build_name else label,
             build_name=build_name,
             source_type=use.type,
             source_name=use.name,
             source=source,
-            provisioners=tuple(one for one in provisioners if one.applies_to(label)),
+            provisioners=(
+                *waiting[PROVISION],
+                *(one for one in provisioners if one.applies_to(label)),
+            ),
+            cleanup_hooks=tuple(waiting[CLEANUP]),
             error_cleanup=cleanup if cleanup is not None and cleanup.applies_to(label) else None,
             post_processors=tuple(
                 chain
@@ -224,7 +236,7 @@ class BuildAssembly:
                 _, links = checked(body, CHAIN, self.found, block)
                 chains.append([post_processor(link, context, self.found) for link in links])
         for component in [*provisioners, *(one for chain in chains for one in chain)]:
-            self._try(component.config)
+            self._try(component.config, context)
         return provisioners, chains
 
     def _error_cleanup(self, blocks: list[Block], context: BuildContext) -> Component | None:
@@ -238,14 +250,16 @@ class BuildAssembly:
         if not written:
             return None
         component = provisioner(written[0], context, self.found)
-        self._try(component.config)
+        self._try(component.config, context)
         return component
 
     def _components_alone(self, blocks: list[Block], build_name: str) -> None:
         """Look for findings in the components of a build that has no usable source."""
         self._components(blocks, self._context(build_name, "", ""))
 
-    def _try(self, config: DeferredConfig) -> None:
+    def _try(self, config: DeferredConfig, context: BuildContext | None = None) -> None:
+        if context is not None and self.foreign(context.source_type):
+            return  # what such a builder announces only it knows, once it is prepared
         try:
             config.resolve(None)
         except TemplateError as error:

@@ -35,6 +35,7 @@ class BuildContext:
     build_name: str
     source_name: str
     announced: frozenset[str] = frozenset()
+    source_type: str = ""
 
     def config(
         self, block: Block, reserved: frozenset[str], override: Attribute | None = None
@@ -55,7 +56,7 @@ class BuildContext:
 
 def provisioner(block: Block, context: BuildContext, found: Diagnostics) -> Component:
     """The provisioner of a block; findings are added to `found`."""
-    keys = _CommonKeys(block, context, found)
+    keys = CommonKeys(block, context, found)
     override = block.body.attributes.get("override")
     return Component(
         kind="provisioner",
@@ -79,7 +80,7 @@ def provisioner(block: Block, context: BuildContext, found: Diagnostics) -> Comp
 
 def post_processor(block: Block, context: BuildContext, found: Diagnostics) -> Component:
     """The post-processor of a block; findings are added to `found`."""
-    keys = _CommonKeys(block, context, found)
+    keys = CommonKeys(block, context, found)
     return Component(
         kind="post-processor",
         type=block.labels[0].text,
@@ -109,7 +110,7 @@ def _count(value: Value) -> int:
     return value.number.to_int()
 
 
-class _CommonKeys:
+class CommonKeys:
     """Reads the keys that the component itself understands, before anything runs."""
 
     def __init__(self, block: Block, context: BuildContext, found: Diagnostics) -> None:

@@ -44,12 +44,14 @@ class HclConfig:
     runs: bool = True
     """False for sources: they are resolved before there is a running build."""
 
-    def resolve(self, run_values: Mapping[str, Value] | None) -> RawBody:
+    def resolve(
+        self, run_values: Mapping[str, Value] | None, announced: Iterable[str] = ()
+    ) -> RawBody:
         """The content, with `build.NAME` from `run_values` by NAME, or unknown when that is None.
 
-        Raises TemplateError with every finding.
+        `announced` are further names of `build`. Raises TemplateError with every finding.
         """
-        scope = self.scope.child({"build": self._build_values(run_values)})
+        scope = self.scope.child({"build": self._build_values(run_values, announced)})
         found: list[Diagnostic] = []
         bodies = []
         for body in self.bodies:
@@ -72,11 +74,13 @@ class HclConfig:
             objects_as_blocks=any(body.from_json for body in self.bodies),
         )  # fmt: skip
 
-    def _build_values(self, run_values: Mapping[str, Value] | None) -> Value:
+    def _build_values(
+        self, run_values: Mapping[str, Value] | None, announced: Iterable[str]
+    ) -> Value:
         values: dict[str, Value] = {}
         if self.runs:
             absent = unknown(STRING) if run_values is None else string(NOT_FILLED)
-            values = dict.fromkeys([*RUN_NAMES, *self.announced], absent)
+            values = dict.fromkeys([*RUN_NAMES, *self.announced, *announced], absent)
         values |= run_values or {}
         values["name"] = string(self.build_name)
         return object_of(values)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import chain
 
 from goldsmith.core.data_source import DataSource
+from goldsmith.core.deferred import RawBody
+from goldsmith.core.foreign import ForeignOptions, Surroundings
 from goldsmith.core.loose import tightened
-from goldsmith.core.options import build_options, locate
+from goldsmith.core.options import Options, build_options, locate
 from goldsmith.core.registry import Registry, UnknownComponent
 from goldsmith.datasources import KIND
 from goldsmith.errors import Diagnostic, Diagnostics, GoldsmithError, TemplateError
@@ -80,30 +82,49 @@ class DataReader:
             where = block.labels[0].range
             self.found.error(str(error), error.hint or "", where, block.header)
             return unknown()
-        absent = object_of({name: unknown(one) for name, one in kind.outputs.items()})
         problems: list[Diagnostic] = []
         body = raw_body(block.body, scope, block.range, problems)
         source: DataSource | None = None
         if not problems:
-            body = tightened(body, kind.options_model)
-            options, problems = build_options(kind.options_model, body, block.header)
+            options, problems = _options(kind, body, data)
             if options is not None:
                 source = kind(options, data.name)
                 problems = [*problems, *locate(source.check(), body, block.header)]
         if problems:
             self.found.extend(with_subject(problems, block.header))
+        # What a plugin's gives only the made one knows.
+        outputs = getattr(kind if source is None else source, "outputs", None)
+        if outputs is None:
+            absent = unknown()
+        else:
+            absent = object_of({name: unknown(one) for name, one in outputs.items()})
         if source is None or problems or not self.really:
             return absent
         marks = frozenset(chain.from_iterable(map(all_marks, body.attributes.values())))
         try:
-            outputs = source.read(scope.world)
+            values = source.read(scope.world)
         except TemplateError:
             raise
         except GoldsmithError as error:
             detail = f"{error}." + (f" Remedy: {error.hint}." if error.hint else "")
             self.found.error("A data source could not be read", detail, block.range, block.header)
             return absent
-        return object_of(outputs).with_marks(marks).at(block.range)
+        return object_of(values).with_marks(marks).at(block.range)
+
+
+def _options(
+    kind: type[DataSource], body: RawBody, data: DataBlock
+) -> tuple[Options | None, list[Diagnostic]]:
+    """The options of a data source, and what is wrong with them."""
+    block = data.block
+    if not issubclass(kind.options_model, ForeignOptions):
+        fitting = tightened(body, kind.options_model)
+        return build_options(kind.options_model, fitting, block.header)
+    around = Surroundings(
+        build="", source_name=data.name, source_type=data.type, kind=KIND, type=data.type,
+        range=block.range,
+    )  # fmt: skip
+    return kind.options_model(content=body, around=around), []
 
 
 def data_object(values: Mapping[DataKey, Value]) -> Value:

@@ -2,7 +2,8 @@
 
 JSON does not tell blocks from arguments and texts from expressions. Which properties are blocks,
 and with how many labels, is in the table below; in the body of a component, whose options are not
-known here, everything is an argument. Every text is a template: "${var.x}" is an expression.
+known here, everything is an argument. Every text is a template: "${var.x}" is an expression. A key
+may be repeated where it makes blocks or is their label, nowhere else.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from goldsmith.template.hcl2.ast import (
     TupleExpression,
 )
 from goldsmith.template.hcl2.parser import ParsedFile, parse_expression, parse_template_text
-from goldsmith.template.legacy_json.document import Member, Node, read_document
+from goldsmith.template.legacy_json.document import (
+    Member,
+    Node,
+    read_document,
+    report_repeated,
+)
 from goldsmith.values.numbers import Number
 from goldsmith.values.value import boolean, null, number, string
 
@@ -76,7 +82,7 @@ def parse_json_file(source: str, filename: str) -> ParsedFile:
     start = Position(1, 1, 0)
     body = Body((), SourceRange(filename, start, start), from_json=True)
     try:
-        root = read_document(source, filename, found=found)
+        root = read_document(source, filename, found=found, repeated="kept")
         if isinstance(root.content, dict):
             body = _Reader(source, found).body(root, _Kind(blocks=_TOP_LEVEL), top=True)
         else:
@@ -105,9 +111,21 @@ class _Reader:
             if not isinstance(one.content, dict):
                 detail = f"A block is an object in JSON, {{ … }}; this is {one.kind}."
                 self.found.error("Invalid block", detail, one.range)
-            for key, member in one.members():
+            if one.repeated:
+                self._refuse_repeated(one, kind)
+            for key, member in one.all_members():
                 items += self._items(key, member, kind, top=top)
         return Body(tuple(items), node.range, from_json=True)
+
+    def _refuse_repeated(self, node: Node, kind: _Kind | None = None) -> None:
+        """Keys that stand twice in an object though they are no blocks."""
+        seen: dict[str, SourceRange] = {}
+        for key, member in node.all_members():
+            if kind is not None and (key in kind.blocks or key in ("dynamic", COMMENT_KEY)):
+                continue
+            if key in seen:
+                report_repeated(key, seen[key], member.key_range, self.found)
+            seen[key] = member.key_range
 
     def _items(
         self, key: str, member: Member, kind: _Kind, *, top: bool
@@ -161,7 +179,7 @@ class _Reader:
                 key, member.key_range, labels, self._content(key, labels, node, kind), header
             )
         elif isinstance(node.content, dict):
-            for name, inner in node.members():
+            for name, inner in node.all_members():
                 if name != COMMENT_KEY:
                     label = Label(name, inner.key_range)
                     yield from self._labelled(key, member, inner.node, kind, (*labels, label))
@@ -183,6 +201,8 @@ class _Reader:
             case str():
                 return self._text(node.content, where)
             case dict():
+                if node.repeated:
+                    self._refuse_repeated(node)
                 items = [
                     ObjectItem(
                         SourceRange(where.filename, one.key_range.start, one.node.range.end),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from goldsmith import datasources
+from goldsmith import builders, datasources
 from goldsmith.core.build import Template
 from goldsmith.core.registry import Registry
 from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
@@ -38,7 +38,7 @@ from goldsmith.template.hcl2.required_plugins import (
 from goldsmith.template.hcl2.required_version import MalformedConstraint, satisfies
 from goldsmith.template.hcl2.scope import PACKER_VERSION, Scope, constants_only
 from goldsmith.template.hcl2.unused import unused_names
-from goldsmith.template.hcl2.variable_values import Inputs, assign
+from goldsmith.template.hcl2.variable_values import Assigned, Inputs, assign
 from goldsmith.template.hcl2.variables import check_rules, declare
 from goldsmith.values.numbers import Number
 from goldsmith.values.types import MapType
@@ -54,6 +54,14 @@ def no_announcements(source_type: str) -> Iterable[str]:
     return ()
 
 
+def _own() -> Registry:
+    """What loading looks up, of goldsmith's own: data sources, and the names of builders."""
+    registry = Registry()
+    datasources.register(registry)
+    builders.register(registry)
+    return registry
+
+
 def load(
     path: str,
     *,
@@ -63,17 +71,21 @@ def load(
     announced: Callable[[str], Iterable[str]] = no_announcements,
     read_data: bool = True,
     find_plugin: Finder = no_wishes,
+    registry: Registry | None = None,
 ) -> Template:
     """Load a `.pkr.hcl` or `.pkr.json` file, or all of them in a directory.
 
     `variables` are the `-var` pairs; `announced` tells, for a source type, which names its builder
     adds to `build`. Without `read_data` the outputs of data sources are unknown; `find_plugin` says
-    which plugins are there. Raises TemplateError with every finding and the text of every file.
+    which plugins are there, and `registry` has their components besides goldsmith's own. Raises
+    TemplateError with every finding and the text of every file.
     """
-    loading = _Loading(path, world, read_data=read_data)
+    loading = _Loading(
+        path, world, read_data=read_data, find_plugin=find_plugin, registry=registry or _own()
+    )
     with loading.all_findings():
         inputs = Inputs(variables, variable_files, loading.directory)
-        return loading.template(inputs, announced, find_plugin)
+        return loading.template(inputs, announced)
 
 
 def load_scope(
@@ -132,15 +144,21 @@ def unused(path: str, *, world: World) -> list[Diagnostic]:
         return sorted(unused_names(loading.blocks), key=loading.order)
 
 
-def check_syntax(path: str, *, world: World) -> None:
-    """Parse the template and look at its outline; nothing but the `packer` blocks is evaluated.
+def check_syntax(
+    path: str,
+    *,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[str] = (),
+    world: World,
+) -> None:
+    """Parse the template and look at its outline, and at what is declared and given.
 
-    Raises TemplateError with every finding.
+    Nothing else is evaluated, and components need not exist. Raises TemplateError with every
+    finding.
     """
     loading = _Loading(path, world)
     with loading.all_findings():
-        loading.outline()
-        loading.found.raise_if_errors(loading.sources)
+        loading.declarations(Inputs(variables, variable_files, loading.directory))
 
 
 @dataclass(slots=True)
@@ -155,6 +173,8 @@ class _Loading:
     """The values of what is declared sensitive; texts derived from them hold them anyway."""
     plugins: list[RequiredPlugin] = field(default_factory=list)
     read_data: bool = True
+    find_plugin: Finder = no_wishes
+    registry: Registry = field(default_factory=_own)
 
     def __post_init__(self) -> None:
         if self.world.path_kind(self.path) == "directory":
@@ -201,6 +221,8 @@ class _Loading:
     def scope(self, inputs: Inputs) -> Scope:
         """The scope of the template, with unknown values where there are findings."""
         self.outline()
+        # Data sources may come from plugins.
+        report_missing(self.plugins, self.find_plugin, self.found)
         declarations = declare(self._of("variable", "variables"), self.world, self.found)
         assigned = assign(declarations, inputs, self.world, self.found, self.sources)
         values, self.secrets = assigned.values, list(assigned.secrets)
@@ -212,9 +234,7 @@ class _Loading:
         """The scope with locals and data sources in it, and the locals; findings go to `found`."""
         declared = declare_locals(self._of("locals", "local"), self.world, self.found)
         data = declare_data(self._of("data"), self.found)
-        registry = Registry()
-        datasources.register(registry)
-        reader = DataReader(registry, found, self.read_data)
+        reader = DataReader(self.registry, found, self.read_data)
         local_values, outputs = ValueGraph(declared, data, reader, found).evaluate(scope)
         self.secrets += [local_values[name] for name, one in declared.items() if one.sensitive]
         names = {"local": object_of(local_values)}
@@ -222,16 +242,16 @@ class _Loading:
             names["data"] = data_object(outputs)
         return scope.child(names), local_values
 
-    def template(
-        self, inputs: Inputs, announced: Callable[[str], Iterable[str]], find_plugin: Finder
-    ) -> Template:
+    def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
         """The template with its builds."""
         scope = self.scope(inputs)
-        report_missing(self.plugins, find_plugin, self.found)
         self._expand(scope)
         sources = declare_sources(self._of("source"), self.found)
         check_registry(self._of("hcp_packer_registry"), self._of("build"), scope, self.found)
-        assembly = BuildAssembly(sources, scope, self.found, announced)
+        assembly = BuildAssembly(
+            sources, scope, self.found, announced,
+            lambda source_type: self.registry.is_foreign("builder", source_type),
+        )  # fmt: skip
         builds = [build for block in self._of("build") for build in assembly.builds(block)]
         redactor = Redactor(self.secret_texts())
         template = Template(
@@ -248,21 +268,34 @@ class _Loading:
             raise error
         return template
 
-    def overview(self, inputs: Inputs) -> Overview:
-        """The template in outline; findings that do not hinder that are passed over."""
+    def declarations(self, inputs: Inputs) -> Assigned:
+        """The outline with the values of the variables, some of which may have none.
+
+        Raises TemplateError for other findings, in what locals and data sources declare too.
+        """
         self.outline()
-        declarations = declare(self._of("variable", "variables"), self.world, self.found)
-        assigned = assign(declarations, inputs, self.world, self.found, self.sources)
+        declared = declare(self._of("variable", "variables"), self.world, self.found)
+        assigned = assign(declared, inputs, self.world, self.found, self.sources)
         self.secrets = list(assigned.secrets)
-        inner, local_values = self._with_values(self._scope(assigned.values), Diagnostics())
+        declare_locals(self._of("locals", "local"), self.world, self.found)
+        declare_data(self._of("data"), self.found)
         if hindrances := [one for one in self.found.errors if hinders(one)]:
             raise TemplateError(hindrances, self.sources)
+        return assigned
+
+    def overview(self, inputs: Inputs) -> Overview:
+        """The template in outline; findings that do not hinder that are passed over."""
+        assigned = self.declarations(inputs)
+        inner, local_values = self._with_values(self._scope(assigned.values), Diagnostics())
         self._expand(inner)
+        redactor = Redactor(self.secret_texts())
         return Overview(
             variables={name: assigned.values[name] for name in sorted(assigned.values)},
             local_values={name: local_values[name] for name in sorted(local_values)},
             builds=tuple(build_overview(block, inner) for block in self._of("build")),
             secrets=self.secret_texts(),
+            warnings=tuple(redactor.findings(dict.fromkeys(self.found.warnings))),
+            sources=self.shown_sources(redactor),
         )
 
     def _of(self, *kinds: str) -> list[Block]:

@@ -6,12 +6,13 @@ What cannot be evaluated is left out or unknown here; only what cannot be read i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from goldsmith.errors import Diagnostic, Diagnostics, TemplateError
 from goldsmith.template.hcl2.ast import Attribute, Block
 from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
+from goldsmith.template.hcl2.references import source_name
 from goldsmith.template.hcl2.scope import Scope
 from goldsmith.template.hcl2.variable_values import UNSET_SUMMARY
 from goldsmith.values.convert import ConversionError, convert
@@ -34,13 +35,16 @@ class BuildOverview:
 class Overview:
     """A template; variables and locals are sorted by name, builds in their order.
 
-    `secrets` are the texts that must not be shown, wherever they stand.
+    `secrets` are the texts that must not be shown, wherever they stand; `sources` are the texts of
+    the files for the `warnings`.
     """
 
     variables: Mapping[str, Value]
     local_values: Mapping[str, Value]
     builds: tuple[BuildOverview, ...]
     secrets: frozenset[str]
+    warnings: tuple[Diagnostic, ...] = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def hinders(finding: Diagnostic) -> bool:
@@ -90,14 +94,14 @@ def _text(attribute: Attribute | None, scope: Scope) -> str:
 def _listed(attribute: Attribute | None, scope: Scope) -> Iterable[str]:
     for item in _value(attribute, ListType(STRING), scope).items():
         if isinstance(item.raw, str):
-            yield item.raw.removeprefix("source.")
+            yield source_name(item.raw)
 
 
 def _nested_sources(blocks: Iterable[Block], scope: Scope) -> Iterable[str]:
     """The sources of `source` blocks in the build, under the names that they have there."""
     for block in blocks:
         if block.type == "source" and block.labels:
-            kind, _, name = block.labels[0].text.removeprefix("source.").partition(".")
+            kind, _, name = source_name(block.labels[0].text).partition(".")
             yield f"{kind}.{_text(block.body.attributes.get('name'), scope) or name}"
 
 

@@ -31,6 +31,12 @@ class Reference:
     member: str | None = None
 
 
+def source_name(reference: str) -> str:
+    """The `TYPE.NAME` of a source that a build names: a word in front, as in `source.`, goes."""
+    parts = reference.split(".")
+    return ".".join(parts[1:]) if len(parts) == 3 else reference
+
+
 def references(expression: Expression) -> Iterator[Reference]:
     """Every reference to a name from outside the expression: names of its own loops are none."""
     pending: list[tuple[Expression, frozenset[str]]] = [(expression, frozenset())]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from goldsmith.errors import Diagnostic, Diagnostics
 from goldsmith.template.hcl2.ast import Block, Body, Expression, Literal, TupleExpression
-from goldsmith.template.hcl2.references import references
+from goldsmith.template.hcl2.references import references, source_name
 
 _EVERYTHING = "*"
 
@@ -71,9 +71,9 @@ def _sources(build: Block) -> Iterator[tuple[str, str]]:
         items = whole.elements if isinstance(whole, TupleExpression) else (whole,)
         for item in items:
             text = item.value.raw if isinstance(item, Literal) else None
-            yield "source", text.removeprefix("source.") if isinstance(text, str) else _EVERYTHING
+            yield "source", source_name(text) if isinstance(text, str) else _EVERYTHING
     for block in build.body.blocks:
         if block.type == "source" and block.labels:
-            yield "source", block.labels[0].text.removeprefix("source.")
+            yield "source", source_name(block.labels[0].text)
         elif block.type == "dynamic":
             yield "source", _EVERYTHING

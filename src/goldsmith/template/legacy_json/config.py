@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from goldsmith.core.deferred import RawBody
@@ -22,7 +22,9 @@ class JsonConfig:
     range: SourceRange
     override: Mapping[str, Member] = field(default_factory=dict)
 
-    def resolve(self, run_values: Mapping[str, Value] | None) -> RawBody:
+    def resolve(
+        self, run_values: Mapping[str, Value] | None, announced: Iterable[str] = ()
+    ) -> RawBody:
         """The arguments as they were written: the same whatever runs."""
         members = {**self.arguments, **self.override}
         attributes = {name: member.node.value() for name, member in members.items()}

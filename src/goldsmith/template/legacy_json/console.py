@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from goldsmith.errors import Position, SourceRange, TemplateError
+from goldsmith.errors import TemplateError
 from goldsmith.gotemplate.packer_functions import PackerContext, packer_functions
 from goldsmith.gotemplate.template import Template
 from goldsmith.template.hcl2.scope import PACKER_VERSION
-from goldsmith.template.legacy_json.loader import Loading
-from goldsmith.template.legacy_json.outline import Outline
+from goldsmith.template.legacy_json.loader import Loading, least_outline
 from goldsmith.values.world import World
 
 
@@ -49,7 +48,7 @@ def open_session(
     """
     loading = Loading(path or "", world)
     with loading.all_findings():
-        outline = loading.outline() if path else _no_template()
+        outline = loading.outline() if path else least_outline()
         loading.found.raise_if_errors(loading.sources)
     resolved: Mapping[str, str] = {}
     problem = None
@@ -64,8 +63,3 @@ def open_session(
             raise
         resolved, problem = {}, error
     return JsonSession(world, path, resolved, frozenset(loading.secrets), problem)
-
-
-def _no_template() -> Outline:
-    nowhere = Position(1, 1, 0)
-    return Outline(SourceRange("", nowhere, nowhere))

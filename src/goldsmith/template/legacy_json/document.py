@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Literal
 
 from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
 from goldsmith.values.numbers import Number
@@ -20,6 +21,9 @@ DEEPEST = 200
 """Levels of nesting; no template has twenty, and Go's reader ends somewhere, too."""
 LONGEST_NUMBER = 400
 """Digits: the largest number of 64-bit floats, which is all that Packer's reader takes, has 309."""
+
+Repeated = Literal["refused", "last", "kept"]
+"""What a key means that an object has already: a finding, the value that counts, or one more."""
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _STRING = re.compile(r'"((?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*)"')
@@ -37,6 +41,8 @@ class Node:
 
     content: dict[str, Member] | list[Node] | str | Number | bool | None
     range: SourceRange
+    repeated: tuple[tuple[str, Member], ...] = ()
+    """The earlier members of an object under keys that it has again, where those are kept."""
 
     @property
     def kind(self) -> str:
@@ -59,6 +65,13 @@ class Node:
         """Keys and members of an object; nothing for any other value."""
         if isinstance(self.content, dict):
             yield from self.content.items()
+
+    def all_members(self) -> Iterator[tuple[str, Member]]:
+        """Every member as written, those with the same key among them."""
+        if not self.repeated:
+            return self.members()
+        whole = [*self.repeated, *self.members()]
+        return iter(sorted(whole, key=lambda one: one[1].key_range.start.byte))
 
     def elements(self) -> list[Node]:
         """The elements of an array; nothing for any other value."""
@@ -118,13 +131,13 @@ class Places:
 
 
 def read_document(
-    text: str, filename: str, *, found: Diagnostics, last_key_wins: bool = False
+    text: str, filename: str, *, found: Diagnostics, repeated: Repeated = "refused"
 ) -> Node:
-    """Read one JSON document; repeated keys are added to `found` unless the last one wins.
+    """Read one JSON document; repeated keys that are refused are added to `found`.
 
     Raises TemplateError at the first character that is no JSON.
     """
-    return _Reader(text, Places(text, filename), found, last_key_wins).document()
+    return _Reader(text, Places(text, filename), found, repeated).document()
 
 
 @dataclass(slots=True)
@@ -132,7 +145,7 @@ class _Reader:
     text: str
     places: Places
     found: Diagnostics
-    last_key_wins: bool
+    repeated: Repeated
     at: int = 0
     opened: list[tuple[str, int]] = field(default_factory=list)
 
@@ -179,8 +192,9 @@ class _Reader:
         start = self.at
         character = self.text[start : start + 1]
         content: dict[str, Member] | list[Node] | str | Number | bool | None
+        earlier: list[tuple[str, Member]] = []
         if character == "{":
-            content = self._object()
+            content = self._object(earlier)
         elif character == "[":
             content = self._array()
         elif character == '"':
@@ -193,7 +207,7 @@ class _Reader:
             content = self._number(match.group(), start)
         else:
             raise self._unexpected("a value")
-        return Node(content, self.places.range(start, self.at))
+        return Node(content, self.places.range(start, self.at), tuple(earlier))
 
     def _number(self, text: str, start: int) -> Number:
         exponent = re.split("[eE]", text)[1:]
@@ -238,16 +252,16 @@ class _Reader:
         self.opened.pop()
         self.at += 1
 
-    def _object(self) -> dict[str, Member]:
+    def _object(self, earlier: list[tuple[str, Member]]) -> dict[str, Member]:
         self._open("{")
         members: dict[str, Member] = {}
         while not self.text.startswith("}", self.at):
-            self._member(members)
+            self._member(members, earlier)
             self._next("}")
         self._close()
         return members
 
-    def _member(self, members: dict[str, Member]) -> None:
+    def _member(self, members: dict[str, Member], earlier: list[tuple[str, Member]]) -> None:
         if not self.text.startswith('"', self.at):
             raise self._unexpected("a key in double quotes")
         start = self.at
@@ -259,10 +273,11 @@ class _Reader:
         self.at += 1
         self._skip()
         node = self._value()
-        if key in members and not self.last_key_wins:
-            first = members[key].key_range
-            detail = f'The key "{key}" was already given in this object, at {first}.'
-            self.found.error("Duplicate key", detail, where)
+        if key in members:
+            if self.repeated == "refused":
+                report_repeated(key, members[key].key_range, where, self.found)
+            elif self.repeated == "kept":
+                earlier.append((key, members[key]))
         members[key] = Member(where, node)
 
     def _array(self) -> list[Node]:
@@ -287,6 +302,12 @@ class _Reader:
         if self.text.startswith(closing, self.at):
             detail = f"No comma may stand before '{closing}' in JSON."
             raise self._error("Invalid JSON", detail, comma)
+
+
+def report_repeated(key: str, first: SourceRange, where: SourceRange, found: Diagnostics) -> None:
+    """Add the finding that a key stands in its object already."""
+    detail = f'The key "{key}" was already given in this object, at {first}.'
+    found.error("Duplicate key", detail, where)
 
 
 def _unescaped(match: re.Match[str]) -> str:

@@ -7,6 +7,7 @@ what comes out of one that looks like a template is rendered again, as Packer do
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ ROUNDS = 100
 LONGEST_VALUE = 1 << 22
 """Characters; twenty variables that each double another one would fill the memory."""
 _ACTION = re.compile(r"\{\{")
+_USER = re.compile(r"\buser\s+[`\"]([^`\"]*)[`\"]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class VariableValues:
             return
         self.sources[path] = text
         try:
-            root = read_document(text, path, found=self.found, last_key_wins=True)
+            root = read_document(text, path, found=self.found, repeated="last")
         except TemplateError as error:
             self.found.extend(one for one in error.diagnostics if one not in self.found.found)
             return
@@ -139,29 +141,34 @@ class VariableValues:
         return outcome
 
     def _report(self, left: Mapping[str, str]) -> None:
+        ways = {name: _named_in(text) & left.keys() for name, text in left.items()}
+        told: set[str] = set()
         for name in left:
             detail = f'The value of the variable "{name}" cannot be rendered: '
             detail += self.waiting.get(name, f"it is a template even after {ROUNDS} rounds")
-            if cycle := _cycle(name, left):
+            if name not in told and (cycle := _cycle(name, ways)):
                 detail += f". These variables refer to one another: {' -> '.join(cycle)}"
+                told.update(cycle)
             summary = f'Invalid value of the variable "{name}"'
             self.found.error(summary, detail + ".", self.given[name].range)
 
 
-def _cycle(start: str, texts: Mapping[str, str]) -> list[str]:
-    """The way from a variable through others back to itself; empty when there is none."""
-    ways = [[start]]
-    seen = set()
-    while ways:
-        way = ways.pop(0)
-        for name in texts:
-            if not _names(texts[way[-1]], name):
-                continue
-            if name == start:
-                return [*way, start]
-            if name not in seen:
-                seen.add(name)
-                ways.append([*way, name])
+def _cycle(start: str, ways: Mapping[str, set[str]]) -> list[str]:
+    """The shortest way from a variable through others back to itself; empty when there is none."""
+    before: dict[str, str] = {}
+    pending = deque([start])
+    while pending:
+        name = pending.popleft()
+        for further in sorted(ways[name]):
+            if further == start:
+                way = [start]
+                while name != start:
+                    way.append(name)
+                    name = before[name]
+                return [start, *reversed(way)]
+            if further not in before:
+                before[further] = name
+                pending.append(further)
     return []
 
 
@@ -169,6 +176,6 @@ def _has_action(text: str) -> bool:
     return _ACTION.search(text) is not None
 
 
-def _names(text: str, name: str) -> bool:
-    """Whether a text refers to that variable."""
-    return re.search(rf"\buser\s+[`\"]{re.escape(name)}[`\"]", text) is not None
+def _named_in(text: str) -> set[str]:
+    """The variables that a text refers to."""
+    return set(_USER.findall(text))

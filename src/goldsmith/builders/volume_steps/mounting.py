@@ -1,0 +1,81 @@
+"""The root of a volume, mounted in the worker's own namespace, and let go of before the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from goldsmith.core.step import StepContext
+from goldsmith.errors import CommandFailed, GoldsmithError
+from goldsmith.host import mounts
+from goldsmith.host.process import run
+from goldsmith.host.teardown import Handle, Teardown
+
+_TIMEOUT_S: Final = 600.0
+_QUIET: Final = ("nosuid", "nodev", "noexec", "noatime")
+"""Nothing is run from where the root is mounted: programs enter by mounts of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class MountedDevice:
+    """A mounted file system and what unmounts it."""
+
+    path: Path
+    handle: Handle
+
+
+@dataclass(frozen=True, slots=True)
+class MountDeviceStep:
+    """Mounts the root of a volume; `kind` is its file system, "" for what mount(8) finds."""
+
+    device: Path
+    place: Path
+    teardown: Teardown
+    kind: str = ""
+    options: Sequence[str] = ()
+    runs_programs: bool = False
+    """Whether provisioners run in this very mount: then programs and devices in it work."""
+    name: str = "mount-device"
+    label: str = "Mounting the root device"
+
+    def run(self, context: StepContext) -> MountedDevice:
+        """Mount; raises GoldsmithError with the words of mount(8)."""
+        self.place.mkdir(mode=0o755, parents=True, exist_ok=True)
+        options = (*(() if self.runs_programs else _QUIET), *self.options)
+        return enter_mount(self.teardown, self.device, self.place, self.kind, options)
+
+
+def enter_mount(
+    teardown: Teardown, device: Path, place: Path, kind: str, options: Sequence[str]
+) -> MountedDevice:
+    """Mount a device and give its unmounting to the teardown; raises GoldsmithError."""
+    guard = mounted(device, place, kind, options)
+    guard.__enter__()
+    handle = teardown.defer(f"unmount {place}", lambda: guard.__exit__(None, None, None))
+    return MountedDevice(place, handle)
+
+
+@contextmanager
+def mounted(device: Path, place: Path, kind: str, options: Sequence[str]) -> Iterator[Path]:
+    """Mount a device for the length of a block, by mount(8), which knows every option.
+
+    No helper program and no table of mounts on this host has a part in it.
+    """
+    argv = ["mount", "--no-mtab", "--internal-only"]
+    argv += ["--types", kind] if kind else []
+    argv += ["--options", ",".join(options)] if options else []
+    try:
+        run([*argv, "--", device, place], timeout_s=_TIMEOUT_S)
+    except CommandFailed as e:
+        said = "; ".join(line.strip() for line in e.tail if line.strip())
+        raise GoldsmithError(
+            f"{device} cannot be mounted" + (f" as {kind}" if kind else "") + f": {said}",
+            hint="is it damaged, or are the mount_options wrong? the kernel's log says more",
+        ) from e
+    try:
+        yield place
+    finally:
+        mounts.umount(place)

@@ -1,0 +1,1 @@
+"""The communicator `ssh`: a machine that is reached over the network."""

@@ -1,0 +1,227 @@
+"""The files of packages, unpacked once: a directory for each package, by the SHA-256 of its file.
+
+    DIGEST/root/…       the package's files, with mode, owner and time
+    DIGEST/control/…    its control files
+    DIGEST/index.json   every path in the order of the archive
+
+A directory is made under another name and renamed when it is whole, so any number of builds share
+a store, and one that is killed leaves nothing that counts. Nothing writes into it afterwards:
+trees are copies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from goldsmith.packages.deb822 import paragraphs
+from goldsmith.packages.errors import PackageError
+from goldsmith.packages.package_store import Archive
+from goldsmith.packages.unpacked.deb_file import DebFile, Member, UnusualPackage
+
+INDEX: Final = "index.json"
+VERSION: Final = 1
+MOST_BYTES: Final = 512 << 20
+"""A package file that is read into memory as a whole; larger ones are dpkg's."""
+_PARTIAL: Final = "partial"
+_CHUNK_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class UnpackedPackage:
+    """A package in the store: its control fields (names in lower case) and its paths."""
+
+    digest: str
+    directory: Path
+    fields: Mapping[str, str]
+    members: tuple[Member, ...]
+    conffiles: tuple[str, ...] = ()
+    """The lines of its conffiles: paths, or a flag and a path."""
+    unusual: str = ""
+    """Why only dpkg may unpack it; then it has no paths here."""
+
+    @property
+    def name(self) -> str:
+        """The package's name."""
+        return self.fields["package"]
+
+    @property
+    def architecture(self) -> str:
+        """The package's architecture, or "all"."""
+        return self.fields["architecture"]
+
+    @property
+    def info_name(self) -> str:
+        """What its files below /var/lib/dpkg/info are called by."""
+        same = self.fields.get("multi-arch") == "same"
+        return f"{self.name}:{self.architecture}" if same else self.name
+
+    def control(self, name: str) -> bytes | None:
+        """The content of a control file, None where it has none of that name."""
+        try:
+            return (self.directory / "control" / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ContentStore:
+    """The directory of all unpacked packages, for its owner alone; made when it is needed."""
+
+    directory: Path
+
+    def take_all(
+        self, archives: Iterable[tuple[Archive, Path]], *, threads: int | None = None
+    ) -> list[UnpackedPackage]:
+        """Unpack what is not here yet, the largest first, in several threads; in the given order.
+
+        Raises PackageError for a file whose content is not what the index says.
+        """
+        wanted = list(archives)
+        (self.directory / _PARTIAL).mkdir(parents=True, exist_ok=True, mode=0o700)
+        by_size = sorted(wanted, key=lambda one: -one[0].size_bytes)
+        # Decompression and writing happen without the interpreter's lock.
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            taken = pool.map(lambda one: self.take(*one), by_size)
+            found = {package.digest: package for package in taken}
+        return [found[archive.sha256] for archive, _ in wanted]
+
+    def take(self, archive: Archive, file: Path) -> UnpackedPackage:
+        """Unpack one package unless it is here."""
+        known = self.find(archive.sha256)
+        if known is not None:
+            return known
+        content = _read(archive, file)
+        partial = Path(tempfile.mkdtemp(dir=self.directory / _PARTIAL))
+        try:
+            _unpack(content, partial)
+            partial.chmod(0o755)
+            try:
+                os.rename(partial, self.directory / archive.sha256)
+            except OSError:
+                # Another build was quicker; what it has made is the same.
+                if self.find(archive.sha256) is None:
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        package = self.find(archive.sha256)
+        if package is None:
+            raise PackageError(f"{archive.name} was unpacked, and is not in {self.directory}")
+        return package
+
+    def find(self, digest: str) -> UnpackedPackage | None:
+        """A package of the store; one that an older goldsmith has made does not count."""
+        directory = self.directory / digest
+        try:
+            read = json.loads((directory / INDEX).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        if read.get("version") != VERSION:
+            return None
+        members = tuple(Member(*row) for row in read["members"])
+        with contextlib.suppress(OSError):
+            os.utime(directory)
+        return UnpackedPackage(
+            digest, directory, read["fields"], members, tuple(read["conffiles"]), read["unusual"]
+        )
+
+
+def _read(archive: Archive, file: Path) -> bytes:
+    """The content of a package file, which is what is verified: nobody reads it again."""
+    if archive.size_bytes > MOST_BYTES:
+        raise PackageError(f"{archive.name} is larger than {MOST_BYTES >> 20} MiB")
+    try:
+        content = file.read_bytes()
+    except OSError as e:
+        raise PackageError(f"{file} cannot be read: {e.strerror}") from e
+    if hashlib.sha256(content).hexdigest() != archive.sha256:
+        raise PackageError(
+            f"{archive.name} is not the package that the signed index names",
+            hint="`goldsmith cache prune --all` removes packages that were kept",
+        )
+    return content
+
+
+def _unpack(content: bytes, directory: Path) -> None:
+    package = DebFile.parse(content)
+    control = directory / "control"
+    control.mkdir()
+    files_of_control = package.control_files()
+    for name, (mode, file) in files_of_control.items():
+        (control / name).write_bytes(file)
+        (control / name).chmod(mode)
+    fields = next(paragraphs((control / "control").read_text()), {})
+    for name in ("package", "version", "architecture"):
+        if not fields.get(name):
+            raise PackageError(f"a package's control file has no {name}")
+    members: list[Member] = []
+    unusual = ""
+    root = directory / "root"
+    try:
+        root.mkdir()
+        with package.files() as files:
+            for member, stream in files:
+                members.append(member)
+                _write(member, stream, root)
+        for member in reversed(members):
+            if member.kind == "d":
+                os.chmod(root / member.path, member.mode)
+    except UnusualPackage as e:
+        unusual, members = str(e), []
+        shutil.rmtree(root)
+    rows = [[getattr(one, name) for name in Member.__slots__] for one in members]
+    conffiles = files_of_control.get("conffiles", (0, b""))[1].decode("utf-8", "surrogateescape")
+    lines = [line.strip() for line in conffiles.splitlines() if line.strip()]
+    text = json.dumps({
+        "version": VERSION, "fields": fields, "members": rows, "conffiles": lines,
+        "unusual": unusual,
+    })  # fmt: skip
+    (directory / INDEX).write_text(text)
+
+
+def _write(member: Member, file: IO[bytes] | None, root: Path) -> None:
+    """Write one member; what is there already, or stands on a link, makes the package unusual."""
+    place = root / member.path if member.path else root
+    try:
+        _require_real_parents(place, root)
+        if member.kind == "d":
+            if member.path:
+                place.mkdir()
+            os.chown(place, member.uid, member.gid)
+            return
+        if member.kind == "h":
+            _require_real_parents(root / member.target, root)
+            os.link(root / member.target, place, follow_symlinks=False)
+            return
+        if member.kind == "l":
+            os.symlink(member.target, place)
+            os.chown(place, member.uid, member.gid, follow_symlinks=False)
+            os.utime(place, (member.mtime_s, member.mtime_s), follow_symlinks=False)
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(os.open(place, flags, 0o600), "wb", buffering=0) as target:
+            if file is not None:
+                shutil.copyfileobj(file, target, _CHUNK_BYTES)
+            os.fchown(target.fileno(), member.uid, member.gid)
+            os.fchmod(target.fileno(), member.mode)
+            os.utime(target.fileno(), (member.mtime_s, member.mtime_s))
+    except (FileExistsError, FileNotFoundError, NotADirectoryError) as e:
+        raise UnusualPackage(f"{member.path}: {e.strerror}") from e
+
+
+def _require_real_parents(place: Path, root: Path) -> None:
+    """A link of the archive itself must never lead a later member out of its directory."""
+    for parent in place.parents:
+        if root in (parent, place):
+            return
+        if parent.is_symlink():
+            raise UnusualPackage(f"{place.relative_to(root)} lies behind a link")

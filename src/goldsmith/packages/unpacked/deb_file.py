@@ -1,0 +1,169 @@
+"""Reads a binary package from memory: its control files, and its files as a stream of members.
+
+The content has been compared with a signed index before it comes here; it is checked all the same:
+a member that leads out of the tree, or is of a kind that packages rarely have, is refused, and such
+a package takes dpkg's own way. Source: deb(5), ar(5), tar(5).
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, Final, cast
+
+from goldsmith.packages.errors import PackageError
+
+_MAGIC: Final = b"!<arch>\n"
+_HEADER_BYTES: Final = 60
+_CONTROL_LIMIT_BYTES: Final = 16 << 20
+_SYMLINK, _HARD_LINK, _DIRECTORY, _FILE = "l", "h", "d", "f"
+
+
+class UnusualPackage(PackageError):
+    """A package that only dpkg itself should unpack."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One path of a package, relative to the tree; `kind` is one of f, d, l and h (hard link)."""
+
+    path: str
+    kind: str
+    mode: int
+    uid: int
+    gid: int
+    mtime_s: int
+    size_bytes: int
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DebFile:
+    """The two archives in a package, still compressed."""
+
+    control: tuple[str, bytes]
+    data: tuple[str, bytes]
+
+    @classmethod
+    def parse(cls, content: bytes) -> DebFile:
+        """Find them; raises UnusualPackage for what is no package of format 2."""
+        members = dict(_ar_members(content))
+        if members.get("debian-binary", b"")[:2] != b"2.":
+            raise UnusualPackage("it is no package of format 2")
+        control = next(
+            (item for item in members.items() if item[0].startswith("control.tar")), None
+        )
+        data = next((item for item in members.items() if item[0].startswith("data.tar")), None)
+        if control is None or data is None:
+            raise UnusualPackage("it has no control.tar or no data.tar")
+        return cls(control, data)
+
+    def control_files(self) -> dict[str, tuple[int, bytes]]:
+        """Mode and content of each control file, by name; always with `control`."""
+        found: dict[str, tuple[int, bytes]] = {}
+        left_bytes = _CONTROL_LIMIT_BYTES
+        with _tar(self.control) as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if member.isdir() or name in (".", ""):
+                    continue
+                left_bytes -= member.size
+                if "/" in name or not member.isreg() or left_bytes < 0:
+                    raise UnusualPackage(f"its control archive has {member.name!r}")
+                file = archive.extractfile(member)
+                found[name] = (member.mode & 0o777, file.read() if file is not None else b"")
+        if "control" not in found:
+            raise UnusualPackage("its control archive has no file control")
+        return found
+
+    @contextmanager
+    def files(self) -> Iterator[Iterator[tuple[Member, IO[bytes] | None]]]:
+        """Every member in order, with the content of plain files; raises UnusualPackage."""
+        with _tar(self.data) as archive:
+            yield _members(archive)
+
+
+def _ar_members(content: bytes) -> Iterator[tuple[str, bytes]]:
+    if not content.startswith(_MAGIC):
+        raise UnusualPackage("it does not begin as an ar archive")
+    at = len(_MAGIC)
+    while at + _HEADER_BYTES <= len(content):
+        header = content[at : at + _HEADER_BYTES]
+        digits = header[48:58].strip()
+        if header[58:] != b"`\n" or not digits.isdigit():
+            raise UnusualPackage("its ar archive is damaged")
+        size = int(digits)
+        start = at + _HEADER_BYTES
+        if start + size > len(content):
+            raise UnusualPackage("its ar archive is cut short")
+        name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+        yield name, content[start : start + size]
+        at = start + size + size % 2
+
+
+@contextmanager
+def _tar(member: tuple[str, bytes]) -> Iterator[tarfile.TarFile]:
+    name, content = member
+    try:
+        with _decompressed(name, content) as stream:
+            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8",
+                              errors="surrogateescape") as archive:  # fmt: skip
+                yield archive
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as e:
+        raise UnusualPackage(f"{name} cannot be read: {e}") from e
+
+
+def _decompressed(name: str, content: bytes) -> IO[bytes]:
+    raw = io.BytesIO(content)
+    match name.rpartition(".tar")[2]:
+        case "":
+            return raw
+        case ".xz":
+            return lzma.open(raw)
+        case ".gz":
+            import gzip
+
+            return cast(IO[bytes], gzip.open(raw))
+        case ".zst":
+            import zstandard
+
+            return zstandard.ZstdDecompressor().stream_reader(raw, closefd=False)
+        case ending:
+            raise UnusualPackage(f"it is compressed by {ending}")
+
+
+_KINDS: Final = {
+    tarfile.REGTYPE: _FILE, tarfile.AREGTYPE: _FILE, tarfile.DIRTYPE: _DIRECTORY,
+    tarfile.SYMTYPE: _SYMLINK, tarfile.LNKTYPE: _HARD_LINK,
+}  # fmt: skip
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tuple[Member, IO[bytes] | None]]:
+    for info in archive:
+        kind = _KINDS.get(info.type)
+        if kind is None or info.pax_headers or info.issparse():
+            raise UnusualPackage(f"{info.name} is of a kind that only dpkg unpacks")
+        path = _plain_path(info.name)
+        target = info.linkname
+        if kind == _HARD_LINK:
+            target = _plain_path(target)
+        if "\0" in target or "\n" in path:
+            raise UnusualPackage(f"{info.name!r} has a character that paths do not have")
+        member = Member(
+            path, kind, info.mode & 0o7777, info.uid, info.gid, int(info.mtime),
+            info.size if kind == _FILE else 0, target if kind in (_SYMLINK, _HARD_LINK) else "",
+        )  # fmt: skip
+        yield member, archive.extractfile(info) if kind == _FILE else None
+
+
+def _plain_path(name: str) -> str:
+    """A member's name without `./` and slashes at its ends; "" is the root itself."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts or name.startswith("/"):
+        raise UnusualPackage(f"{name!r} leads out of the tree")
+    return "/".join(parts)

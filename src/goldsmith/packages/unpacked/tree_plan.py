@@ -1,0 +1,120 @@
+"""Which package lays which path, and which packages only dpkg may unpack.
+
+The tree is merged: `/bin`, `/sbin` and `/lib*` are links into `/usr`, so a path below one of them
+is laid there. Two packages never lay one path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from goldsmith.packages.unpacked.content_store import UnpackedPackage
+from goldsmith.packages.unpacked.deb_file import Member
+
+MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_OWNS_THE_TOP: Final = "base-files"
+_DIVERTS: Final = re.compile(rb"dpkg-(?:divert|statoverride)")
+_REQUIRED: Final = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class SlowPackage:
+    """A package that dpkg unpacks, and the reason."""
+
+    package: UnpackedPackage
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.package.name} is unpacked by dpkg: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class TreePlan:
+    """The packages that are laid, in order, and those that are not."""
+
+    laid: tuple[UnpackedPackage, ...]
+    slow: tuple[SlowPackage, ...]
+    paths: dict[str, tuple[UnpackedPackage, Member]] = field(default_factory=dict)
+    """Who lays a path, by its place in the merged tree; directories are those of the first one."""
+
+    @property
+    def first(self) -> tuple[UnpackedPackage, ...]:
+        """The packages that are configured before all others."""
+        return tuple(one for one in self.laid if is_first(one))
+
+
+def is_first(package: UnpackedPackage) -> bool:
+    """Whether others depend on a package without saying so: Essential, or Priority: required."""
+    fields = package.fields
+    return fields.get("essential") == "yes" or fields.get("priority") == _REQUIRED
+
+
+def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
+    """Decide for each package; the one that owns the top directories comes first."""
+    ordered = sorted(packages, key=lambda one: (one.name != _OWNS_THE_TOP, one.info_name))
+    plan = TreePlan((), ())
+    laid: list[UnpackedPackage] = []
+    slow: list[SlowPackage] = []
+    for package in ordered:
+        reason = package.unusual or _own_reason(package) or _collision(package, plan)
+        if reason:
+            slow.append(SlowPackage(package, reason))
+            continue
+        laid.append(package)
+        for member in package.members:
+            plan.paths.setdefault(merged(member.path), (package, member))
+    return TreePlan(tuple(laid), tuple(slow), plan.paths)
+
+
+def _own_reason(package: UnpackedPackage) -> str:
+    """What in a package itself needs dpkg's own way."""
+    script = package.control("preinst") or b""
+    if _DIVERTS.search(script):
+        return "its preinst diverts files"
+    conffiles = package.conffiles
+    if any(not line.startswith("/") for line in conffiles):
+        return "it has conffiles to be removed"
+    kinds = {f"/{member.path}": member.kind for member in package.members}
+    if any(kinds.get(path) != "f" for path in conffiles):
+        return "a conffile of it is no plain file"
+    if package.control("md5sums") is None and "f" in kinds.values():
+        return "dpkg makes its md5sums"
+    return ""
+
+
+def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
+    own: set[str] = set()
+    for member in package.members:
+        place = merged(member.path)
+        there = plan.paths.get(place)
+        if member.kind == "d":
+            if there is not None and there[1].kind != "d":
+                return f"/{place} is no directory in {there[0].name}"
+            continue
+        if place in own or (not member.path and member.kind != "d"):
+            return f"/{place} is in it twice"
+        own.add(place)
+        if there is not None:
+            return f"/{place} is also in {there[0].name}"
+        parts = place.split("/")
+        for depth in range(1, len(parts)):
+            above = plan.paths.get("/".join(parts[:depth]))
+            if above is not None and above[1].kind != "d":
+                return f"/{place} lies behind a link of {above[0].name}"
+    if own & set(MERGED):
+        return "it replaces a directory of the system"
+    return ""
+
+
+def merged(path: str) -> str:
+    """The place of a package's path in a tree whose top directories are merged into /usr."""
+    first, slash, rest = path.partition("/")
+    return f"usr/{first}{slash}{rest}" if first in MERGED else path
+
+
+def names(packages: Sequence[UnpackedPackage]) -> list[str]:
+    """What dpkg is told to configure."""
+    return [package.info_name for package in packages]

@@ -1,0 +1,1 @@
+"""Components of plugins as core sees them: found by name, prepared, run, and gone at the end."""

@@ -1,0 +1,1 @@
+"""A new plugin's project: `goldsmith plugins new NAME`."""

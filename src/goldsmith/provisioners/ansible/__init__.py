@@ -1,0 +1,1 @@
+"""The `ansible` provisioner: playbooks, run from this host on the tree or machine being built."""

@@ -1,0 +1,1 @@
+"""The directory of connection plugins that Ansible is pointed to."""

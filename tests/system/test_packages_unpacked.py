@@ -1,0 +1,209 @@
+"""Packages are unpacked once, exactly, and what is not safe that way is left to dpkg."""
+
+import os
+import stat
+import tarfile
+
+import pytest
+from debs import COMPRESSORS, ar, archive, deb, directory, entry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from goldsmith.packages.errors import PackageError
+from goldsmith.packages.unpacked.content_store import ContentStore
+from goldsmith.packages.unpacked.deb_file import DebFile, UnusualPackage
+from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
+from goldsmith.packages.unpacked.laying import lay_tree, lost_paths
+from goldsmith.packages.unpacked.tree_plan import is_first, merged, plan_tree
+
+pytestmark = pytest.mark.root
+
+USR = [directory("./usr"), directory("./usr/bin")]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ContentStore(tmp_path / "store")
+
+
+def take(store, tmp_path, *contents):
+    found = []
+    for number, content in enumerate(contents):
+        file = tmp_path / f"{number}.deb"
+        file.write_bytes(content)
+        found.append((archive(content), file))
+    return store.take_all(found)
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_files_keep_what_the_archive_says(store, tmp_path, compression):
+    content = deb("a", [
+        *USR, entry("./usr/bin/x", b"program", mode=0o4755),
+        entry("./usr/bin/y", kind=tarfile.LNKTYPE, target="./usr/bin/x"),
+        entry("./usr/bin/z", kind=tarfile.SYMTYPE, target="x"),
+        directory("./var", 0o1777), entry("./var/mine", b"", uid=12, mode=0o600),
+    ], compression=compression)  # fmt: skip
+    (package,) = take(store, tmp_path, content)
+    root = package.directory / "root"
+    program = (root / "usr/bin/x").stat()
+    assert (stat.S_IMODE(program.st_mode), program.st_mtime) == (0o4755, 1000)
+    assert program.st_ino == (root / "usr/bin/y").stat().st_ino
+    assert os.readlink(root / "usr/bin/z") == "x"
+    assert stat.S_IMODE((root / "var").stat().st_mode) == 0o1777
+    assert (root / "var/mine").stat().st_uid == 12
+    assert [member.kind for member in package.members] == ["d", "d", "d", "f", "h", "l", "d", "f"]
+    assert package.control("md5sums") == b""
+    assert store.take(archive(content), tmp_path / "nosuch") == package
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [entry("../x", b"out")],
+        [entry("/etc/x", b"out")],
+        [directory("./usr"), entry("./usr/l", kind=tarfile.SYMTYPE, target="/"),
+         entry("./usr/l/x", b"out")],
+        [entry("./l", kind=tarfile.SYMTYPE, target="/tmp"), directory("./l/x")],
+        [entry("./h", kind=tarfile.LNKTYPE, target="../../etc/passwd")],
+        [entry("./l", kind=tarfile.SYMTYPE, target="/etc"),
+         entry("./h", kind=tarfile.LNKTYPE, target="./l/passwd")],
+        [entry("./x", b"1"), entry("./x", b"2")],
+        [entry("./node", kind=tarfile.CHRTYPE)],
+        [entry("./fifo", kind=tarfile.FIFOTYPE)],
+        [entry("./usr/x", b"no directory")],
+    ],
+)  # fmt: skip
+def test_what_could_lead_out_is_left_to_dpkg(store, tmp_path, entries):
+    (package,) = take(store, tmp_path, deb("a", entries))
+    assert package.unusual
+    assert package.members == ()
+    assert not (package.directory / "root").exists()
+    assert plan_tree([package]).slow[0].reason == package.unusual
+
+
+def test_pax_headers_are_dpkgs(store, tmp_path):
+    info, content = entry("./x", b"1")
+    info.pax_headers = {"SCHILY.xattr.user.a": "b"}
+    (package,) = take(store, tmp_path, deb("a", [(info, content)], format=tarfile.PAX_FORMAT))
+    assert "only dpkg unpacks" in package.unusual
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"!<arch>\n", b"no package", ar([("debian-binary", b"3.0\n")]),
+     ar([("debian-binary", b"2.0\n"), ("control.tar", b"")]),
+     ar([("debian-binary", b"2.0\n"), ("control.tar.xz", b"x"), ("data.tar.xz", b"x")]),
+     ar([("debian-binary", b"2.0\n"), ("control.tar.lz", b"x"), ("data.tar", b"x")]),
+     deb("a", [])[:-100]],
+)  # fmt: skip
+def test_what_is_no_package_is_an_error(store, tmp_path, content):
+    with pytest.raises(PackageError):
+        take(store, tmp_path, content)
+    assert sorted(path.name for path in store.directory.rglob("*")) == ["partial"]
+
+
+def test_another_content_than_the_index_names_is_never_unpacked(store, tmp_path):
+    content = deb("a", [])
+    (tmp_path / "a.deb").write_bytes(content.replace(b"2.0", b"2.1"))
+    with pytest.raises(PackageError, match="not the package that the signed index names"):
+        store.take(archive(content), tmp_path / "a.deb")
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_damaged_packages_are_errors_and_nothing_else(data):
+    content = bytearray(deb("a", [*USR, entry("./usr/bin/x", b"program" * 50)], compression=".gz"))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        package = DebFile.parse(bytes(content))
+        package.control_files()
+        with package.files() as files:
+            for _, file in files:
+                if file is not None:
+                    file.read()
+    except UnusualPackage as e:
+        assert str(e)
+
+
+BASE = deb("base-files", [directory("./etc"), directory("./usr"), directory("./tmp", 0o1777),
+                          entry("./etc/issue", b"Debian\n")],
+           control={"conffiles": "/etc/issue\n"}, Essential="yes")  # fmt: skip
+
+
+def test_a_tree_is_laid_as_dpkg_unpacks(store, tmp_path):
+    other = deb("tool", [
+        directory("./etc"), directory("./bin"), entry("./bin/tool", b"x", mode=0o755),
+        entry("./etc/tool", b"conf"), directory("./lib"), entry("./lib/l", b"lib"),
+    ], control={"conffiles": "/etc/tool\n", "triggers": "interest-noawait /usr/share/x\n"
+                "activate-noawait ldconfig\ninterest update-x # why\n",
+                "postinst": "#!/bin/sh\n"}, Multi_Arch="same", Priority="optional")  # fmt: skip
+    plan = plan_tree(take(store, tmp_path, other, BASE))
+    assert [package.name for package in plan.laid] == ["base-files", "tool"]
+    assert [package.name for package in plan.first] == ["base-files"]
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    lay_tree(plan, tree)
+    assert os.readlink(tree / "bin") == "usr/bin"
+    assert (tree / "usr/bin/tool").read_bytes() == b"x"
+    assert (tree / "usr/lib/l").read_bytes() == b"lib"
+    assert stat.S_IMODE((tree / "tmp").stat().st_mode) == 0o1777
+    assert (tree / "etc/tool.dpkg-new").read_bytes() == b"conf"
+    assert not (tree / "etc/tool").exists()
+    write_database(tree, plan.laid, diversions={"/a": "/a.x"}, architecture="amd64")
+    database = tree / "var/lib/dpkg"
+    assert (database / "info/tool:amd64.list").read_text() == (
+        "/.\n/etc\n/bin\n/bin/tool\n/etc/tool\n/lib\n/lib/l\n"
+    )
+    assert os.access(database / "info/tool:amd64.postinst", os.X_OK)
+    assert (database / "triggers/File").read_text() == "/usr/share/x tool:amd64/noawait\n"
+    assert (database / "triggers/update-x").read_text() == "tool:amd64\n"
+    assert (database / "diversions").read_text() == "/a\n/a.x\n:\n"
+    status = (database / "status").read_text()
+    assert "Status: install ok unpacked\nConffiles:\n /etc/tool newconffile\n" in status
+    assert lost_paths(plan, tree, {}) == []
+    (tree / "usr/lib/l").unlink()
+    assert lost_paths(plan, tree, {}) == ["usr/lib/l"]
+    write_automatic(tree, plan.laid[1:])
+    assert (tree / "var/lib/apt/extended_states").read_text() == (
+        "Package: tool\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (deb("b", [directory("./etc"), entry("./etc/issue", b"mine")]), "also in base-files"),
+        (deb("b", [directory("./etc"), directory("./etc/issue")]), "no directory in base-files"),
+        (deb("b", [], control={"preinst": "dpkg-divert --add /x\n"}), "diverts files"),
+        (deb("b", [], control={"conffiles": "remove-on-upgrade /etc/x\n"}), "to be removed"),
+        (deb("b", [], control={"conffiles": "/etc/nosuch\n"}), "no plain file"),
+        (deb("b", [entry("./x", b"1")], control={"md5sums": None}), "makes its md5sums"),
+        (deb("b", [directory("./bin"), entry("./bin/x", b""), *USR, entry("./usr/bin/x", b"")]),
+         "in it twice"),
+    ],
+)  # fmt: skip
+def test_each_rule_leaves_a_package_to_dpkg(store, tmp_path, second, reason):
+    (slow,) = plan_tree(take(store, tmp_path, BASE, second)).slow
+    assert slow.package.name == "b"
+    assert reason in str(slow)
+
+
+def test_a_path_behind_the_link_of_another_package_is_dpkgs(store, tmp_path):
+    linked = deb("a", [directory("./opt"), entry("./opt/l", kind=tarfile.SYMTYPE, target="/etc")])
+    behind = deb("b", [directory("./opt"), directory("./opt/l"), entry("./opt/l/x", b"1")])
+    (slow,) = plan_tree(take(store, tmp_path, BASE, linked, behind)).slow
+    assert slow.package.name == "b"
+
+
+def test_essential_and_required_packages_come_first(store, tmp_path):
+    packages = take(store, tmp_path, BASE, deb("b", [], Priority="required"), deb("c", []))
+    assert [is_first(package) for package in packages] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [("bin/x", "usr/bin/x"), ("lib", "usr/lib"), ("usr/bin/x", "usr/bin/x"), ("etc/x", "etc/x")],
+)
+def test_paths_of_a_merged_tree(path, place):
+    assert merged(path) == place
