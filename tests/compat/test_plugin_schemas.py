@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.plugin.client import Client, ClientConfig
+from goldsmith.plugin.described import describe
+from goldsmith.plugin.remote.places import KIND_NAMES
 from goldsmith.plugin.wire.hcl_spec import AttributeSpec
 
 PACKER = shutil.which("packer")
@@ -50,3 +54,23 @@ def test_what_packer_does_not_have_is_told_so():
         client.builder()
     assert "packer-builder-nonsense, start" in str(raised.value)
     assert client.exited()
+
+
+def test_a_modern_plugin_that_is_installed_tells_its_options():
+    """Runs what GOLDSMITH_PLUGIN names: any packer-plugin-NAME for Packer 1.7 or later."""
+    program = os.environ.get("GOLDSMITH_PLUGIN")
+    if program is None:
+        pytest.skip("NO MODERN PLUGIN IS RUN: GOLDSMITH_PLUGIN does not name one")
+    description = describe(Path(program))
+    started = 0
+    for kind, names in description.components.items():
+        for name in names:
+            if kind in ("hook", "command"):
+                continue
+            flag = ("--protobuf",) if description.protobuf else ()
+            command = (program, "start", KIND_NAMES[kind], *flag, name)
+            with Client(ClientConfig(command=command, protobuf=description.protobuf)) as client:
+                opened = getattr(client, KIND_NAMES[kind].replace("-", "_"))()
+                assert opened.config_spec().type is not None
+                started += 1
+    assert started

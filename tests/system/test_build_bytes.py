@@ -50,6 +50,11 @@ def canaried(text, canary):
     return text.replace("CANARY", str(canary))
 
 
+def escaped(text):
+    """For an option, which is a template of Go's as well: braces are to stay as they are."""
+    return text.replace("{{", "{{`{{`}}")
+
+
 def shell_quoted(text):
     return "'" + text.replace("'", "'\\''") + "'"
 
@@ -64,7 +69,7 @@ def read_all(names):
 def test_inline_commands(project, canary):
     given = [canaried(text, canary) for text in texts(canary)]
     commands = [f"cat > /t{i} << 'END OF IT'\n{text}\nEND OF IT" for i, text in enumerate(given)]
-    project.write(shell(*commands))
+    project.write(shell(*map(escaped, commands)))
     project.built()
     found = project.look(read_all([f"t{i}" for i in range(len(given))]))
     assert found == {f"t{i}": f"{text}\n".encode() for i, text in enumerate(given)}
@@ -74,8 +79,8 @@ def test_environment_values(project, canary):
     given = {f"T{i}": canaried(text, canary) for i, text in enumerate(texts(canary))}
     pairs = list(given.items())
     as_pairs, as_map = pairs[::2], pairs[1::2]
-    listed = ", ".join(hcl(f"{name}={value}") for name, value in as_pairs)
-    mapped = "\n".join(f"      {name} = {hcl(value)}" for name, value in as_map)
+    listed = ", ".join(hcl(escaped(f"{name}={value}")) for name, value in as_pairs)
+    mapped = "\n".join(f"      {name} = {hcl(escaped(value))}" for name, value in as_map)
     more = f"    environment_vars = [{listed}]\n    env = {{\n{mapped}\n    }}"
     commands = [f'printf %s "${name}" > /{name}' for name in given]
     project.write(shell(*commands, more=more))
@@ -86,7 +91,7 @@ def test_environment_values(project, canary):
 
 def test_content_of_a_file(project, canary):
     given = [canaried(text, canary) for text in texts(canary)]
-    blocks = [file(content=text, destination=f"/t{i}") for i, text in enumerate(given)]
+    blocks = [file(content=escaped(text), destination=f"/t{i}") for i, text in enumerate(given)]
     project.write("".join(blocks))
     project.built()
     found = project.look(read_all([f"t{i}" for i in range(len(given))]))
@@ -142,7 +147,8 @@ def test_names_of_files(project, canary):
     for i, name in enumerate(map(named, NAMES)):
         (project.path / name).write_text(f"content {i}")
         for source, destination in ((name, f"/{name}"), (f"./{name}", "/place/")):
-            blocks.append(file(source=source, destination=destination))
+            given = {"source": escaped(source), "destination": escaped(destination)}
+            blocks.append(file(**given))
     project.write(shell("mkdir /place") + "".join(blocks))
     project.built()
     expected = {f"{folder}{named(name)}": f"content {i}".encode()

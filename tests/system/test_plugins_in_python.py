@@ -1,5 +1,6 @@
 """One plugin in Python, unchanged: in goldsmith's own process, and in a process of its own."""
 
+import json
 import os
 import shutil
 import signal
@@ -101,6 +102,22 @@ def test_every_kind_of_component(plugin, tmp_path):
         assert part in told, f"{part}\n{told}"
     assert (tmp_path / "machine/uploaded.bin").stat().st_size == 512_000
     assert (tmp_path / "sums").read_text().endswith("made-by-shell.second\n")
+
+
+def test_a_json_template(plugin, tmp_path):
+    template = {
+        "variables": {"g": "by-variable", "s": "top-secret"},
+        "sensitive-variables": ["s"],
+        "builders": [{"type": "py-machine", "text": "{{user `g`}}", "secret": "{{user `s`}}",
+                      "disk": [{"name": "{{build_name}}"}]}],
+        "provisioners": [{"type": "py-work", "note": "{{build `ID`}} in {{build `Directory`}}"}],
+        "post-processors": [{"type": "py-copy", "keep_input_artifact": False}],
+    }  # fmt: skip
+    told = plugin("build", write(tmp_path, json.dumps(template), "t.json"), check=True).stdout
+    for part in ("text by-variable, secret <sensitive>", "note m-1 in machine, number 7"):
+        assert part in told, told
+    assert not (tmp_path / "machine/uploaded.bin").exists()
+    assert (tmp_path / "machine/uploaded.bin.copy").exists()
 
 
 @pytest.mark.parametrize(

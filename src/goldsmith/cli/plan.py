@@ -7,7 +7,7 @@ import sys
 
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.planning import CACHE_FLAGS, cache_policy, plan_context
-from goldsmith.cli.plugin_session import Plugins, plugins_of
+from goldsmith.cli.plugin_session import Plugins, own_watcher, plugins_of
 from goldsmith.cli.templates import (
     STRICT_FLAGS,
     TEMPLATE_FLAGS,
@@ -22,7 +22,6 @@ from goldsmith.core.post_results import open_post_results
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.journal import state_directory
-from goldsmith.host.watcher import start_watcher
 from goldsmith.redact import Redactor
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
 from goldsmith.ui.plan import render_plans
@@ -62,7 +61,7 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 
 def _plans(flags: Flags) -> list[BuildPlan]:
-    with plugins_of(flags, watch=start_watcher) as plugins:
+    with plugins_of(flags, watch=own_watcher) as plugins:
         return _plans_with(plugins, flags)
 
 

@@ -22,6 +22,13 @@ from goldsmith.template.hcl2.scope import PACKER_VERSION
 Watch = Callable[[], AbstractContextManager[object]]
 
 
+def own_watcher() -> AbstractContextManager[object]:
+    """A watcher for a command that has none but for its plugins."""
+    from goldsmith.host.watcher import start_watcher
+
+    return start_watcher()
+
+
 @dataclass(frozen=True, slots=True)
 class Plugins:
     """What a command knows of plugins: a registry with their components, and their processes."""

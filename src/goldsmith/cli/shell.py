@@ -11,7 +11,7 @@ from pathlib import Path
 from goldsmith.cli.components import undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, describe, read_flags
 from goldsmith.cli.planning import plan_context
-from goldsmith.cli.plugin_session import Plugins, plugins_of
+from goldsmith.cli.plugin_session import Plugins, own_watcher, plugins_of
 from goldsmith.cli.templates import TEMPLATE_FLAGS, directory_of, read_template
 from goldsmith.core.caching import CachePolicy
 from goldsmith.core.kept_trees import KeepsTrees, KeptTrees, Moment
@@ -106,7 +106,7 @@ def _status(worker: Worker) -> int:
 
 def _kept_trees(flags: Flags, state: Path) -> KeptTrees:
     # Plugins end before the namespaces are entered: nothing of theirs is needed there.
-    with plugins_of(flags, watch=start_watcher) as plugins:
+    with plugins_of(flags, watch=own_watcher) as plugins:
         return _kept_trees_with(plugins, flags, state)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
-from goldsmith.cli.plugin_session import Plugins, plugins_of
+from goldsmith.cli.plugin_session import Plugins, own_watcher, plugins_of
 from goldsmith.cli.templates import (
     STRICT_FLAGS,
     TEMPLATE_FLAGS,
@@ -18,7 +18,6 @@ from goldsmith.cli.templates import (
 from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError
-from goldsmith.host.watcher import start_watcher
 from goldsmith.redact import Redactor
 from goldsmith.template.load import check_syntax
 from goldsmith.ui.diagnostics import render_diagnostics
@@ -50,7 +49,7 @@ def run(words: list[str], machine_readable: bool) -> int:
             )  # fmt: skip
             tell("Syntax-only check passed. Everything looks okay.")
             return 0
-        with plugins_of(flags, watch=start_watcher) as plugins:
+        with plugins_of(flags, watch=own_watcher) as plugins:
             _validate(flags, plugins, tell)
     except FlagError as e:
         write_line(f"{usage_of('validate', FLAGS)}\n\n{e}")

@@ -176,6 +176,7 @@ class Workshop:
     def provisioners(self, run_values: Mapping[str, str]) -> list[ProvisionerCall]:
         """The provisioners that take part, with the values of the run."""
         values = _of_this_run(run_values)
+        self._learn_announced(run_values)
         name = f"{self.build.source_type}.{self.build.source_name}"
         calls = [
             call
@@ -188,10 +189,18 @@ class Workshop:
     def error_cleanup(self, run_values: Mapping[str, str]) -> ProvisionerCall | None:
         """What runs after an error, with the values of the run."""
         values = _of_this_run(run_values)
+        self._learn_announced(run_values)
         made = [self._provisioner_call(component, values) for component in _cleanup(self.build)]
         self._raise_errors()
         calls = tuple(call for call in made if call is not None)
         return ProvisionerCall(AllOf(calls)) if len(calls) > 1 else next(iter(calls), None)
+
+    def _learn_announced(self, run_values: Mapping[str, str]) -> None:
+        """What a builder in a plugin announced when it was prepared, by what it tells now."""
+        with contextlib.suppress(UnknownComponent):
+            made = self.registry.get("builder", self.build.source_type)
+            if issubclass(made.options_model, ForeignOptions):
+                self.announced = tuple(run_values)
 
     def _provisioner_call(
         self, component: Component, values: Mapping[str, Value]

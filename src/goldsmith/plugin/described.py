@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.errors import GoldsmithError
-from goldsmith.host import process
 from goldsmith.plugin.plugin_set import DEFAULT_COMPONENT
 
 KIND_KEYS: Final = {
@@ -74,6 +73,8 @@ class Description:
 
 def describe(program: Path) -> Description:
     """Ask a program; raises NotDescribed when it answers anything but a description."""
+    from goldsmith.host import process  # late: most commands have no plugins
+
     try:
         ended = process.run(
             [program, "describe"], capture=True, check=False, timeout_s=ANSWER_WITHIN_S,

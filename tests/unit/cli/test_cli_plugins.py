@@ -4,9 +4,13 @@ import hashlib
 
 import pytest
 
-from goldsmith.cli import app, plugins, requirements
+from goldsmith.cli import app
+from goldsmith.host import process
 from goldsmith.host.process import Completed
+from goldsmith.plugin import discovery
+from goldsmith.plugin.described import Description
 from goldsmith.plugin.discovery import file_name
+from goldsmith.plugin.packages import ENTRY_POINTS
 
 SOURCE = "example.com/ours/thing"
 BUILD = 'source "null" "a" {\n  communicator = "none"\n}\nbuild {\n  sources = ["null.a"]\n}\n'
@@ -16,6 +20,11 @@ BUILD = 'source "null" "a" {\n  communicator = "none"\n}\nbuild {\n  sources = [
 def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PACKER_PLUGIN_PATH", str(tmp_path / "plugins"))
+    # Programs say of themselves what their names say.
+    monkeypatch.setattr(
+        discovery, "describe",
+        lambda path: Description(path.name.split("_")[1].removeprefix("v"), "x5.0", {}),
+    )  # fmt: skip
     return tmp_path
 
 
@@ -62,7 +71,10 @@ def test_a_plugin_that_is_not_here_is_one_finding_with_its_place_and_a_remedy(wo
 def test_a_program_that_is_here_is_found(work, say):
     requiring(work)
     path = put(work)
-    assert say("init", "t.pkr.hcl") == (0, f"thing ({SOURCE} >= 1.0): {path}\n")
+    status, text = say("init", "t.pkr.hcl")
+    assert (status, f"thing ({SOURCE} >= 1.0): {path}\n" in text) == (0, True)
+    assert (work / ".goldsmith.lock.json").exists()
+    (work / ".goldsmith.lock.json").unlink()
     assert say("validate", "t.pkr.hcl")[0] == 0
     requiring(work, ">= 2")
     status, text = say("init", "t.pkr.hcl")
@@ -88,11 +100,10 @@ def test_a_python_package_offers_components(work, say, monkeypatch):
         name, version = "their-components", "1.4"
 
     class Entry:
-        dist, value = Dist, "theirs:register"
+        name, dist, value = "thing", Dist, "theirs:plugins"
 
-    def entry_points(*, group, name):
-        assert group == requirements.ENTRY_POINTS
-        return [Entry] if name == "thing" else []
+    def entry_points(*, group):
+        return [Entry] if group == ENTRY_POINTS else []
 
     monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     requiring(work)
@@ -149,7 +160,7 @@ def described(monkeypatch, said):
         assert argv[1] == "describe"
         return Completed(tuple(map(str, argv)), 0, said.encode(), (), 0.0)
 
-    monkeypatch.setattr(plugins.process, "run", run)
+    monkeypatch.setattr(process, "run", run)
 
 
 def test_a_program_is_installed_listed_and_removed(work, say, monkeypatch):
@@ -179,7 +190,7 @@ def test_a_program_is_installed_listed_and_removed(work, say, monkeypatch):
     [
         ("hello", "does not describe itself"),
         ("[]", "does not describe itself"),
-        ('{"version": "1.2.3"}', "does not describe itself"),
+        ('{"version": "1.2.3"}', "tells no version of itself or of its protocol"),
         ('{"version": "1.2.3", "api_version": "x4.0"}', "speaks protocol x4.0"),
         ('{"version": "1.2.3-rc1", "api_version": "x5.0"}', "only releases and -dev"),
         ('{"version": "1.2", "api_version": "x5.0"}', "only releases and -dev"),

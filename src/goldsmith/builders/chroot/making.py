@@ -113,6 +113,7 @@ class _Changing:
         (before,) = trees.stack.lowers()
         self.steps.provision()
         trees.tell_unknown_refreshes()
+        trees.require_no_secrets()
         outputs = recipe.outputs(context.directory)
         key = recipe.result_key(
             results, trees.tree_id, digest, outputs, context.environment, context.name

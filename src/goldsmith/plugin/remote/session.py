@@ -10,16 +10,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goldsmith.core.foreign import Surroundings
 from goldsmith.errors import GoldsmithError
-from goldsmith.plugin.client import Client, ClientConfig
-from goldsmith.plugin.client.client import PluginError
 from goldsmith.plugin.discovery import digest_of
 from goldsmith.plugin.remote.configuration import RunSettings
 from goldsmith.plugin.remote.places import KIND_NAMES, ComponentPlace
 from goldsmith.plugin.wire.errors import RemoteError, WireError
+
+if TYPE_CHECKING:
+    from goldsmith.plugin.client import Client
 
 UseKey = tuple[str, str, str, str]
 
@@ -39,6 +40,8 @@ class Use:
     @contextmanager
     def phase(self, what: str) -> Iterator[None]:
         """Say in errors of calls whose they are, and in which phase they came up."""
+        from goldsmith.plugin.client.client import PluginError
+
         try:
             yield
         except PluginError:
@@ -138,6 +141,9 @@ class Session:
         if not self._watched and self.watch is not None:
             self._scope.enter_context(self.watch())
         self._watched = True
+        # Late: most commands have no plugins.
+        from goldsmith.plugin.client import Client, ClientConfig
+
         log: list[Callable[[str], None]] = []
 
         def tell(line: str) -> None:
