@@ -36,6 +36,14 @@ _SESSION_PLACES = re.compile(r"/pytest-of-[^/]+/pytest-\d+(?=/)|/[^ ]*/goldsmith
 _NO_OVERLAY_UPPER = frozenset({"overlay", "nfs", "nfs4", "9p", "vfat", "ecryptfs", "virtiofs"})
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes stand under the parameter's name: an archive holds the time when it was made.
+
+    Processes that share the tests (pytest-xdist) must find the same names.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs root only where that was asked for; otherwise not being root is a failure."""
     if os.environ.get(SKIP_ROOT) != "1":

@@ -31,9 +31,15 @@ def imported(tmp_path_factory):
     "module",
     [
         "rich", "yaml", "ssl", "urllib.request", "subprocess", "concurrent.futures", "re2",
+        "asyncio", "asyncssh", "msgpack", "zstandard", "isal", "ansible", "diskimage_builder",
+        "argparse", "logging",
         "goldsmith.core.tree_build", "goldsmith.layers.store", "goldsmith.packages",
         "goldsmith.gotemplate.parser", "goldsmith.host.process", "goldsmith.builders.image",
-        "goldsmith.template.hcl2.functions.collections",
+        "goldsmith.template.hcl2.functions.collections", "goldsmith.template.hcl2.json_syntax",
+        "goldsmith.template.legacy_json.document", "goldsmith.cli.start_document",
+        "goldsmith.communicators.ssh.session", "goldsmith.plugin.client", "goldsmith.elements",
+        "goldsmith.host.watcher", "goldsmith.machine", "goldsmith.disk",
+        "goldsmith.plugin.remote.builder", "goldsmith.plugin.remote.provisioner",
     ],
 )  # fmt: skip
 def test_a_small_template_imports_little(module, imported):

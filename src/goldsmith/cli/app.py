@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import TypeVar
+from typing import Final, TypeVar
 
 VERBS = {
     "build": "build images from a template",
@@ -38,6 +39,8 @@ _REFUSED = {
     "verify-attestation": "it signs no statements about builds, so there are none to verify; what "
     "cosign or another tool has signed is verified by that tool"
 }
+_OBJECTS_BETWEEN_COLLECTIONS: Final = 20_000
+"""With Python's own 700 a start spends a tenth of its time in finding no garbage."""
 
 
 def usage(*, of_plugins: bool = False) -> str:
@@ -60,7 +63,10 @@ def usage(*, of_plugins: bool = False) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the verb's exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    sys.exit(run(words))
+    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
+    status = run(words)
+    gc.freeze()  # else the last collections look at every function and class again
+    sys.exit(status)
 
 
 def run(words: list[str]) -> int:

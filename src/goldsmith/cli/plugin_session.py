@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flags
 from goldsmith.cli.requirements import Requirements
-from goldsmith.cli.start_document import StartDocument
 from goldsmith.core.registry import Registry
 from goldsmith.plugin.remote.catalogue import Catalogue
 from goldsmith.plugin.remote.configuration import RunSettings
@@ -18,6 +17,9 @@ from goldsmith.plugin.remote.kinds import PluginComponents
 from goldsmith.plugin.remote.places import ComponentPlace
 from goldsmith.plugin.remote.session import Session
 from goldsmith.template.hcl2.scope import PACKER_VERSION
+
+if TYPE_CHECKING:
+    from goldsmith.cli.start_document import StartDocument
 
 Watch = Callable[[], AbstractContextManager[object]]
 

@@ -23,10 +23,9 @@ from goldsmith.template.hcl2.builds import BuildAssembly, declare_sources
 from goldsmith.template.hcl2.data_sources import DataReader, data_object, declare_data
 from goldsmith.template.hcl2.dynamic import expanded
 from goldsmith.template.hcl2.evaluator import evaluate
-from goldsmith.template.hcl2.json_syntax import parse_json_file
 from goldsmith.template.hcl2.locals_graph import ValueGraph, declare_locals
 from goldsmith.template.hcl2.overview import Overview, build_overview, hinders
-from goldsmith.template.hcl2.parser import parse_file
+from goldsmith.template.hcl2.parser import ParsedFile, parse_file
 from goldsmith.template.hcl2.registry_block import check_registry
 from goldsmith.template.hcl2.required_plugins import (
     Finder,
@@ -60,6 +59,14 @@ def _own() -> Registry:
     datasources.register(registry)
     builders.register(registry)
     return registry
+
+
+def _parse(text: str, path: str) -> ParsedFile:
+    if not path.endswith(JSON_SUFFIX):
+        return parse_file(text, path)
+    from goldsmith.template.hcl2.json_syntax import parse_json_file
+
+    return parse_json_file(text, path)
 
 
 def load(
@@ -354,8 +361,7 @@ class _Loading:
             if text is None:
                 continue
             self.sources[path] = text
-            parse = parse_json_file if path.endswith(JSON_SUFFIX) else parse_file
-            parsed = parse(text, path)
+            parsed = _parse(text, path)
             self.found.extend(parsed.diagnostics)
             _, allowed = checked(parsed.body, TOP_LEVEL, structure)
             blocks.extend(allowed)
