@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,12 +29,17 @@ _FEW_FORMS = 12
 """To look for so many one after the other is quicker than an automaton."""
 _MATCHER_BYTES = 256 << 20
 """The most memory that an automaton may take; it takes what its forms need."""
+_HEAD = 32
+"""So many letters of a form are looked for; where they stand, the rest is compared."""
+_MOST_ENCODED = 100
+"""Of a longer secret the further lines are looked for as they are, besides the whole."""
 
 
 def _forms(secret: str) -> set[str]:
     """The ways in which tools print a secret: as it is, each of its lines, and usual encodings."""
-    forms = {secret}
-    for text in {secret, *_lines(secret)}:
+    lines = _lines(secret)
+    forms = {secret, *lines}
+    for text in (secret, *lines[:_MOST_ENCODED]):
         forms |= {text, *_quoted(text)}
         if len(text) >= _SHORTEST_ENCODED:
             forms |= set(_base64(text))
@@ -41,13 +47,13 @@ def _forms(secret: str) -> set[str]:
     return {form for form in forms if form.strip()}
 
 
-def _lines(secret: str) -> set[str]:
+def _lines(secret: str) -> list[str]:
     """The lines of a secret that are long enough to be one, also as they stand indented."""
     lines = secret.splitlines()
     if len(lines) < 2:
-        return {secret.strip()}
-    both = {one for line in lines for one in (line, line.strip())}
-    return {line for line in both if len(line.strip()) >= _SHORTEST_LINE}
+        return [secret.strip()]
+    both = dict.fromkeys(one for line in lines for one in (line, line.strip()))
+    return [line for line in both if len(line.strip()) >= _SHORTEST_LINE]
 
 
 def _quoted(text: str) -> Iterator[str]:
@@ -106,7 +112,7 @@ _URL_SAFE = str.maketrans("+/", "-_")
 
 
 def _search(forms: frozenset[str]) -> Callable[[str], bool]:
-    """What tells whether a text holds any of the forms."""
+    """What tells whether a text may hold any of the forms, and holds the beginning of one."""
     if len(forms) <= _FEW_FORMS:
         return lambda text: any(form in text for form in forms)
     import re2
@@ -115,41 +121,79 @@ def _search(forms: frozenset[str]) -> Callable[[str], bool]:
     options.encoding = re2.Options.Encoding.LATIN1
     options.never_capture = True
     options.max_mem = _MATCHER_BYTES
-    pattern = re2.compile(b"|".join(re2.escape(_bytes(form)) for form in forms), options)
+    # Where the memory does not do, it searches in a slower way, and says so to nobody.
+    options.log_errors = False
+    heads = sorted({form[:_HEAD] for form in forms})
+    pattern = re2.compile(b"|".join(re2.escape(_bytes(head)) for head in heads), options)
     return lambda text: pattern.search(_bytes(text)) is not None
 
 
+class _Index:
+    """Finds the longest form that begins at a place, however many there are."""
+
+    def __init__(self, forms: Iterable[str]) -> None:
+        self._by_head: dict[str, list[str]] = {}
+        for form in sorted(forms, key=len, reverse=True):
+            self._by_head.setdefault(form[:_HEAD], []).append(form)
+        # A form that is shorter than a head is its own.
+        self._head_lengths = sorted({len(head) for head in self._by_head}, reverse=True)
+        self._firsts = frozenset(head[0] for head in self._by_head)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where forms stand: the longest at each place; they may overlap."""
+        spans = []
+        for start, letter in enumerate(text):
+            if letter in self._firsts and (stop := self._end(text, start)):
+                spans.append((start, stop))
+        return spans
+
+    def _end(self, text: str, start: int) -> int:
+        for length in self._head_lengths:
+            for form in self._by_head.get(text[start : start + length], ()):
+                if text.startswith(form, start):
+                    return start + len(form)
+        return 0
+
+
 class Redactor:
-    """Masks every known secret in a text; more of them may be added while it is used."""
+    """Masks every known secret in a text; more of them may be added while it is used.
+
+    Threads may share it.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._adding = threading.Lock()
         self._secrets: set[str] = set()
         self._forms: frozenset[str] = frozenset()
         self._wrapped: list[str] = []
         self._all_wrapped = ""
         self._holds: Callable[[str], bool] = lambda text: False
-        self._pattern: re.Pattern[str] | None = None
+        self._index = _Index(())
         self.longest = 0
         """The length of the longest text that is masked."""
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
         """Mask these texts too, from now on; empty ones are left out."""
-        fresh = {secret for secret in secrets if secret.strip()} - self._secrets
-        if not fresh:
-            return
-        self._secrets |= fresh
-        self._forms |= {form for secret in fresh for form in _forms(secret)}
-        for secret in fresh:
-            if len(secret) >= _LONGEST_UNWRAPPED:
-                self._wrapped = list(dict.fromkeys([*self._wrapped, *_base64(secret)]))
-        self._all_wrapped = " ".join(self._wrapped)
-        longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-        self.longest = len(longest_first[0])
-        self._holds = _search(self._forms)
-        # Within a lookahead a match takes no text, so that overlapping secrets are all found.
-        forms_at = "|".join(re.escape(form) for form in longest_first)
-        self._pattern = re.compile(f"(?=({forms_at}))")
+        given = {secret for secret in secrets if secret.strip()}
+        with self._adding:
+            fresh = given - self._secrets
+            if not fresh:
+                return
+            forms = self._forms | {form for secret in fresh for form in _forms(secret)}
+            wrapped = list(self._wrapped)
+            for secret in fresh:
+                if len(secret) >= _LONGEST_UNWRAPPED:
+                    wrapped += _base64(secret)
+            wrapped = list(dict.fromkeys(wrapped))
+            # Whoever redacts meanwhile sees old parts or new ones: both mask what was known.
+            self._all_wrapped = " ".join(wrapped)
+            self._wrapped = wrapped
+            self._index = _Index(forms)
+            self._holds = _search(forms)
+            self.longest = max(map(len, forms))
+            self._forms = forms
+            self._secrets = self._secrets | fresh
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -194,7 +238,7 @@ class Redactor:
 
         For texts that come in pieces, which may be cut within a secret.
         """
-        if self._pattern is None:
+        if not self._forms:
             return text, ""
         cut = max(0, len(text) - self.longest + 1)
         spans = self._spans(text)
@@ -215,12 +259,8 @@ class Redactor:
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
         """Where secrets stand, in order of their beginnings; they may overlap."""
-        if self._pattern is None:
-            return []
-        spans = []
-        # To see that there is none is far quicker than to try all of them at each letter.
-        if self._holds(text):
-            spans = [match.span(1) for match in self._pattern.finditer(text)]
+        # To see that there is none is far quicker than to look at each letter.
+        spans = self._index.spans(text) if self._holds(text) else []
         if self._wrapped:
             runs = (self._of_wrapped(match) for match in _RUN.finditer(text))
             spans = sorted([*spans, *(span for span in runs if span is not None)])

@@ -7,7 +7,7 @@ import getpass
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +88,10 @@ def wait_for_banner(port: int) -> None:
 
 
 @contextlib.contextmanager
-def running_sshd(place: Path) -> Iterator[Sshd]:
-    """Start it; it and its sessions end with the block."""
+def running_sshd(place: Path, kinds: Sequence[str] = KINDS) -> Iterator[Sshd]:
+    """Start it, with host keys of these kinds; it and its sessions end with the block."""
     place.mkdir()
-    for kind in KINDS:
+    for kind in kinds:
         make_key(place / f"host_{kind}", kind)
     make_key(place / "user")
     make_key(place / "authority")
@@ -99,7 +99,7 @@ def running_sshd(place: Path) -> Iterator[Sshd]:
     # What Debian's unit makes; sshd does not start without it.
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     port = free_port()
-    host_keys = "\n".join(f"HostKey {place}/host_{kind}" for kind in KINDS)
+    host_keys = "\n".join(f"HostKey {place}/host_{kind}" for kind in kinds)
     (place / "config").write_text(CONFIG.format(port=port, host_keys=host_keys, place=place))
     with (place / "log").open("wb") as log:
         server = subprocess.Popen(

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from old_images import BOOT_UUID, MIB, Changing, call, digest, disk, look, made, shell, unpacked
+from old_images import (
+    BOOT_UUID,
+    MIB,
+    Changing,
+    call,
+    digest,
+    disk,
+    in_esp,
+    look,
+    made,
+    shell,
+    unpacked,
+)
 
 from goldsmith.packages.errors import PackageError
-from goldsmith.packages.image_file import as_raw, fstab_lines
+from goldsmith.packages.image_file import as_raw, fstab_lines, read_partitions
 
 pytestmark = pytest.mark.root
 
@@ -147,3 +160,60 @@ def test_names_that_vfat_cannot_hold(changing: Changing, tree: Path, tmp_path: P
         changing.write(source.name, shell(script))
         assert words in changing.failed()
     assert digest(source) == before
+
+
+def test_links_below_the_place_of_an_esp(
+    changing: Changing, tree: Path, tmp_path: Path, host_unchanged: None
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "loader.efi").write_text("of this host")
+    # What the root file system has under the mount point of the ESP nobody sees in the machine.
+    (tree / "boot/efi/EFI").symlink_to(outside)
+    (tree / "boot/efi/start.efi").symlink_to(outside / "loader.efi")
+    (tree / "boot/efi/deep").mkdir()
+    (tree / "boot/efi/deep/inner").symlink_to(outside)
+    (tree / "etc/fstab").write_text(
+        "LABEL=ESP /boot/efi vfat umask=0077 0 1\n"
+        f"UUID={BOOT_UUID} /boot/efi/deep ext4 defaults 0 2\n"
+    )
+    files = tmp_path / "esp-files"
+    (files / "EFI").mkdir(parents=True)
+    (files / "deep/inner").mkdir(parents=True)
+    for name in ("EFI/loader.efi", "start.efi", "deep/inner/loader.efi"):
+        (files / name).write_text(f"hostile {name}")
+    source = disk(tmp_path / "old.raw", [
+        (made(tmp_path / "esp.vfat", "vfat", 8, files), "U"), (boot(tmp_path), "L"),
+        (made(tmp_path / "root.ext4", "ext4", 64, tree), "L"),
+    ])  # fmt: skip
+    changing.write(source.name, shell("cat /boot/efi/EFI/loader.efi > /seen",
+                                      "echo mine > /boot/efi/EFI/more"),
+                   options="mount_partition = 3")  # fmt: skip
+    text = changing.built()
+    assert "it lies in a vfat of the image" in text
+    assert [path.name for path in outside.iterdir()] == ["loader.efi"]
+    assert (outside / "loader.efi").read_text() == "of this host"
+    shown = look(changing.image, lambda top: (
+        (top / "seen").read_text(), os.readlink(top / "boot/efi/EFI"),
+    ), offset=17 * MIB)  # fmt: skip
+    assert shown == ("hostile EFI/loader.efi", str(outside))
+    assert in_esp(changing.image, MIB)["EFI/more"] == "mine\n"
+
+
+def test_labels_with_blanks(tmp_path: Path) -> None:
+    file = made(tmp_path / "one.ext4", "ext4", 16, None, label="two w\\rds")
+    (part,) = read_partitions(file, file)
+    assert part.answers_to("LABEL=two w\\rds")
+
+
+def test_whiteouts_of_overlays(changing: Changing, tree: Path, tmp_path: Path) -> None:
+    (tree / "srv/gone").parent.mkdir(exist_ok=True)
+    os.mknod(tree / "srv/gone", stat.S_IFCHR | 0o600, 0)
+    os.mknod(tree / "srv/null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    source = made(tmp_path / "old.raw", "ext4", 64, tree)
+    changing.write(source.name, shell("echo x > /srv/x"))
+    changing.built()
+    kinds = look(changing.image, lambda top: [
+        (top / "srv" / name).stat().st_rdev for name in ("gone", "null", "x")
+    ])  # fmt: skip
+    assert kinds == [0, os.makedev(1, 3), 0]

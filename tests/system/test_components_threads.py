@@ -165,7 +165,7 @@ def test_a_timeout_kills_all_that_the_provisioner_started(tmp_path: Path) -> Non
 
 def test_each_try_has_a_fresh_clock_and_the_last_error_counts(tmp_path: Path) -> None:
     command = "echo try; [ -e m ] && exit 7; touch m; sleep 300"
-    text = template(command, more='    timeout = "1s"\n    max_retries = 1\n')
+    text = template(command, more='    timeout = "10s"\n    max_retries = 1\n')
     with building(tmp_path, text) as running:
         assert running.stdout is not None
         said = running.stdout.read()

@@ -81,6 +81,23 @@ def test_what_could_lead_out_is_left_to_dpkg(store, tmp_path, entries):
     assert plan_tree([package]).slow[0].reason == package.unusual
 
 
+def test_the_store_is_its_owners_alone(store, tmp_path):
+    store.directory.mkdir(mode=0o755)
+    take(store, tmp_path, deb("a", [*USR, entry("./usr/bin/x", b"program", mode=0o4755)]))
+    assert stat.S_IMODE(store.directory.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("torn", ["", "null", '{"version": 0}'])
+def test_what_a_crash_or_another_version_left_is_replaced(store, tmp_path, torn):
+    content = deb("a", [*USR, entry("./usr/bin/x", b"program")])
+    (package,) = take(store, tmp_path, content)
+    (package.directory / "index.json").write_text(torn)
+    (package.directory / "root/usr/bin/x").write_bytes(b"")
+    assert take(store, tmp_path, content, content) == [package, package]
+    assert (package.directory / "root/usr/bin/x").read_bytes() == b"program"
+    assert list((store.directory / "partial").iterdir()) == []
+
+
 def test_pax_headers_are_dpkgs(store, tmp_path):
     info, content = entry("./x", b"1")
     info.pax_headers = {"SCHILY.xattr.user.a": "b"}

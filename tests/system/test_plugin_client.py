@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from plugin_programs import processes_naming, python_program
 
+from goldsmith.plugin import this_host
 from goldsmith.plugin.client import (
     MAGIC_COOKIE_KEY,
     MAGIC_COOKIE_VALUE,
@@ -19,6 +23,7 @@ from goldsmith.plugin.client import (
 from goldsmith.plugin.client.client import PluginError
 from goldsmith.plugin.remote.places import ComponentPlace
 from goldsmith.plugin.remote.session import Use
+from goldsmith.plugin.services import calls
 
 DEADLINE_S = 60.0
 GOOD = """\
@@ -201,3 +206,40 @@ def test_children_of_a_plugin_end_with_it(client, tmp_path):
 def test_a_configuration_that_means_nothing_is_refused(wrong):
     with pytest.raises(ValueError, match=r"."):
         ClientConfig(**wrong)
+
+
+def test_commands_on_this_host_end_with_the_plugin(client, tmp_path):
+    command = f": {tmp_path}/command; sleep 600"
+    one = client(
+        "from goldsmith.plugin import this_host\nstarted = []\n"
+        + GOOD.replace(
+            "    def provision",
+            f"    def check(self):\n        started.append(this_host().start({command!r}))\n"
+            "        return ()\n\n    def provision",
+        )
+    )
+    one.provisioner().prepare([{}])
+    assert processes_naming(f"{tmp_path}/command")
+    one.kill()
+    deadline_s = time.monotonic() + DEADLINE_S
+    while processes_naming(f"{tmp_path}/command"):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def test_a_command_on_this_host_ends_though_a_daemon_holds_its_output(tmp_path):
+    out = io.BytesIO()
+    assert this_host(tmp_path).start("setsid sleep 600 & echo $!; exit 3", stdout=out).wait() == 3
+    with suppress(ProcessLookupError):
+        os.kill(int(out.getvalue()), 9)
+
+
+def test_a_plugin_that_stops_is_named_with_the_phase(client, monkeypatch):
+    monkeypatch.setattr(calls, "ANSWER_WITHIN_S", 1.0)
+    one = client(GOOD)
+    place = ComponentPlace(kind="provisioner", name="works", label="packer-plugin-0")
+    use = Use(place, one.provisioner(), one)
+    os.kill(one.pid, signal.SIGSTOP)
+    with pytest.raises(PluginError) as raised, use.phase("prepare"):
+        use.component.prepare([{}])
+    assert "plugin packer-plugin-0, prepare: Provisioner.Prepare" in str(raised.value)

@@ -126,9 +126,10 @@ def test_what_is_not_what_its_checksum_says_is_not_installed(goldsmith, env, tmp
     place = tmp_path / "unpacked"
     path = summed(greet(place / file_name("greet", "2.0.0"), "2.0.0"))
     path.write_text(path.read_text() + "# changed\n")
-    refused = goldsmith("plugins", "install", "-path", place, SOURCE, env=env)
-    assert refused.status == 1
-    assert "checksum" in refused.stdout
+    for origin in (place, path):
+        refused = goldsmith("plugins", "install", "-path", origin, SOURCE, env=env)
+        assert refused.status == 1
+        assert "checksum" in refused.stdout
     assert installed(goldsmith, env) == []
 
 

@@ -152,6 +152,22 @@ def test_a_wrong_host_key_is_refused_at_once(sshd, build, tmp_path, form):
     assert "Timeout" not in result.stdout
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_machine_with_a_single_key_is_judged_by_it(build, tmp_path, kind):
+    other = make_key(tmp_path / "other", "rsa" if kind == "ed25519" else "ed25519")
+    wrong = other.with_suffix(".pub").read_text().strip()
+    with running_sshd(tmp_path / "single", [kind]) as single:
+        for form in ("fingerprint", "public_key"):
+            trust = [getattr(single, form)(kind)]
+            result = build(single.options(ssh_host_keys=trust), shell("echo in"))
+            assert result.status == 0, (form, result)
+        for pin in ("SHA256:" + "A" * 43, wrong):
+            result = build(single.options(ssh_host_keys=[pin]), shell("echo in"))
+            assert result.status == 1
+            assert "is not a trusted one" in result.stdout, (pin, result)
+            assert single.fingerprint(kind) in result.stdout
+
+
 def test_a_machine_that_is_not_pinned_is_logged_with_its_key(sshd, build, tmp_path):
     log = tmp_path / "log"
     result = build(sshd.options(), env={"PACKER_LOG": "1", "PACKER_LOG_PATH": str(log)})
@@ -340,7 +356,7 @@ def test_what_runs_there_ends_with_the_build(sshd, goldsmith, tmp_path, way):
     script = shell(f"echo $$ > {pids}.new", "sleep 1000 &", f"echo $! >> {pids}.new",
                    f"mv {pids}.new {pids}", "wait")  # fmt: skip
     if way == "timeout":
-        script["timeout"] = "5s"
+        script["timeout"] = "30s"
     write(tmp_path, sshd.options(), script)
     with goldsmith.start("build", "t.json") as running:
         wait_until(pids.exists)

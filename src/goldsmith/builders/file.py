@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -114,7 +115,9 @@ class FileBuilder:
 
     def _write(self, path: Path, context: BuildContext) -> None:
         """Write under another name and rename: what others see is whole."""
-        temporary = path.with_name(f".{path.name}.{context.run.id}.partial")
+        # Two builds may write one file at once.
+        number = next(_numbers)
+        temporary = path.with_name(f".{path.name}.{context.run.id}-{number}.partial")
         with context.run.scratch_file(temporary):
             if self.options.source:
                 self._copy(temporary, _mode_of(path, 0o666 & ~_umask()), context)
@@ -136,6 +139,9 @@ class FileBuilder:
                 file.write(piece)
                 check_cancelled()
             context.emitter.say(f"Copied {file.tell()} bytes")
+
+
+_numbers = itertools.count()
 
 
 @contextmanager

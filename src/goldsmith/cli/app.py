@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -64,9 +66,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the verb's exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
-    status = run(words)
+    _open_missing_streams()
+    try:
+        status = run(words)
+    except OSError as e:
+        status = _tell_os_error(e)
     gc.freeze()  # else the last collections look at every function and class again
     sys.exit(status)
+
+
+def _open_missing_streams() -> None:
+    """Whoever closes a standard stream wants nothing of it; no file of ours may take its place."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            if os.open(os.devnull, os.O_RDWR) != fd:
+                continue
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115
+
+
+def _tell_os_error(error: OSError) -> int:
+    """Say what the system refused, which may be to take our output."""
+    from goldsmith.errors import explain_os_error
+    from goldsmith.ui.diagnostics import render_error
+    from goldsmith.ui.terminal import discard_output, write_line
+
+    discard_output()
+    with contextlib.suppress(OSError):
+        write_line(render_error(explain_os_error(error)), stream=sys.stderr)
+    return 1
 
 
 def run(words: list[str]) -> int:
@@ -144,6 +171,8 @@ def _guarded(
         return e.exit_code
     except KeyboardInterrupt:
         return 130
+    except OSError as e:
+        return _tell_os_error(e)
     except Exception:
         import traceback
 

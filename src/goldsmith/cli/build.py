@@ -272,7 +272,9 @@ class _Starter:
                     redactor=self._redactor, state=self._state,
                 )
             )  # fmt: skip
-        except GoldsmithError:
+        except Interrupted:
+            raise
+        except (GoldsmithError, OSError):
             return None
 
     def results(self) -> PostResults:

@@ -21,6 +21,7 @@ from goldsmith.layers.store import Store
 from goldsmith.layers.usage import usage
 from goldsmith.layers.verify import verify_store
 from goldsmith.packages import package_store
+from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore
 from goldsmith.ui.terminal import write_line
 from goldsmith.units import (
     UnitError,
@@ -180,6 +181,7 @@ def _du(store: Store, state: Path, options: argparse.Namespace) -> int:
         (taken.total_bytes - taken.garbage_bytes, "results of steps"),
         (taken.garbage_bytes, "unfinished results: of builds that run, or were killed"),
         (packages, "downloaded packages"),
+        (_size_below(state / STORE_NAME), "unpacked packages"),
         (_size_below(state / "guest"), "the guest's kernel and programs: prune leaves them"),
     ]
     for size_bytes, what in rows:
@@ -206,12 +208,18 @@ def _prune(store: Store, state: Path, options: argparse.Namespace) -> int:
     write_line(_told(pruned, dry_run=options.dry_run))
     if not options.dry_run:
         prune_results(state / "results")
+    verb = "Would remove" if options.dry_run else "Removed"
     if options.all or options.older_than is not None:
         age_s = 0.0 if options.all else options.older_than
         kept = package_store.PackageStore(state / "packages")
         gone = package_store.prune(kept, max_age_s=age_s, dry_run=options.dry_run)
-        verb = "Would remove" if options.dry_run else "Removed"
         write_line(f"{verb} {gone.files} packages, {format_size(gone.size_bytes)}.")
+    if options.all:
+        cleared = ContentStore(state / STORE_NAME).clear(dry_run=options.dry_run)
+        if cleared is None:
+            write_line("A build uses the unpacked packages: they stay.")
+        elif cleared:
+            write_line(f"{verb} {cleared} unpacked packages.")
     return 0
 
 

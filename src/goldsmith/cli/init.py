@@ -8,7 +8,6 @@ from goldsmith.cli.flags import Flag, FlagError, read_flags, usage_of
 from goldsmith.cli.requirements import Requirements
 from goldsmith.cli.templates import template_path, variable_pairs
 from goldsmith.errors import Diagnostics, GoldsmithError
-from goldsmith.plugin.discovery import digest_of
 from goldsmith.plugin.lock_file import LockFile
 from goldsmith.template.hcl2.loader import load_requirements
 from goldsmith.template.hcl2.required_plugins import report_missing
@@ -62,7 +61,7 @@ def _look(path: str, *, upgrade: bool) -> None:
             write_line(f"{plugin.name} ({plugin.source} {plugin.constraint}): {place}")
         if (chosen := requirements.catalogue.required.get(plugin.name)) is not None:
             program = chosen.plugin
-            lock.lock(plugin.source, program.label.removeprefix("v"), digest_of(program.path))
+            lock.lock(plugin.source, program.label.removeprefix("v"), program.digest)
     if lock.plugins:
         lock.write()
         write_line(f"{lock.path} says which plugins the template is built with.")

@@ -33,7 +33,9 @@ _ENVIRONMENT: Final = (
 )  # fmt: skip
 
 
-_STEP_NAME: Final = re.compile(r"bootstrap|packages|configure|finish|provisioner-[1-9][0-9]*")
+_STEP_NAME: Final = re.compile(
+    r"bootstrap|source|packages|configure|finish|provisioner-[1-9][0-9]*"
+)
 
 
 def cache_policy(flags: Flags) -> CachePolicy:
@@ -46,8 +48,8 @@ def cache_policy(flags: Flags) -> CachePolicy:
     for name in flags.many("refresh"):
         if not _STEP_NAME.fullmatch(name):
             raise FlagError(
-                f'invalid value "{name}" for flag -refresh: steps are called bootstrap, packages, '
-                "configure, provisioner-1 and so on, and finish"
+                f'invalid value "{name}" for flag -refresh: steps are called bootstrap, source, '
+                "packages, configure, provisioner-1 and so on, and finish"
             )
     return CachePolicy(
         use=not flags.on("no-cache"), refresh=tuple(flags.many("refresh")),

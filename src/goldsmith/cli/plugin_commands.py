@@ -12,7 +12,8 @@ from goldsmith.ui.terminal import write_line
 
 if TYPE_CHECKING:
     from goldsmith.plugin.protocols import Command
-    from goldsmith.plugin.remote.places import ComponentPlace
+    from goldsmith.plugin.remote.catalogue import Catalogue
+    from goldsmith.plugin.remote.session import Session
 
 KIND: Final = "command"
 _HELP: Final = ("-help", "--help", "-h")
@@ -53,62 +54,54 @@ class TerminalUi:
         """Nothing is shown."""
 
 
-def names() -> list[str]:
+def names(catalogue: Catalogue | None = None) -> list[str]:
     """The names of all commands; plugins that cannot be asked are left out."""
     from goldsmith.plugin.remote.catalogue import Catalogue
 
     try:
-        return Catalogue().names(KIND)
+        return (catalogue or Catalogue()).names(KIND)
     except GoldsmithError:
         return []
 
 
 def synopses() -> dict[str, str]:
     """The line that each command says of itself."""
+    from goldsmith.plugin.remote.catalogue import Catalogue
+
     told: dict[str, str] = {}
-    for name in names():
-        try:
-            with _command(name) as command:
-                assert command is not None, "it was listed"
-                told[name] = command.synopsis
-        except GoldsmithError as error:
-            told[name] = f"cannot be used: {error}".partition("\n")[0]
+    catalogue = Catalogue()
+    with _session() as session:
+        for name in names(catalogue):
+            place = catalogue.find(KIND, name)
+            assert place is not None, "it was listed"
+            try:
+                with session.passing_use(place) as use, use.phase("synopsis"):
+                    told[name] = use.component.synopsis
+            except GoldsmithError as error:
+                told[name] = f"cannot be used: {error}".partition("\n")[0]
     return told
 
 
 def run(name: str, words: list[str]) -> int | None:
     """Run a plugin's command; returns its exit code, None where there is none of that name."""
-    with _command(name) as command:
-        if command is None:
-            return None
+    from goldsmith.plugin.remote.catalogue import Catalogue
+
+    place = Catalogue().find(KIND, name)
+    if place is None:
+        return None
+    with _session() as session, session.passing_use(place) as use, use.phase("run"):
+        command: Command = use.component
         if words[:1] and words[0] in _HELP:
             write_line(command.help.rstrip("\n") or command.synopsis)
             return 0
         return command.run(words, TerminalUi())
 
 
-@contextmanager
-def _command(name: str) -> Iterator[Command | None]:
-    """A command, as long as the block runs."""
-    from goldsmith.plugin.remote.catalogue import Catalogue
+def _session() -> Session:
+    """The processes of the commands that are asked here."""
+    from goldsmith.cli.plugin_session import own_watcher
+    from goldsmith.plugin.remote.configuration import RunSettings
+    from goldsmith.plugin.remote.session import Session
+    from goldsmith.template.hcl2.scope import PACKER_VERSION
 
-    place = Catalogue().find(KIND, name)
-    if place is None:
-        yield None
-    elif place.package:
-        yield _in_process(place)
-    else:
-        from goldsmith.plugin.client import Client, ClientConfig
-
-        client = Client(ClientConfig(command=place.command))
-        try:
-            yield client.command()
-        finally:
-            client.kill()
-
-
-def _in_process(place: ComponentPlace) -> Command:
-    from goldsmith.plugin.packages import load_set
-
-    command: Command = load_set(place.package).plain_component(KIND, place.component)
-    return command
+    return Session(RunSettings(core_version=PACKER_VERSION), own_watcher)

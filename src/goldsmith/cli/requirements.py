@@ -9,7 +9,7 @@ from typing import Final
 
 from goldsmith.cli.components import builtin_registry
 from goldsmith.errors import GoldsmithError
-from goldsmith.plugin.discovery import InstalledPlugin, digest_of, installed_for
+from goldsmith.plugin.discovery import InstalledPlugin, installed_for
 from goldsmith.plugin.lock_file import LockFile
 from goldsmith.plugin.remote.catalogue import Catalogue, Chosen
 from goldsmith.template.hcl2.required_plugins import RequiredPlugin
@@ -67,10 +67,10 @@ class Requirements:
                 continue
             if locked is not None and one.label.removeprefix("v") != locked.version:
                 continue
-            if locked is not None and locked.digest not in (None, digest_of(one.path)):
+            if locked is not None and locked.digest not in (None, one.digest):
                 continue
             if (description := self.catalogue.described(one)) is not None:
-                return Chosen(one, description)
+                return Chosen(one, description, locked=locked is not None)
         return None
 
     def _installed(self, plugin: RequiredPlugin) -> list[InstalledPlugin]:

@@ -24,7 +24,7 @@ from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.post_results import PostResults
 from goldsmith.core.post_run import PostRun, post_run
 from goldsmith.core.prepare import PreparedBuild
-from goldsmith.errors import GoldsmithError, Interrupted, WorkerError
+from goldsmith.errors import GoldsmithError, Interrupted, WorkerError, explain_os_error
 from goldsmith.events import ArtifactMade, Asked, Event, EventSink, Failed, StepFinished
 from goldsmith.host.journal import RunDirectory
 from goldsmith.host.signals import Interrupts
@@ -67,6 +67,8 @@ class _Running:
     started_s: float
     pump: threading.Thread
     artifact: Artifact | None = None
+    unanswered: int | None = None
+    """The question at which an interrupt came, of which the build has to hear first."""
 
 
 @dataclass(slots=True)
@@ -115,7 +117,8 @@ class Engine:
             try:
                 while waiting or self._running:
                     while waiting and self.interrupts.first is None and self._has_room():
-                        self._start(waiting.pop(0))
+                        if failed := self._start(waiting.pop(0)):
+                            results.append(failed)
                     if (ended := self._next()) and not self._post_process(ended):
                         results.append(ended.result)
                     if self.interrupts.first is not None:
@@ -139,9 +142,26 @@ class Engine:
     def _has_room(self) -> bool:
         return len(self._running) < (self.parallel if self.parallel > 0 else MOST_AT_ONCE)
 
-    def _start(self, prepared: PreparedBuild) -> None:
+    def _start(self, prepared: PreparedBuild) -> BuildResult | None:
+        """Start a build; returns its result where not even that could be done."""
         result, started_s = BuildResult(prepared.build.name), time.monotonic()
-        self._run(self.spawn(prepared), prepared, result, started_s)
+        try:
+            with self.interrupts.heeded():
+                making = self.spawn(prepared)
+            self._run(making, prepared, result, started_s)
+            return None
+        except Interrupted:
+            # It is noted, and whoever runs the builds looks there.
+            return None
+        except GoldsmithError as e:
+            error = e
+        except OSError as e:
+            error = explain_os_error(e)
+        self.redactor.error(error)
+        result.errors.append(error)
+        result.duration_s = time.monotonic() - started_s
+        self.on_result(result)
+        return result
 
     def _run(
         self,
@@ -178,7 +198,12 @@ class Engine:
             case None:
                 return self._running.pop(name)
             case Asked():
-                running.run.answer(event.id, self._answer(event))
+                answer = self._answer(event)
+                if self.interrupts.first is None or self._cancels_sent:
+                    running.run.answer(event.id, answer)
+                else:
+                    # Without an answer the build would go on until it hears of the interrupt.
+                    running.unanswered = event.id
             case ArtifactMade():
                 running.artifact = running.run.artifact or Artifact.from_wire(event.artifact)
             case Failed():
@@ -254,6 +279,9 @@ class Engine:
             self.on_cancel(signal_name, self._cancels_sent, len(self._running))
             for running in self._running.values():
                 running.run.cancel(signal_name)
+                if running.unanswered is not None:
+                    running.run.answer(running.unanswered, None)
+                    running.unanswered = None
             if self._cancels_sent == 2:
                 self._hurried_at_s = time.monotonic()
         if self._hurried_at_s and time.monotonic() > self._hurried_at_s + HURRIED_GRACE_S:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.thread_runner import DEFECT_HINT, ThreadedRun
-from goldsmith.errors import GoldsmithError, Interrupted, WorkerError
+from goldsmith.errors import GoldsmithError, Interrupted, WorkerError, explain_os_error
 from goldsmith.events import EventSink
 from goldsmith.redact import Redactor
 
@@ -37,6 +37,8 @@ class PostRun(ThreadedRun):
             self.artifacts, self.errors = self._processing(sink).process(self._artifact)
         except Interrupted:
             self.artifacts, self.cancelled = [self._artifact], True
+        except OSError as e:
+            self.artifacts, self.errors = [self._artifact], [explain_os_error(e)]
         except Exception:
             self.artifacts = [self._artifact]
             self.errors = [WorkerError("Defect", traceback.format_exc(), hint=DEFECT_HINT)]

@@ -19,7 +19,7 @@ from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.plan import BuildPlan
 from goldsmith.core.prepare import PreparedBuild
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.events import ArtifactMade, Asked, Emitter, EventSink, Failed
 from goldsmith.host.cancellation import Cancellation
 from goldsmith.redact import Redactor
@@ -109,6 +109,9 @@ class ThreadRun(ThreadedRun):
         except GoldsmithError as e:
             notes = "".join(f"\n{note}" for note in getattr(e, "__notes__", []))
             self._fail(type(e).__name__, f"{e}{notes}", e.hint or "", e.exit_code)
+        except OSError as e:
+            told = explain_os_error(e)
+            self._fail(type(told).__name__, str(told), told.hint or "", told.exit_code)
         except Exception:
             self._fail("Defect", traceback.format_exc(), DEFECT_HINT, 1)
 

@@ -36,11 +36,12 @@ class Cancellation:
 
     def __init__(self) -> None:
         self.hurried = False
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._lock = threading.Lock()
+        self._closed = True
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._closed = False
         self._interrupt: Interrupted | None = None
         self._raised = False
-        self._closed = False
         self._limits: list[_Limit] = []
 
     def fileno(self) -> int:
@@ -117,6 +118,10 @@ class Cancellation:
             if not self._closed:
                 self._closed = True
                 os.close(self._fd)
+
+    def __del__(self) -> None:
+        # Work on threads of its own may hold it longer than whoever made it.
+        self.close()
 
 
 def current() -> Cancellation | None:

@@ -33,6 +33,8 @@ TERMINATE_GRACE_S: Final = 2.0
 TAIL_LINES: Final = 40
 LINE_LIMIT_BYTES: Final = 64 << 10
 _LOOK_AGAIN_S: Final = 0.005
+_LAST_READS: Final = 17
+"""Those of 64 KiB that empty a pipe: it holds 1 MiB at most, and may be filled for ever."""
 _TOO_LONG: Final = "(a line that is too long to be shown)"
 CAPTURE_LIMIT_BYTES: Final = 64 << 20
 SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -290,7 +292,14 @@ def start(
     except OSError as e:
         hint = "the arguments are longer than the kernel allows" if e.errno == errno.E2BIG else None
         raise GoldsmithError(f"{words[0]} cannot start: {e.strerror}", hint=hint) from e
-    running = Running(popen, words)
+    try:
+        running = Running(popen, words)
+    except OSError as e:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(popen.pid, signal.SIGKILL)
+        with popen:  # waits, and closes the pipes
+            pass
+        raise GoldsmithError(f"{words[0]} cannot be watched: {e.strerror}") from e
     for observer in _observers:
         observer.started(running.pid)
     try:
@@ -409,8 +418,9 @@ def _pump(
                 raise CommandTimedOut(running.argv, timeout_s or 0.0)
         open_fds = set(selector.get_map() or ())
     for fd, reader in readers.items():
-        while fd in open_fds and _take(fd, reader, until_empty=True):
-            pass
+        for _ in range(_LAST_READS):
+            if fd not in open_fds or not _take(fd, reader, until_empty=True):
+                break
     for cutter in lines:
         cutter.feed(b"", final=True)
 

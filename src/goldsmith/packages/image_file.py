@@ -35,6 +35,7 @@ _LARGEST_FSTAB_BYTES: Final = 1 << 20
 _MOST_MOUNTS: Final = 64
 # The first disk of a machine, by the names that Linux has for it.
 _FIRST_DISK: Final = re.compile(r"/dev/(?:(?:[shv]|xv)da|(?:nvme0n1|mmcblk0)p)([1-9][0-9]{0,2})")
+_ESCAPED: Final = re.compile(r"\\(.)")
 _FSTAB_OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -148,7 +149,8 @@ def _probe(raw: Path, part: ImagePartition) -> ImagePartition:
     argv = ["blkid", "--probe", "--output=export", f"--offset={part.offset_bytes}",
             f"--size={part.size_bytes}", str(raw)]  # fmt: skip
     done = run(argv, check=False, capture=True, env=tool_environment())
-    fields = dict(line.split("=", 1) for line in done.text.splitlines() if "=" in line)
+    pairs = (line.split("=", 1) for line in done.text.splitlines() if "=" in line)
+    fields = {name: _ESCAPED.sub(r"\1", value) for name, value in pairs}
     return replace(part, probed=fields)
 
 
@@ -247,7 +249,10 @@ def fstab_lines(tree: Path) -> Iterator[FstabLine]:
         fields = line.split()
         if len(fields) < 3 or fields[0].startswith("#"):
             continue
-        place = _FSTAB_OCTAL.sub(lambda found: chr(int(found.group(1), 8)), fields[1])
+        device, place = (
+            _FSTAB_OCTAL.sub(lambda found: chr(int(found.group(1), 8)), field)
+            for field in fields[:2]
+        )
         normal = os.path.normpath(place)
         if not place.startswith("/") or normal in ("/", "//") or fields[2] in _UNMOUNTED:
             continue
@@ -255,4 +260,4 @@ def fstab_lines(tree: Path) -> Iterator[FstabLine]:
         if count > _MOST_MOUNTS:
             raise PackageError(f"/etc/fstab of the image has more than {_MOST_MOUNTS} mounts")
         options = tuple(fields[3].split(",")) if len(fields) > 3 else ()
-        yield FstabLine(fields[0], normal, fields[2], options)
+        yield FstabLine(device, normal, fields[2], options)

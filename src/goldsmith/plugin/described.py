@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +74,15 @@ class Description:
 
 def describe(program: Path) -> Description:
     """Ask a program; raises NotDescribed when it answers anything but a description."""
-    from goldsmith.host import process  # late: most commands have no plugins
+    # Late: most commands have no plugins.
+    from goldsmith.host import process
+    from goldsmith.plugin.wire.handshake import MAGIC_COOKIE_KEY
 
+    environment = {name: text for name, text in os.environ.items() if name != MAGIC_COOKIE_KEY}
     try:
         ended = process.run(
             [program, "describe"], capture=True, check=False, timeout_s=ANSWER_WITHIN_S,
-            env=process.tool_environment(**{BEING_DESCRIBED: "1"}),
+            env={**environment, BEING_DESCRIBED: "1"},
         )  # fmt: skip
     except GoldsmithError as error:
         raise NotDescribed(f"{program} does not describe itself: {error}", hint=_HINT) from error

@@ -42,6 +42,8 @@ class InstalledPlugin:
     version: str
     prerelease: str = ""
     api_version: str = API_VERSION
+    digest: str = ""
+    """The SHA-256 that was held against the file beside it."""
 
     @property
     def label(self) -> str:
@@ -56,6 +58,8 @@ class SingleProgram:
     path: Path
     kind: str
     name: str
+    digest: str = ""
+    """The SHA-256 that was held against the file beside it; "" where there is none."""
 
 
 def system_name() -> str:
@@ -93,11 +97,12 @@ def installed_plugins(
             continue
         if named is not None and match["name"] != named:
             continue
-        plugin = InstalledPlugin(
-            path, match["name"], match["version"], match["pre"] or "", match["api"]
-        )
-        if (prereleases or not plugin.prerelease) and os.access(path, os.X_OK) and _is_sound(path):
-            found.append(plugin)
+        if (match["pre"] and not prereleases) or not os.access(path, os.X_OK):
+            continue
+        if digest := _sound_digest(path):
+            found.append(InstalledPlugin(
+                path, match["name"], match["version"], match["pre"] or "", match["api"], digest
+            ))  # fmt: skip
     return sorted(found, key=lambda plugin: plugin.path)
 
 
@@ -150,12 +155,14 @@ def single_programs(directory: Path) -> list[SingleProgram]:
             continue
         if not os.access(path, os.X_OK):
             continue
-        if path.with_name(name + DIGEST_SUFFIX).exists() and not _is_sound(path):
+        digest = _sound_digest(path)
+        if path.with_name(name + DIGEST_SUFFIX).exists() and not digest:
             raise GoldsmithError(
                 f"{path} is not what {name}{DIGEST_SUFFIX} says",
                 hint="get the program again, or remove both files",
             )
-        found.append(SingleProgram(path, match["kind"], match["name"].removesuffix(".exe")))
+        component = match["name"].removesuffix(".exe")
+        found.append(SingleProgram(path, match["kind"], component, digest))
     return found
 
 
@@ -181,13 +188,14 @@ def _files(directory: Path) -> Iterator[Path]:
             yield from (Path(place, name) for name in names)
 
 
-def _is_sound(path: Path) -> bool:
+def _sound_digest(path: Path) -> str:
+    """The SHA-256 of a file that is what the file beside it says; "" for any other."""
     beside = path.with_name(path.name + DIGEST_SUFFIX)
     try:
         wanted = beside.read_text("utf-8", "replace")[:64].lower()
-        return wanted == digest_of(path)
+        return wanted if wanted == digest_of(path) else ""
     except OSError:
-        return False
+        return ""
 
 
 def age(plugin: InstalledPlugin) -> tuple[list[int], bool, str]:

@@ -73,12 +73,13 @@ def install(
     name = source.rpartition("/")[2]
     if origin.is_dir():
         origin = _in_directory(origin, name)
+    digest = _checked_digest(origin)
     if origin.name.endswith(WHEEL_SUFFIX):
-        return _install_wheel(origin, name, place, force=force, suits=suits)
+        return _install_wheel(origin, digest, name, place, force=force, suits=suits)
     description = _installable(origin.resolve(), suits)
     target = _target(place, name, description.version, force=force)
-    _put(origin, target)
-    _sum(target)
+    _put(origin, target, digest)
+    _sum(target, digest)
     return Installed(target, description.version)
 
 
@@ -108,12 +109,11 @@ def _in_directory(directory: Path, name: str) -> Path:
             f"{directory} has no program packer-plugin-{name} for {system_name()} and no wheel",
             hint="name the program itself with -path",
         )  # fmt: skip
-    _check_sums(found[0])
     return found[0]
 
 
-def _check_sums(path: Path) -> None:
-    """Hold a program against the checksum files beside it, where there are any."""
+def _checked_digest(path: Path) -> str:
+    """The SHA-256 of a program, held against the checksum files beside it, if there are any."""
     beside = path.with_name(path.name + DIGEST_SUFFIX)
     wanted = [beside.read_text("utf-8", "replace")[:64]] if beside.is_file() else []
     for sums in path.parent.glob(f"*{SUMS_SUFFIX}"):
@@ -127,6 +127,7 @@ def _check_sums(path: Path) -> None:
             raise GoldsmithError(
                 f"{path} is not what its checksum file says", hint="get both again"
             )
+    return digest
 
 
 def _installable(program: Path, suits: Suits | None) -> Description:
@@ -147,17 +148,15 @@ def _installable(program: Path, suits: Suits | None) -> Description:
 
 
 def _install_wheel(
-    wheel: Path, name: str, place: Path, *, force: bool, suits: Suits | None
+    wheel: Path, digest: str, name: str, place: Path, *, force: bool, suits: Suits | None
 ) -> Installed:
     """Copy a wheel and write the program that runs it; both go again if it does not work."""
-    _check_sums(wheel)
     module, plugins = _plugin_set(wheel, name).split(":")
     place.mkdir(parents=True, exist_ok=True)
     trial = place / f".{name}.new"
     trial_wheel = place / f".{name}.new{WHEEL_SUFFIX}"
     try:
-        _put(wheel, trial_wheel, mode=0o644)
-        digest = digest_of(trial_wheel)
+        _put(wheel, trial_wheel, digest, mode=0o644)
 
         def write(target: Path, beside: str) -> None:
             text = _LAUNCHER.format(
@@ -171,8 +170,9 @@ def _install_wheel(
         target = _target(place, name, description.version, force=force)
         trial_wheel.replace(target.with_name(target.name + WHEEL_SUFFIX))
         write(trial, target.name + WHEEL_SUFFIX)
+        launcher_digest = digest_of(trial)
         trial.replace(target)
-        _sum(target)
+        _sum(target, launcher_digest)
     finally:
         trial.unlink(missing_ok=True)
         trial_wheel.unlink(missing_ok=True)
@@ -215,17 +215,21 @@ def _target(place: Path, name: str, version: str, *, force: bool) -> Path:
     return target
 
 
-def _put(origin: Path, target: Path, mode: int = 0o755) -> None:
-    """Copy a file under another name and rename it: what others see is whole."""
+def _put(origin: Path, target: Path, digest: str, mode: int = 0o755) -> None:
+    """Copy a file under another name and rename it: what others see is whole, and was checked."""
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f".{target.name}.partial")
     try:
         shutil.copyfile(origin, unfinished)
+        if digest_of(unfinished) != digest:
+            raise GoldsmithError(
+                f"{origin} has changed while it was installed", hint="install it again"
+            )
         unfinished.chmod(mode)
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def _sum(target: Path) -> None:
-    target.with_name(target.name + DIGEST_SUFFIX).write_text(digest_of(target))
+def _sum(target: Path, digest: str) -> None:
+    target.with_name(target.name + DIGEST_SUFFIX).write_text(digest)

@@ -47,12 +47,16 @@ class LockFile:
         Raises GoldsmithError when it cannot be read as one.
         """
         place = Path(template)
-        directory = place if place.is_dir() else place.parent
+        directory = place if os.path.isdir(place) else place.parent
         path = directory / FILE_NAME
         try:
             text = path.read_text("utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return cls(path)
+        except PermissionError as error:
+            if not os.access(directory, os.X_OK):
+                return cls(path)  # the template cannot be read either, and is complained of
+            raise GoldsmithError(f"{path} cannot be read: {error.strerror}") from error
         except (OSError, UnicodeDecodeError) as error:
             raise GoldsmithError(f"{path} cannot be read: {error}", hint=_HINT) from error
         return cls(path, _read(text, path))

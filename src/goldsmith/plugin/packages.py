@@ -17,7 +17,7 @@ def load_set(place: str) -> PluginSet:
     module, _, name = place.partition(":")
     try:
         found = getattr(import_module(module), name)
-    except Exception as error:  # whatever a foreign module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
         told = f"the Python package of a plugin ({place}) cannot be imported"
         raise GoldsmithError(
             f"{told}: {type(error).__name__}: {error}", hint="reinstall or remove the package"

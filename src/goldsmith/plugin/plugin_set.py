@@ -86,7 +86,8 @@ class PluginSet:
 
         try:
             return plain(kind, self.component(kind, name))
-        except Exception as error:  # whatever a foreign module does when it is imported
+        except (Exception, SystemExit) as error:
+            # Whatever a foreign module does when it is imported.
             said = f"{type(error).__name__}: {error}"
             raise GoldsmithError(
                 f"the {kind} {name!r} of the plugin cannot be loaded: {said}",

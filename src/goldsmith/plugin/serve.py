@@ -12,7 +12,8 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -154,12 +155,18 @@ def _serve(plugins: PluginSet, asked: _Asked, file: str) -> int:
     import logging
 
     from goldsmith.plugin.services.connection import serve_component
-    from goldsmith.plugin.wire.handshake import MAX_PORT_KEY, MIN_PORT_KEY, Listener
+    from goldsmith.plugin.wire.handshake import (
+        DEFAULT_MAX_PORT,
+        DEFAULT_MIN_PORT,
+        MAX_PORT_KEY,
+        MIN_PORT_KEY,
+        Listener,
+    )
 
     logging.basicConfig(level=logging.INFO, format="[%(levelname)s] %(message)s")
     first_line = _own_standard_output()
     component = _component(plugins, asked)
-    least, most = _port(MIN_PORT_KEY, 10_000), _port(MAX_PORT_KEY, 25_000)
+    least, most = _port(MIN_PORT_KEY, DEFAULT_MIN_PORT), _port(MAX_PORT_KEY, DEFAULT_MAX_PORT)
     with Listener.open(min_port=least, max_port=most) as listener:
         minor = 0 if _has_four_fields(plugins, asked, file) else None
         os.write(first_line, f"{listener.handshake(minor).line()}\n".encode())
@@ -168,11 +175,43 @@ def _serve(plugins: PluginSet, asked: _Asked, file: str) -> int:
     # An interrupt reaches the whole process group: the host decides what it means for us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    serve_component(
-        connection, component, kind=asked.kind, protobuf=asked.protobuf,
-        gob_nested_name=_nested_name(component, asked, minor), log=_log,
-    )  # fmt: skip
+    with _own_programs():
+        serve_component(
+            connection, component, kind=asked.kind, protobuf=asked.protobuf,
+            gob_nested_name=_nested_name(component, asked, minor), log=_log,
+        )  # fmt: skip
     return 0
+
+
+class _Groups:
+    """The process groups that live at present (see `process.GroupObserver`)."""
+
+    def __init__(self) -> None:
+        self.living: set[int] = set()
+
+    def started(self, pgid: int) -> None:
+        """It lives now."""
+        self.living.add(pgid)
+
+    def ended(self, pgid: int) -> None:
+        """It was ended."""
+        self.living.discard(pgid)
+
+
+@contextmanager
+def _own_programs() -> Iterator[None]:
+    """Kill at the end what a component has started on this host: its own session hides it."""
+    from goldsmith.host import process
+
+    groups = _Groups()
+    forget = process.observe_groups(groups)
+    try:
+        yield
+    finally:
+        forget()
+        for pgid in list(groups.living):
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(pgid, signal.SIGKILL)
 
 
 def _log(text: str) -> None:

@@ -121,12 +121,15 @@ def go_json(document: object) -> str:
 def read_manifest(path: Path) -> tuple[list[Any], str]:
     """The entries of a manifest and the run that wrote it last; none where there is no file."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8", "surrogateescape")
     except FileNotFoundError:
         return [], ""
     try:
         document = json.loads(text)
-        return list(document.get("builds") or []), str(document.get("last_run_uuid", ""))
+        builds = document.get("builds") or []
+        if not isinstance(builds, list):
+            raise TypeError("its builds are no list")
+        return builds, str(document.get("last_run_uuid", ""))
     except (ValueError, AttributeError, TypeError) as e:
         raise GoldsmithError(
             f"{path} is not a manifest: {e}", hint="move it away, or choose another output"

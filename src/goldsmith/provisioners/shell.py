@@ -15,7 +15,7 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from goldsmith.core.caching import config_inputs, shown_path
-from goldsmith.core.communicator import Communicator, ConnectionFailed, is_tree
+from goldsmith.core.communicator import DISCONNECTED, Communicator, ConnectionFailed, is_tree
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.core.script_environment import takes_two, written
@@ -218,6 +218,8 @@ class ShellProvisioner:
         communicator.upload(content, path, mode=mode)
         if not is_tree(communicator):
             status = communicator.start(f"chmod {mode:04o} {path}", on_line=_unheard)
+            if status == DISCONNECTED:
+                raise ConnectionFailed(f"the connection was lost at chmod {mode:04o} {path}")
             if status:
                 raise GoldsmithError(f"chmod {mode:04o} {path} ended with status {status}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -130,17 +130,17 @@ class _Waiting:
     def _until_it_goes_down(self) -> None:
         while True:
             try:
-                status = run_line(ASKING, self._context)
+                with self._limited():
+                    status = run_line(ASKING, self._context)
+                    if status == 0:
+                        run_line(TAKING_BACK, self._context)
             except ConnectionFailed as e:
                 if e.lasting:
                     raise
                 return
-            if status in RESTARTING:
-                self._pause()
-                continue
-            if status == 0:
-                run_line(TAKING_BACK, self._context)
-            return
+            if status not in RESTARTING:
+                return
+            self._pause()
 
     def _is_pending(self) -> bool:
         return self._options.check_registry and any(
@@ -163,10 +163,8 @@ class _Waiting:
     def _status(self, command: str, heard: LineSink | None = None) -> int | None:
         """The status of a command; None while the machine cannot be reached."""
         communicator, emitter = self._context.communicator, self._context.emitter
-        left_s = max(SHORTEST_WAIT_S, self._deadline_s - time.monotonic())
-        limited = communicator.waiting(left_s) if isinstance(communicator, Reconnects) else None
         try:
-            with limited or nullcontext():
+            with self._limited():
                 return communicator.start(
                     command, on_line=heard or (lambda stream, line: emitter.output(line, stream))
                 )
@@ -175,6 +173,13 @@ class _Waiting:
                 raise
             emitter.output(str(e), "stderr", routine=True)
             return None
+
+    def _limited(self) -> AbstractContextManager[None]:
+        """Within it, a machine that has gone away is waited for as long as time is left."""
+        communicator = self._context.communicator
+        if not isinstance(communicator, Reconnects):
+            return nullcontext()
+        return communicator.waiting(max(SHORTEST_WAIT_S, self._deadline_s - time.monotonic()))
 
     def _pause(self) -> None:
         if time.monotonic() + POLL_S >= self._deadline_s:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import signal
 import sys
 from typing import TextIO
 
@@ -82,6 +84,17 @@ def write_line(text: str = "", *, stream: TextIO | None = None) -> None:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=target, flush=True)
 
 
+def discard_output() -> None:
+    """Throw away what standard output has not taken, where it takes nothing more (a full disk).
+
+    The interpreter would fail once more when it flushes at its end.
+    """
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def write_bytes(data: bytes) -> None:
     """Print a document as it is, for the program that reads it."""
     sys.stdout.flush()
@@ -96,7 +109,26 @@ def ask_on_terminal(question: str) -> str | None:
     """Ask the user and return the answer; None when there is no terminal to ask at."""
     if not sys.stdin.isatty():
         return None
+    sys.stdout.write(f"{question} ")
+    sys.stdout.flush()
+    _wait_for_a_line(sys.stdin.fileno())
+    line = sys.stdin.readline()
+    return line.strip() if line else None
+
+
+def _wait_for_a_line(terminal: int) -> None:
+    """Return when a line was typed; a signal's handler runs at once, and may raise.
+
+    A signal that comes before a plain read(2) has begun is only heard after the next line: input()
+    of Python 3.11 loses a Ctrl-C that way.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
-        return input(f"{question} ").strip()
-    except EOFError:
-        return None
+        while terminal not in (ready := select.select([terminal, reader], [], [])[0]):
+            if reader in ready:
+                os.read(reader, 1 << 10)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)

@@ -76,7 +76,12 @@ class LiveWorld:
 
     def cwd(self) -> str:
         """The absolute path of the working directory."""
-        return str(Path.cwd())
+        try:
+            return str(Path.cwd())
+        except FileNotFoundError as e:
+            raise GoldsmithError(
+                "the working directory does not exist any more", hint="change to another one"
+            ) from e
 
     def read_file(self, path: str) -> bytes:
         """A file's content. Raises OSError."""

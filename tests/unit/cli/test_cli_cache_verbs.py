@@ -13,6 +13,7 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.layers.keys import StepKey
 from goldsmith.layers.records import MadeStep
 from goldsmith.layers.store import Store
+from goldsmith.packages.unpacked.content_store import ContentStore
 
 
 @pytest.fixture
@@ -84,6 +85,17 @@ def test_prune_by_age_only_tells_in_a_dry_run(store, capsys):
     status, out = run(capsys, "prune", "--older-than", "0s")
     assert status == 0 and "Removed 1 result," in out
     assert store.find(one.key) is None
+
+
+def test_prune_all_takes_unpacked_packages_that_no_build_uses(state, capsys):
+    unpacked = ContentStore(state / "unpacked")
+    with unpacked.in_use():
+        (unpacked.directory / "a").mkdir()
+        assert "they stay" in run(capsys, "prune", "--all")[1]
+    assert "Would remove 1 unpacked" in run(capsys, "prune", "--all", "--dry-run")[1]
+    assert (unpacked.directory / "a").is_dir()
+    assert unpacked.clear() == 1
+    assert [path.name for path in unpacked.directory.iterdir()] == ["lock"]
 
 
 def test_prune_keeps_what_is_young_and_small(store, capsys):
@@ -172,6 +184,7 @@ def test_flags_become_a_policy():
     assert not policy("-no-cache").use
     both = policy("-refresh=bootstrap", "-refresh=provisioner-12")
     assert both.refresh == ("bootstrap", "provisioner-12")
+    assert policy("-refresh=source").refresh == ("source",)
     for wrong in ("provisoner-1", "provisioner-0", "provisioner", "image", ""):
         with pytest.raises(FlagError, match="for flag -refresh: steps are called"):
             policy(f"-refresh={wrong}")

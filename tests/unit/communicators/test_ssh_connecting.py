@@ -8,13 +8,15 @@ from dataclasses import replace
 import asyncssh
 import pytest
 
+from goldsmith.communicators.ssh import communicator
 from goldsmith.communicators.ssh.background_loop import BackgroundLoop
+from goldsmith.communicators.ssh.communicator import SshCommunicator
 from goldsmith.communicators.ssh.connecting import connect
 from goldsmith.communicators.ssh.credentials import machine_login
-from goldsmith.communicators.ssh.dialing import Dialer, LoginRefused
+from goldsmith.communicators.ssh.dialing import Dialer, Line, LoginRefused
 from goldsmith.communicators.ssh.host_keys import HostKeyPolicy, HostKeyRefused
 from goldsmith.communicators.ssh.options import CommunicatorOptions
-from goldsmith.core.communicator import ConnectionFailed
+from goldsmith.core.communicator import DISCONNECTED, ConnectionFailed
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.cancellation import Cancellation
 
@@ -124,6 +126,84 @@ def test_questions_are_answered_with_the_password():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [({"ssh_ciphers": ("aes128-ctr", "no-such")}, None),
+     ({"ssh_key_exchange_algorithms": ("no-such",)}, None), ({}, "a\n")],
+)  # fmt: skip
+def test_what_no_machine_can_be_reached_with_is_not_tried_again(given, known, tmp_path):
+    async def main():
+        server = await asyncssh.create_server(Asking, "127.0.0.1", 0, server_host_keys=[KEY])
+        wanted = {"ssh_host": "127.0.0.1", "ssh_port": server.get_port(), **given}
+        if known is not None:
+            (tmp_path / "known").write_text(known)
+            wanted["ssh_known_hosts_file"] = str(tmp_path / "known")
+        options = OPTIONS.model_copy(update=wanted)
+        dialer = Dialer(options=options, machine=machine_login(options), bastion=None,
+                        forwarded_agent=None)  # fmt: skip
+        with pytest.raises(GoldsmithError) as caught:
+            await connect(dialer, LONG_S, 1)
+        server.close()
+        await server.wait_closed()
+        return caught.value
+
+    error = asyncio.run(main())
+    assert not isinstance(error, ConnectionFailed)
+    assert "cannot be tried" in str(error) and "ssh_ciphers" in (error.hint or "")
+
+
+class Breaking(SshCommunicator):
+    """A communicator whose commands take the connection along."""
+
+    def __init__(self):
+        dialer = Dialer(options=OPTIONS, machine=machine_login(OPTIONS), bastion=None,
+                        forwarded_agent=None)  # fmt: skip
+        self.options, self._dialer = OPTIONS, dialer
+
+    def start(self, command, *, on_line, env=None, timeout_s=None):
+        return DISCONNECTED
+
+
+class Stuck:
+    """A connection whose other end does not say that it has closed."""
+
+    aborted = False
+
+    def close(self):
+        pass
+
+    async def wait_closed(self):
+        await asyncio.sleep(LONG_S)
+
+    def abort(self):
+        self.aborted = True
+
+
+@pytest.mark.parametrize("way", ["timeout", "cancelled"])
+def test_what_does_not_close_is_aborted_with_the_bastion(way, monkeypatch):
+    monkeypatch.setattr(communicator, "CLOSE_S", 0.01 if way == "timeout" else LONG_S)
+    line = Line(Stuck(), Stuck())
+
+    async def main():
+        machine = Breaking()
+        machine._line = line
+        closing = asyncio.create_task(machine._close())
+        if way == "cancelled":
+            await asyncio.sleep(0)
+            closing.cancel()
+        await asyncio.wait([closing])
+
+    asyncio.run(main())
+    assert line.connection.aborted and line.below.aborted
+
+
+def test_a_connection_that_is_lost_decides_nothing():
+    with pytest.raises(ConnectionFailed, match="lost while 'rm -f /x' ran"):
+        Breaking().remove("/x")
+    with pytest.raises(ConnectionFailed, match="lost while 'test -d /x' ran"):
+        Breaking().is_directory("/x")
+
+
 def test_a_loop_gives_results_and_errors_and_ends():
     async def fails():
         raise GoldsmithError("no")
@@ -155,6 +235,25 @@ def test_an_interrupt_cancels_what_the_loop_does():
         assert ended.is_set()
         # Cleanup goes on after it.
         assert loop.call(asyncio.sleep(0, "cleaned")) == "cleaned"
+    cancellation.close()
+
+
+def test_who_hurries_does_not_wait_for_what_does_not_end():
+    cancellation, may_end = Cancellation(), threading.Event()
+
+    async def lingers():
+        cancellation.cancel("SIGINT")
+        try:
+            await asyncio.sleep(LONG_S)
+        finally:
+            cancellation.cancel("SIGINT")
+            await asyncio.to_thread(may_end.wait)
+
+    with BackgroundLoop("test") as loop, cancellation.installed():
+        with pytest.raises(Interrupted):
+            loop.call(lingers())
+        assert not may_end.is_set()
+        may_end.set()
     cancellation.close()
 
 

@@ -52,6 +52,8 @@ def test_good_options(more):
         ({**GOOD, "ssh_host_keys": ("SHA256:short",)}, "ssh_host_keys", "neither"),
         ({**GOOD, "ssh_host_keys": (f"ssh-rsa {BLOB}",)}, "ssh_host_keys", "neither"),
         ({**GOOD, "ssh_bastion_host_keys": ("x",)}, "ssh_bastion_host_keys", "neither"),
+        ({**GOOD, "ssh_ciphers": ("aes128-ctr", "none-such")}, "ssh_ciphers", "none-such"),
+        ({**GOOD, "ssh_key_exchange_algorithms": ("x",)}, "ssh_key_exchange_algorithms", "x"),
         ({"communicator": "winrm"}, "communicator", "winrm"),
         ({"communicator": "pigeon"}, "communicator", "pigeon"),
         ({"communicator": "none", "ssh_host": "h"}, "ssh_host", "no meaning"),

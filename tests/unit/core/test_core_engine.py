@@ -11,8 +11,9 @@ from goldsmith.core.build import Build, Component
 from goldsmith.core.engine import Engine
 from goldsmith.core.post_processor import PostProcessed
 from goldsmith.core.prepare import PostProcessorCall, PreparedBuild
-from goldsmith.errors import BootTestFailed, Interrupted, Position, SourceRange
-from goldsmith.events import ArtifactMade
+from goldsmith.core.thread_runner import thread_run
+from goldsmith.errors import BootTestFailed, GoldsmithError, Interrupted, Position, SourceRange
+from goldsmith.events import ArtifactMade, Asked, Failed
 from goldsmith.host.cancellation import pause
 from goldsmith.host.journal import RunDirectory
 from goldsmith.redact import Redactor
@@ -125,6 +126,80 @@ def test_a_defect_of_a_post_processor_fails_its_build_alone(tmp_path):
     assert errors["image.b"] == []
     (error,) = errors["image.a"]
     assert "ZeroDivisionError: <sensitive>" in str(error) and "defect" in error.hint
+
+
+class Unreadable:
+    def post_process(self, artifact, context):
+        raise FileNotFoundError(2, "No such file or directory", "s3cret")
+
+
+def test_an_error_of_the_system_is_no_defect(tmp_path):
+    (result,) = engine_of(tmp_path, []).run([prepared(Unreadable())])
+    assert [str(error) for error in result.errors] == ["<sensitive>: No such file or directory"]
+
+
+def test_a_build_on_a_thread_tells_errors_of_the_system():
+    def build(context):
+        raise PermissionError(13, "Permission denied", "/image")
+
+    told = []
+    with thread_run(prepared(None), lambda *given: None, Redactor([]), build=build) as run:
+        run.deliver(told.append)
+    ((kind, message),) = [(event.error, event.message) for event in told]
+    assert (kind, message) == ("GoldsmithError", "/image: Permission denied")
+
+
+@pytest.mark.parametrize("error", [GoldsmithError("s3cret is full"), OSError(28, "s3cret is full")])
+def test_a_build_that_cannot_start_fails_alone(tmp_path, error):
+    told = []
+    engine = engine_of(tmp_path, told)
+    start = engine.spawn
+
+    def spawn(one):
+        if one.build.name == "image.a":
+            raise error
+        return start(one)
+
+    engine.spawn = spawn
+    results = engine.run([prepared(Meeting(1), name) for name in "ab"])
+    errors = {result.name: [str(one) for one in result.errors] for result in results}
+    assert errors == {"image.a": ["<sensitive> is full"], "image.b": []}
+    assert sorted(result.name for result in told) == ["image.a", "image.b"]
+
+
+class Asking(Finished):
+    """A build that asks, and notes in which order it hears what."""
+
+    def __init__(self):
+        super().__init__(ARTIFACT)
+        self.heard = []
+        self.ended = threading.Event()
+
+    def deliver(self, sink):
+        sink(Asked(build=self.name, id=7, question="Go on?"))
+        assert self.ended.wait(60)
+        sink(Failed(build=self.name, error="Interrupted", message="", hint="", exit_code=130))
+
+    def cancel(self, signal_name):
+        self.heard.append(signal_name)
+
+    def answer(self, question_id, text):
+        self.heard.append((question_id, text))
+        self.ended.set()
+
+
+def test_an_interrupt_at_a_question_comes_before_its_answer(tmp_path):
+    interrupts, build = Quiet(), Asking()
+
+    def ask(asked):
+        interrupts.first, interrupts.count = "SIGINT", 1
+        raise Interrupted("SIGINT")
+
+    engine = engine_of(tmp_path, [], interrupts)
+    engine.spawn, engine.ask = lambda one: nullcontext(build), ask
+    with pytest.raises(Interrupted):
+        engine.run([prepared(Meeting(1))])
+    assert build.heard == ["SIGINT", (7, None)]
 
 
 class Waiting:

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import shlex
+import threading
 import urllib.parse
 
 import pytest
@@ -277,3 +278,41 @@ def test_many_secrets_are_found_as_few_are():
     assert redactor.redact("a secret-0317 b") == f"a {MASK} b"
     assert redactor.redact("a secret-0517 b") == "a secret-0517 b"
     assert redactor.redact("\udcff secret-0001") == f"\udcff {MASK}"
+
+
+def test_secrets_that_threads_add_at_the_same_time_are_all_masked():
+    for number in range(10):
+        redactor = Redactor()
+        together = threading.Barrier(8)
+        names = [[f"secret-{number}-{thread}-{one}" for one in range(5)] for thread in range(8)]
+
+        def adds(secrets, redactor=redactor, together=together):
+            together.wait()
+            for secret in secrets:
+                redactor.add([secret])
+
+        threads = [threading.Thread(target=adds, args=(secrets,)) for secrets in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for secret in (secret for secrets in names for secret in secrets):
+            assert redactor.redact(f"<{secret}>") == f"<{MASK}>"
+
+
+def test_a_very_long_secret_is_masked_whole_and_line_by_line():
+    lines = [f"line {number:04} of it, {number * 7919 % 10007}" for number in range(900)]
+    secret = "\n".join(lines)
+    redactor = Redactor([secret])
+    assert len(redactor.forms) < 6000
+    assert redactor.redact(f"a {secret} b") == f"a {MASK} b"
+    assert redactor.redact(json.dumps([secret])) == f'["{MASK}"]'
+    assert {redactor.redact(f"out: {line}") for line in lines} == {f"out: {MASK}"}
+    assert redactor.redact("line 0004 of it") == "line 0004 of it"
+    assert redactor.redact(base64.b64encode(lines[3].encode()).decode().rstrip("=")) == MASK
+
+
+def test_what_begins_as_a_secret_stays():
+    secret = "x" * 40 + "-one"
+    assert Redactor([secret]).redact("x" * 40 + "-two") == "x" * 40 + "-two"
+    assert Redactor([secret]).redact("x" + secret) == "x" + MASK

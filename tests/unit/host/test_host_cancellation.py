@@ -1,5 +1,7 @@
 """What stops work on a thread: interrupts and time limits, each raised once."""
 
+import gc
+import os
 import threading
 import time
 
@@ -133,3 +135,13 @@ def test_a_thread_that_nothing_can_stop_has_no_limits():
 def test_cancelling_after_the_end_is_harmless(scope):
     scope.close()
     scope.cancel("SIGINT")
+
+
+def test_a_descriptor_is_given_back_with_what_held_it(monkeypatch):
+    closed, close = [], os.close
+    monkeypatch.setattr(os, "close", lambda fd: (closed.append(fd), close(fd)))
+    cancellation = Cancellation()
+    fd = cancellation.fileno()
+    del cancellation
+    gc.collect()
+    assert fd in closed

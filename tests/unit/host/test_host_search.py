@@ -55,3 +55,12 @@ def test_it_is_found_across_the_pieces_that_are_read(tmp_path_factory, before, s
         patch.setattr(search, "_READ_BYTES", size)
         assert find_texts(top, [SECRET]) == "file"
         assert find_texts(top, ["absent"]) is None
+
+
+def test_long_texts_are_found_whole_or_not_at_all(top, capfd):
+    texts = [f"{'head' * 10} {number:05} {'tail' * 100}" for number in range(3000)]
+    (top / "etc/app/conf").write_text(texts[1234][:-1])
+    assert find_texts(top, texts) is None
+    (top / "etc/app/conf").write_text(f"a {texts[1234]} b")
+    assert find_texts(top, texts) == "etc/app/conf"
+    assert capfd.readouterr().err == ""

@@ -32,11 +32,12 @@ def test_lines_of_an_fstab(tmp_path: Path) -> None:
     (tmp_path / "etc/fstab").write_text(
         "# comment\nUUID=a / ext4 x 0 1\n UUID=b\t/with\\040blank//x/../y/ ext4 ro,noatime\n"
         "UUID=c /../.. ext4\nUUID=d none swap sw\ntmpfs /tmp tmpfs\nproc /proc proc\n"
-        "UUID=e relative ext4\nUUID=f /f vfat\n#UUID=g /g ext4\n"
+        "UUID=e relative ext4\nLABEL=two\\040words /f vfat\n#UUID=g /g ext4\n"
     )
     found = [(line.device, line.place, line.kind, line.options) for line in fstab_lines(tmp_path)]
     assert found == [
-        ("UUID=b", "/with blank/y", "ext4", ("ro", "noatime")), ("UUID=f", "/f", "vfat", ()),
+        ("UUID=b", "/with blank/y", "ext4", ("ro", "noatime")),
+        ("LABEL=two words", "/f", "vfat", ()),
     ]  # fmt: skip
     (tmp_path / "etc/fstab").unlink()
     assert list(fstab_lines(tmp_path)) == []

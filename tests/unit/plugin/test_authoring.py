@@ -1,5 +1,7 @@
 """Components of authors: their options in every form that hosts send, and what runs them."""
 
+import io
+import os
 import threading
 
 import pytest
@@ -9,6 +11,7 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.plugin import Builder, Communicator, ConfigError, Options, PluginSet
 from goldsmith.plugin.authoring.served import plain
 from goldsmith.plugin.cancel import Cancel
+from goldsmith.plugin.draining import Drain
 from goldsmith.plugin.testing import RecordingHooks, RecordingUi
 from goldsmith.plugin.wire.hcl_spec import AttributeSpec, BlockListSpec
 from goldsmith.values.types import NUMBER, STRING, ListType, MapType
@@ -292,3 +295,16 @@ def test_a_communicator_is_handy():
     path, content, info = machine.uploaded
     assert (path, content, info.mode, info.size) == ("/etc/motd", b"text", 0o600, 4)
     assert there.read("/x") == b"content"
+
+
+def test_a_daemon_that_holds_the_output_open_is_not_waited_for():
+    source, held = os.pipe()
+    taken = io.BytesIO()
+    drain = Drain(source, taken)
+    try:
+        os.write(held, b"all that it said")
+        drain.end()
+        drain.join()
+    finally:
+        os.close(held)
+    assert taken.getvalue() == b"all that it said"

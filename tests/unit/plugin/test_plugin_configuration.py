@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import SimpleNamespace
+
 import pytest
 
 from goldsmith.core.build import GoNames
@@ -9,8 +12,11 @@ from goldsmith.core.deferred import RawBlock, RawBody
 from goldsmith.core.foreign import Surroundings
 from goldsmith.errors import GoldsmithError, Position, SourceRange
 from goldsmith.plugin.lock_file import LockFile
+from goldsmith.plugin.remote import preparing
 from goldsmith.plugin.remote.artifacts import texts
 from goldsmith.plugin.remote.configuration import RunSettings, configured, decode
+from goldsmith.plugin.remote.places import ComponentPlace
+from goldsmith.plugin.remote.session import Use
 from goldsmith.plugin.wire.hcl_spec import AttributeSpec, BlockListSpec, BlockSpec, ObjectSpec
 from goldsmith.values.types import BOOL, NUMBER, STRING, ListType, MapType
 from goldsmith.values.value import boolean, from_python, string, to_python, unknown
@@ -144,3 +150,31 @@ def test_what_is_no_lock_file_is_refused(tmp_path, text):
     (tmp_path / ".goldsmith.lock.json").write_text(text)
     with pytest.raises(GoldsmithError, match="lock"):
         LockFile.beside(str(tmp_path))
+
+
+class Noting:
+    """A provisioner that notes how often it is prepared."""
+
+    def __init__(self):
+        self.prepared = []
+
+    def prepare(self, layers):
+        if layers[0]["number"] == 0:
+            raise GoldsmithError("refused")
+        self.prepared.append(layers[0]["number"])
+
+
+@pytest.mark.parametrize(
+    ("go_names", "wanted"), [(None, [1, 2, 1]), (GoNames({}, frozenset(), "1.16.0"), [1])]
+)
+def test_a_component_is_told_once_what_it_knows(go_names, wanted, monkeypatch):
+    layers = []
+    monkeypatch.setattr(preparing, "layers_for", lambda *given: (list(layers), []))
+    component = Noting()
+    use = Use(ComponentPlace(kind="provisioner", name="x", label="x"), component, None)
+    options = SimpleNamespace(surroundings=around(go_names=go_names))
+    for number in (0, 1, 1, 2, 2, 1):
+        layers[:] = [{"number": number}]
+        with suppress(GoldsmithError):
+            preparing.told(use, options, RunSettings(core_version="1.16.0"), component.prepare)
+    assert component.prepared == wanted

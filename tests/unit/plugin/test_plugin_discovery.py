@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from goldsmith.errors import GoldsmithError
+from goldsmith.plugin.described import Description
 from goldsmith.plugin.discovery import (
     file_name,
     installed_for,
@@ -12,6 +13,10 @@ from goldsmith.plugin.discovery import (
     plugin_directory,
     system_name,
 )
+from goldsmith.plugin.remote.catalogue import Catalogue, Chosen
+from goldsmith.plugin.remote.configuration import RunSettings
+from goldsmith.plugin.remote.kinds import PluginComponents
+from goldsmith.plugin.remote.session import Session
 
 SOURCE = "example.com/ours/thing"
 
@@ -79,3 +84,33 @@ def test_the_directory_is_packers(tmp_path):
     assert plugin_directory(configured | {"PACKER_PLUGIN_PATH": "/p"}).as_posix() == "/p"
     with pytest.raises(GoldsmithError, match="several directories"):
         plugin_directory({"PACKER_PLUGIN_PATH": "/p:/q"})
+
+
+def test_a_digest_is_told_with_the_program(tmp_path):
+    path = put(tmp_path)
+    (one,) = installed_plugins(tmp_path)
+    assert one.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_locked_plugin_wins_over_a_stray_program(tmp_path, locked):
+    put(tmp_path)
+    stray = tmp_path / "packer-provisioner-thing-x"
+    stray.write_text("")
+    stray.chmod(0o755)
+    (one,) = installed_plugins(tmp_path)
+    said = Description("1.2.3", "x5.0", {"provisioner": ("x",)})
+    catalogue = Catalogue(
+        {"PACKER_PLUGIN_PATH": str(tmp_path)}, required={"thing": Chosen(one, said, locked)}
+    )
+    components = PluginComponents(catalogue, Session(RunSettings(core_version="1.6.6")))
+    found = components._place("provisioner", "thing-x")
+    assert found is not None
+    assert found.program == str(one.path if locked else stray)
+    assert components.replaces("provisioner", "thing-x") is not locked
+
+
+def test_nobody_is_asked_within_a_plugin_that_is_asked(tmp_path):
+    put(tmp_path)
+    (one,) = installed_plugins(tmp_path)
+    assert Catalogue({"GOLDSMITH_DESCRIBING": "1"}).described(one) is None

@@ -19,10 +19,12 @@ from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.cancellation import Cancellation
 from goldsmith.plugin.cancel import Cancel
 from goldsmith.plugin.protocols import FileInfo, PostProcessed, Prepared
+from goldsmith.plugin.services import calls
 from goldsmith.plugin.services.connection import HostConnection, serve_component
-from goldsmith.plugin.services.remote_command import run_command
-from goldsmith.plugin.wire.errors import ConnectionLost, RemoteError, WireError
+from goldsmith.plugin.wire.broker import MAIN, Broker
+from goldsmith.plugin.wire.errors import ConnectionLost, RemoteError, TimedOut, WireError
 from goldsmith.plugin.wire.hcl_spec import AttributeSpec, BlockSpec, ObjectSpec
+from goldsmith.plugin.wire.yamux import Session
 from goldsmith.values.types import NUMBER, STRING
 from goldsmith.values.value import list_of, number, object_of, string
 
@@ -261,8 +263,9 @@ def test_the_communicator():
 
     def provision(ui: Any, communicator: Any, generated: Any, cancel: Cancel) -> None:
         assert generated == {"ID": "x", "list": [1, None]}
-        result = run_command(communicator, "copy", ui=ui, stdin=b"one\ntwo")
-        assert (result.status, result.stdout, result.stderr) == (7, b"one\ntwo", b"warning\nlast")
+        given, out, err = io.BytesIO(b"one\ntwo"), io.BytesIO(), io.BytesIO()
+        assert communicator.start("copy", stdin=given, stdout=out, stderr=err).wait() == 7
+        assert (out.getvalue(), err.getvalue()) == (b"one\ntwo", b"warning\nlast")
         assert communicator.start("quiet").wait() == 7
         assert communicator.start("lost", stdout=io.BytesIO()).wait() == 2_300_218
         with pytest.raises(RemoteError, match="no such command"):
@@ -284,7 +287,6 @@ def test_the_communicator():
     assert kept.getvalue() == bytes(65536)
     assert machine.files == {"/f": (65536, FileInfo("f", 65536, 0o4750, 5))}
     assert machine.copied == [("down", "/a", "b", []), ("up", "/d", "s/", ["x"])]
-    assert sorted(text for _, text in screen.told) == ["last", "one", "two", "warning"]
 
 
 def test_large_files_need_little_memory():
@@ -410,6 +412,8 @@ def call(client: Any, kind: str, hook: Any, cancel: Cancel) -> None:
         client.run(Screen(), hook, cancel)
     elif kind == "provisioner":
         client.provision(Screen(), Machine(), {}, cancel)
+    elif kind == "hook":
+        client.run("event", Screen(), Machine(), None)
     else:
         client.post_process(Screen(), Made(), cancel)
 
@@ -508,3 +512,55 @@ def test_no_argument_breaks_a_service(argument):
         with contextlib.suppress(RemoteError):
             client._rpc.call("Builder.Prepare", argument, PATIENCE_S)
         assert client.config_spec() == SPEC
+
+
+def leave(*given: Any) -> Any:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("kind", ["builder", "provisioner", "post-processor", "hook"])
+def test_a_component_that_exits_is_an_error_of_its_call(kind):
+    ours, theirs = socket.socketpair()
+    component = Hook(leave) if kind == "hook" else Component(leave)
+    threading.Thread(
+        target=serve_component, args=(theirs, component), daemon=True,
+        kwargs={"kind": kind, "protobuf": True},
+    ).start()  # fmt: skip
+    with HostConnection(ours, protobuf=True) as host:
+        client = getattr(host, kind.replace("-", "_"))()
+        with pytest.raises(RemoteError, match="3"):
+            call(client, kind, Hook(), Cancel())
+
+
+def test_a_component_that_does_not_answer_is_given_up(monkeypatch):
+    released = threading.Event()
+    component = Component()
+    component.prepare = lambda configs: released.wait(PATIENCE_S)  # type: ignore[assignment]
+    monkeypatch.setattr(calls, "ANSWER_WITHIN_S", 0.1)
+    try:
+        with plugin(component, "provisioner") as client:
+            with pytest.raises(TimedOut, match="was not answered within"):
+                client.prepare([{}])
+            released.set()
+    finally:
+        released.set()
+
+
+def test_a_connection_is_closed_though_a_writer_is_stuck():
+    ours, theirs = socket.socketpair()
+    with theirs, Session(theirs, is_client=False) as session:
+        accepting = threading.Thread(target=Broker(session, print).accept, args=(MAIN, PATIENCE_S))
+        accepting.start()
+        host = HostConnection(ours, protobuf=True)
+        accepting.join(PATIENCE_S)
+        ended = threading.Event()
+
+        def prepare() -> None:
+            # More than the window of a stream that nobody reads.
+            with contextlib.suppress(WireError):
+                host.provisioner().prepare([{"large": "x" * (1 << 20)}])
+            ended.set()
+
+        threading.Thread(target=prepare, daemon=True).start()
+        host.close()
+        assert ended.wait(PATIENCE_S)

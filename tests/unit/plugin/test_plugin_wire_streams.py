@@ -152,6 +152,15 @@ def test_a_ping_is_answered(raw):
     assert peer.recv(12, socket.MSG_WAITALL) == frame(2, 2, 0, 77)
 
 
+def test_a_peer_that_is_silent_is_given_up(monkeypatch):
+    monkeypatch.setattr(yamux, "KEEPALIVE_S", 0.05)
+    ours, peer = socket.socketpair()
+    with peer, Session(ours, is_client=True, asks=True) as session:
+        assert session.wait_closed(PATIENCE_S)
+        assert "was silent for" in str(session.error)
+        assert peer.recv(12, socket.MSG_WAITALL) == frame(2, 1, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("sent", "words"),
     [
@@ -321,7 +330,9 @@ def test_calls_that_are_none_end_the_stream(brokers, sent):
     assert plugin.session.error is None
 
 
-@pytest.mark.parametrize("sent", [b"\x01\x01", b"\x80\x80", b"\x81\xa3Seq\x07\xc0", b"\xc1"])
+@pytest.mark.parametrize(
+    "sent", [b"\x01\x01", b"\x81\xa3Seq\xc0\x80", b"\x81\xa3Seq\x07\xc0", b"\xc1"]
+)
 def test_answers_that_are_none_end_the_calls(brokers, sent):
     host, plugin = brokers
 

@@ -71,7 +71,7 @@ def manifest_of(place, artifact=None, *, keys=None, **options):
     given = place.artifact(o=b"hello") if artifact is None else artifact
     processed = place.run(made, given, **(keys or {}))
     assert (processed.artifact, processed.keep, processed.force_keep) == (given, True, True)
-    return (place.path / made.options.output).read_text()
+    return (place.path / made.options.output).read_text("utf-8", "surrogateescape")
 
 
 def test_a_manifest_is_written_as_go_does(place):
@@ -116,7 +116,14 @@ def test_paths_may_be_stripped_and_no_files_are_null(place):
     assert (entry["files"], entry["custom_data"]) == (None, None)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"builds": 3}'])
+def test_names_that_are_no_text_stay_in_a_manifest(place):
+    place.path.joinpath("packer-manifest.json").write_bytes(b'{"builds": [{"name": "\xff"}]}')
+    manifest_of(place)
+    written = (place.path / "packer-manifest.json").read_bytes()
+    assert b'"name": "\xff"' in written
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"builds": 3}', '{"builds": {"a": 1}}'])
 def test_what_is_no_manifest_is_left_alone(place, text):
     (place.path / "packer-manifest.json").write_text(text)
     with pytest.raises(GoldsmithError, match="is not a manifest"):

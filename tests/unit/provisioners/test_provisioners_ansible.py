@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from pydantic import ValidationError
 
-from goldsmith.errors import Severity
+from goldsmith.errors import GoldsmithError, Severity
 from goldsmith.provisioners.ansible import inputs
+from goldsmith.provisioners.ansible.controller.launcher import ReadNotes
+from goldsmith.provisioners.ansible.machine import Machine, prepared_machine
 from goldsmith.provisioners.ansible.options import AnsibleOptions
+from goldsmith.provisioners.ansible.playbook_run import PlaybookRun
 from goldsmith.provisioners.ansible.provisioner import AnsibleProvisioner
 
 FILES = {
@@ -87,6 +91,25 @@ def test_files_that_arguments_name_count(here, arguments):
     assert key(here, extra_arguments=arguments) != before
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [({"playbook_file": "site.yml", "inputs": (".",)}, {"playbook_file": "other.yml"}),
+     ({"roles_path": "roles:roles2"}, {"roles_path": "roles2:roles"}),
+     ({"collections_path": "roles:roles2"}, {"collections_path": "roles2:roles"}),
+     ({"inventory_file": "hosts.ini"}, {"inventory_file": "inventory/hosts"})],
+)  # fmt: skip
+def test_which_of_the_same_files_it_is_counts(here, one, other):
+    assert key(here, **{**one, "inputs": (".",)}) != key(here, **{**other, "inputs": (".",)})
+
+
+def test_variables_beside_an_inventory_of_the_arguments_count(here):
+    given = {"extra_arguments": ("-i", "inventory/hosts")}
+    before = key(here, **given)
+    (here / "inventory/host_vars").mkdir()
+    (here / "inventory/host_vars/default.yml").write_text("a: 1\n")
+    assert key(here, **given) != before
+
+
 def test_where_the_project_lies_does_not_count(here, tmp_path):
     before = key(here)
     moved = tmp_path / "moved"
@@ -108,6 +131,86 @@ def test_what_a_run_has_read_besides_is_found(here, tmp_path):
     assert inputs.unkeyed(notes, options, here, [tmp_path / "own"]) == [str(far / "file")]
     named = AnsibleOptions(playbook_file="site.yml", inputs=(str(far),))
     assert inputs.unkeyed(notes, named, here, [tmp_path / "own"]) == []
+    with notes.open("a") as file:
+        file.write('{"runs": 1}\n')
+    ran = inputs.unkeyed(notes, named, here, [tmp_path / "own"])
+    assert ran == ["the output of programs on this host"]
+
+
+class Spoken:
+    """A context as far as a run of a playbook asks it."""
+
+    def __init__(self, directory, **run_values):
+        self.directory, self.run_values = directory, run_values
+
+
+@pytest.mark.parametrize(
+    ("options", "in_tree", "user"),
+    [({}, False, "ops"), ({}, True, "root"), ({"user": "web"}, False, "web"),
+     ({"user": "root"}, False, "root")],
+)  # fmt: skip
+def test_tasks_start_as_who_logs_in(here, options, in_tree, user):
+    given = AnsibleOptions(playbook_file="site.yml", inventory_file_template="{{ .User }}",
+                           **options)  # fmt: skip
+    run = PlaybookRun(given, Spoken(here, User="ops"), here)
+    lines = run._inventory(Machine("/d", {}, in_tree)).splitlines()
+    assert lines[0] == user
+    assert f" ansible_user={user} " in lines[1]
+
+
+class Tree:
+    """Does all that it is asked, and writes it down."""
+
+    def __init__(self):
+        self.asked = []
+
+    def is_directory(self, path):
+        return True
+
+    def start(self, command, *, on_line, env=None, timeout_s=None):
+        self.asked.append(command)
+        return 0
+
+    def upload(self, content, destination, *, mode=None):
+        self.asked.append(destination)
+
+
+@pytest.mark.parametrize("error", [None, GoldsmithError("no"), KeyboardInterrupt()])
+def test_what_starts_services_is_put_back_however_it_ends(here, error):
+    context, tree = Spoken(here), Tree()
+    context.communicator, context.environment = tree, {}
+    caught = None
+    try:
+        with prepared_machine(context, needs_python=True):
+            assert not any('mv -f "$starter.goldsmith"' in asked for asked in tree.asked)
+            if error is not None:
+                raise error
+    except (GoldsmithError, KeyboardInterrupt) as e:
+        caught = e
+    assert caught is error
+    assert 'mv -f "$starter.goldsmith"' in tree.asked[-1]
+
+
+def test_programs_and_readings_are_noted_once(tmp_path):
+    notes = ReadNotes(str(tmp_path / "notes"), ["/proc/"])
+    for event, args in (
+        ("open", ("/a", "r", 0)), ("open", ("/a", "r", 0)), ("open", ("/b", "w", os.O_WRONLY)),
+        ("subprocess.Popen", ("x", ["x"], None, None)), ("os.system", (b"x",)),
+        ("os.listdir", ("/proc/1",)), ("import", ("x",)),
+    ):  # fmt: skip
+        notes(event, args)
+    os.close(notes._fd)
+    lines = (tmp_path / "notes").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == ["/a", {"runs": 1}]
+
+
+def test_what_nobody_notes_is_not_told_by_a_key(here, tmp_path):
+    run = PlaybookRun(
+        AnsibleOptions(playbook_file="site.yml", command="ap"), Spoken(here), tmp_path
+    )
+    assert run._reasons([]) == ["what ap reads is not noted"]
+    run.notes.write_text("")
+    assert run._reasons([]) == []
 
 
 @pytest.mark.parametrize(

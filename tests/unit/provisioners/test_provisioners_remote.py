@@ -24,7 +24,7 @@ class Machine:
     in_tree = False
 
     def __init__(self, *answers):
-        self.asked, self.answers, self.waited = [], list(answers), []
+        self.asked, self.answers, self.waited, self.of_chmod = [], list(answers), [], []
 
     @contextmanager
     def waiting(self, limit_s):
@@ -34,7 +34,7 @@ class Machine:
     def start(self, command, *, on_line, env=None, timeout_s=None):
         self.asked.append(command)
         if command.startswith("chmod 0"):
-            return 0
+            return self.of_chmod.pop(0) if self.of_chmod else 0
         answer = self.answers.pop(0) if self.answers else 0
         if isinstance(answer, Exception):
             raise answer
@@ -83,6 +83,14 @@ def test_a_lost_connection(tmp_path):
     provision(shell(valid_exit_codes=(DISCONNECTED,)), Machine(DISCONNECTED), tmp_path)
     with pytest.raises(GoldsmithError, match="status: 3"):
         provision(shell(expect_disconnect=True), Machine(3), tmp_path)
+
+
+def test_a_connection_that_is_lost_at_chmod_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote_scripts, "pause", lambda duration_s: None)
+    machine = Machine()
+    machine.of_chmod = [DISCONNECTED, 0]
+    provision(shell(start_retry_timeout="1h"), machine, tmp_path)
+    assert sum(str(asked).startswith("chmod 0") for asked in machine.asked) == 2
 
 
 def test_a_machine_that_is_away_is_tried_again(tmp_path, monkeypatch):
@@ -163,3 +171,7 @@ def test_a_restart_that_takes_too_long(tmp_path):
         provision(made, Machine(0, 1), tmp_path)
     with pytest.raises(GoldsmithError, match="Restart command exited"):
         provision(made, Machine(5), tmp_path)
+    machine = Machine(0, ConnectionFailed("away"))
+    with pytest.raises(GoldsmithError, match="Timeout waiting for machine to restart"):
+        provision(made, machine, tmp_path)
+    assert machine.waited and max(machine.waited) <= 1

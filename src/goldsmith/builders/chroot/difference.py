@@ -18,7 +18,7 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.host.cancellation import check_cancelled
 
 _READ_BYTES: Final = 1 << 20
-_OVERLAY: Final = "trusted.overlay."
+OVERLAY: Final = "trusted.overlay."
 """The overlay's own marks on the directory of a layer; seen through the overlay there are none."""
 
 Identity = tuple[int, int]
@@ -162,7 +162,7 @@ def attributes_of(path: Path) -> dict[str, bytes]:
     return {
         name: os.getxattr(path, name, follow_symlinks=False)
         for name in sorted(os.listxattr(path, follow_symlinks=False))
-        if not name.startswith(_OVERLAY)
+        if not name.startswith(OVERLAY)
     }
 
 

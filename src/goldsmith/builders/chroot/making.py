@@ -75,7 +75,7 @@ def change_image(recipe: ChrootRecipe, builder_type: str, context: BuildContext)
     ):  # fmt: skip
         steps = TreeProvisioning(
             builder_type, trees, context,
-            functools.partial(provision_step, recipe.shown_inputs()),
+            functools.partial(provision_step, recipe),
         )  # fmt: skip
         changing = _Changing(recipe, steps, trees, context, teardown, policy)
         return changing.run(open_results(context.state, cache.store))
@@ -102,13 +102,15 @@ class _Changing:
         recipe, context, trees = self.recipe, self.context, self.trees
         digest = recipe.source_digest(context.directory)
         attached = self._attach()
+        # What is kept of the tree is kept as made from this content.
+        self._require_unchanged(digest)
         self._commands(PRE_MOUNT, recipe.options.pre_mount_commands, attached, {})
         mounted = self._mount(attached)
         self._commands(POST_MOUNT, recipe.options.post_mount_commands, attached,
                        {"MountPath": str(mounted.tree)})  # fmt: skip
         self._extras(mounted)
         source = SourceTreeStep(recipe, context.directory, mounted,
-                                self._content(mounted))  # fmt: skip
+                                self._content(mounted), digest)  # fmt: skip
         trees.run(source)
         (before,) = trees.stack.lowers()
         self.steps.provision()

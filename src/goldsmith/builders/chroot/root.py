@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,6 +47,8 @@ class MountedImage:
     offered: dict[str, Stretch]
     """File systems that are not mounted, but whose files are taken out and put back."""
     handles: tuple[Handle, ...]
+    failed: tuple[str, ...] = ()
+    """Places of the fstab where this host could not mount what other hosts may be able to."""
 
 
 def named_root(
@@ -116,26 +118,31 @@ class MountImageStep:
         handles = [top.handle]
         offered: dict[str, Stretch] = {}
         points: set[str] = set()
+        failed: list[str] = []
         for line in sorted(fstab_lines(top.path), key=lambda line: line.place.count("/")):
             part = next((p for p in self.partitions if p.answers_to(line.device)), None)
-            skipped = self._why_skipped(part, line, root, points)
+            skipped = self._why_skipped(part, line, root, points, offered)
             point = line.place.strip("/")
             if skipped is None and part is not None:
                 if part.filesystem == "vfat":
                     offered[point] = Stretch(self.attached.raw, part.offset_bytes, part.size_bytes)
                 else:
                     skipped = self._mount(part, line, handles)
+                    if skipped is not None:
+                        failed.append(line.place)
             if skipped is None:
                 points.add(point)
             elif skipped:
                 context.emitter.warn(
                     f"{line.place} of the image ({line.device}) is not mounted: {skipped}"
                 )
-        return MountedImage(top.path, root, tuple(sorted(points)), offered, tuple(handles))
+        return MountedImage(top.path, root, tuple(sorted(points)), offered, tuple(handles),
+                            tuple(failed))  # fmt: skip
 
     def _why_skipped(
-        self, part: ImagePartition | None, line: FstabLine, root: ImagePartition, done: set[str]
-    ) -> str | None:
+        self, part: ImagePartition | None, line: FstabLine, root: ImagePartition, done: set[str],
+        offered: Collection[str],
+    ) -> str | None:  # fmt: skip
         """Why a line is passed over, "" where nobody misses it; None where it is not."""
         if part is None:
             return "no file system of the image has that name"
@@ -146,6 +153,8 @@ class MountImageStep:
         relative = line.place.strip("/")
         if relative in done:
             return "something is mounted there already"
+        if any(relative.startswith(f"{point}/") for point in offered):
+            return "it lies in a vfat of the image, which is not mounted itself"
         try:
             place = confined(self.place, relative, follow_last=True)
         except GoldsmithError as e:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from goldsmith.builders.chroot.difference import Difference, attributes_of
+from goldsmith.builders.chroot.difference import OVERLAY, Difference, attributes_of
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.confined import confined
@@ -139,13 +139,14 @@ def _copy_content(source: Path, place: Path) -> None:
 def _copy_attributes(source: Path, place: Path) -> None:
     """Owner, extended attributes, mode and times: in this order, as a change of owner drops some.
 
-    Attributes that the place has and the source has not are removed.
+    Attributes that the place has and the source has not are removed, but for overlays' own marks:
+    these are not seen in the source.
     """
     status = os.lstat(source)
     os.chown(place, status.st_uid, status.st_gid, follow_symlinks=False)
     wanted = attributes_of(source)
     for name in os.listxattr(place, follow_symlinks=False):
-        if name not in wanted and name.startswith(_OURS):
+        if name not in wanted and name.startswith(_OURS) and not name.startswith(OVERLAY):
             os.removexattr(place, name, follow_symlinks=False)
     for name, value in wanted.items():
         os.setxattr(place, name, value, follow_symlinks=False)

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 END_GRACE_S: Final = 15.0
 """How long an operation that is cancelled may take to end."""
+POLL_S: Final = 0.2
+"""How often it is looked whether the caller wants to wait no more."""
 
 
 class BackgroundLoop:
@@ -93,12 +95,16 @@ class _Operation(Generic[T]):
             poll.poll(None if left_s is None else left_s * 1000)
 
     def settle(self) -> None:
-        """Wait for the end of what was cancelled, but not for ever."""
-        if self._has_ended(END_GRACE_S):
-            os.close(self._ended)
-            assert self._task is not None
-            if not self._task.cancelled():
-                self._task.exception()
+        """Wait for the end of what was cancelled, but not for ever, and not where all hurries."""
+        scope = cancellation.current()
+        deadline_s = time.monotonic() + END_GRACE_S
+        while not self._has_ended(POLL_S):
+            if time.monotonic() >= deadline_s or (scope is not None and scope.hurried):
+                return
+        os.close(self._ended)
+        assert self._task is not None
+        if not self._task.cancelled():
+            self._task.exception()
 
     def result(self) -> T:
         """What the coroutine returned; raises what it raised."""

@@ -46,7 +46,8 @@ def check_communicator(options: CommunicatorOptions) -> Sequence[Finding]:
             Finding(f"communicator {kind!r} does not exist", ("communicator",),
                     'Write communicator = "ssh", or "none".')
         ]  # fmt: skip
-    return [*_of_login(options), *_of_route(options), *_of_files(options), *_without_use(options)]
+    return [*_of_login(options), *_of_route(options), *_of_files(options),
+            *_of_algorithms(options), *_without_use(options)]  # fmt: skip
 
 
 def _of_login(options: CommunicatorOptions) -> Iterator[Finding]:
@@ -100,6 +101,29 @@ def _of_files(options: CommunicatorOptions) -> Iterator[Finding]:
             if mistake := pin_mistake(pin):
                 yield Finding(mistake, (name, number), "ssh-keyscan HOST | ssh-keygen -lf - "
                               "prints the fingerprints of a machine's keys.")  # fmt: skip
+
+
+def _of_algorithms(options: CommunicatorOptions) -> Iterator[Finding]:
+    named = {"ssh_ciphers": "encryption_algs", "ssh_key_exchange_algorithms": "kex_algs"}
+    for name, argument in named.items():
+        given = getattr(options, name)
+        if given and (mistake := _refused_algorithms(argument, given)):
+            yield Finding(f"{name}: {mistake}", (name,))
+
+
+def _refused_algorithms(argument: str, given: Sequence[str]) -> str:
+    try:
+        import asyncssh
+    except ImportError:
+        return ""  # where it is missing, that is told before the build
+    try:
+        asyncssh.SSHClientConnectionOptions(
+            config=None, known_hosts=None, client_keys=None, agent_path=None, username="-",
+            **{argument: given},
+        )  # fmt: skip
+    except ValueError as e:
+        return str(e)
+    return ""
 
 
 def _unreadable(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,8 @@ from goldsmith.communicators.ssh.connecting import connect
 from goldsmith.communicators.ssh.dialing import Dialer, Line
 from goldsmith.communicators.ssh.host_keys import shown_key
 from goldsmith.communicators.ssh.options import CommunicatorOptions
-from goldsmith.core.communicator import ConnectionFailed
+from goldsmith.communicators.ssh.remote_paths import quoted
+from goldsmith.core.communicator import DISCONNECTED, ConnectionFailed
 from goldsmith.errors import CommandTimedOut, GoldsmithError, explain_os_error
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class SshCommunicator:
                 async with asyncio.timeout(CLOSE_S):
                     await line.close()
             except TimeoutError:
-                line.connection.abort()
+                line.abort()
+            except BaseException:
+                line.abort()
+                raise
 
     @contextmanager
     def waiting(self, limit_s: float) -> Iterator[None]:
@@ -147,7 +150,7 @@ class SshCommunicator:
 
         if self.options.ssh_file_transfer_method == "sftp":
             return self._use(lambda connection: sftp.is_directory(connection, path))
-        return self.start(f"test -d {shlex.quote(path)}", on_line=_ignore) == 0
+        return self._status(f"test -d {quoted(path)}") == 0
 
     def upload(self, content: bytes | Path, destination: str, *, mode: int | None = None) -> None:
         """Write a file there."""
@@ -178,9 +181,17 @@ class SshCommunicator:
 
     def remove(self, path: str) -> None:
         """Remove a file there by `rm -f`; raises GoldsmithError with the status."""
-        status = self.start(f"rm -f {shlex.quote(path)}", on_line=_ignore)
+        status = self._status(f"rm -f {quoted(path)}")
         if status:
             raise GoldsmithError(f"cannot remove {path}: rm ended with status {status}")
+
+    def _status(self, command: str) -> int:
+        """The status of a small command; raises ConnectionFailed where that is not known."""
+        status = self.start(command, on_line=_ignore)
+        if status == DISCONNECTED:
+            what = self._dialer.machine.what
+            raise ConnectionFailed(f"{what}: the connection was lost while {command!r} ran")
+        return status
 
 
 def _ignore(stream: str, line: str) -> None:

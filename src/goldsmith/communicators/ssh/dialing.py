@@ -57,6 +57,12 @@ class Line:
         """Whether it can still be used, as far as is known."""
         return not self.connection.is_closed()
 
+    def abort(self) -> None:
+        """End both at once."""
+        for connection in (self.connection, self.below):
+            if connection is not None:
+                connection.abort()
+
     async def close(self) -> None:
         """Close, waiting for the other end."""
         for connection in (self.connection, self.below):
@@ -77,7 +83,10 @@ class Dialer:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     async def dial(self, progress: Progress) -> Line:
-        """Connect; raises HostKeyRefused, LoginRefused, ConnectionFailed."""
+        """Connect; raises HostKeyRefused, LoginRefused, ConnectionFailed.
+
+        And GoldsmithError for an option that no machine can be reached with.
+        """
         below: asyncssh.SSHClientConnection | None = None
         try:
             if self.bastion is not None:
@@ -91,9 +100,7 @@ class Dialer:
         try:
             await self._open_tunnels(connection)
         except BaseException:
-            connection.abort()
-            if below is not None:
-                below.abort()
+            line.abort()
             raise
         return line
 
@@ -105,13 +112,20 @@ class Dialer:
         forwarded: str | None,
     ) -> asyncssh.SSHClientConnection:
         refusal: HostKeyRefused | None = None
-        for algorithms in login.policy.attempts:
+        for algorithms in login.policy.attempts(login.host, login.port):
             try:
                 return await self._attempt(login, progress, below, forwarded, algorithms)
             except HostKeyRefused as e:
                 refusal = refusal or e
             except _NoSuchKey:
                 continue
+            except LoginRefused:
+                raise
+            except ConnectionFailed:
+                # sshd may hang up before it says that it has no key of such a kind; that it is
+                # there was seen when it showed another key.
+                if refusal is None:
+                    raise
         raise refusal or login.policy.refusal(login.host, login.port, None)
 
     async def _attempt(
@@ -157,7 +171,13 @@ class Dialer:
             if algorithms and "server host key" in str(e).lower():
                 raise _NoSuchKey from e
             raise ConnectionFailed(f"{login.what} port {login.port}: {e}") from e
-        except (OSError, ValueError, asyncssh.Error, TimeoutError) as e:
+        except ValueError as e:
+            raise GoldsmithError(
+                f"{login.what} port {login.port} cannot be tried: {e}",
+                hint="check ssh_ciphers, ssh_key_exchange_algorithms, ssh_known_hosts_file and "
+                "the host",
+            ) from e
+        except (OSError, asyncssh.Error, TimeoutError) as e:
             text = str(e) or ("no answer" if isinstance(e, TimeoutError) else type(e).__name__)
             raise ConnectionFailed(f"{login.what} port {login.port}: {text}") from e
         finally:

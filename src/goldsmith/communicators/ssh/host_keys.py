@@ -19,8 +19,10 @@ ALGORITHMS: Final = (
     ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
     ("rsa-sha2-512", "rsa-sha2-256"),
 )
-"""A fingerprint does not tell the kind of its key, so a machine is asked for each kind in turn."""
+"""The kinds of keys, by what they sign with, in the order of preference."""
 
+_KEY_OF: Final = {"rsa-sha2-512": "ssh-rsa"}
+"""An RSA key is not called by what it signs with (RFC 8332)."""
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
 _PUBLIC_KEY: Final = re.compile(r"([a-z][a-z0-9@.-]+ +[A-Za-z0-9+/]+={0,2})(?: .*)?")
 
@@ -65,11 +67,24 @@ class HostKeyPolicy:
         """Whether nothing was said, as with Packer."""
         return not self.pins and self.known_hosts is None
 
-    @property
-    def attempts(self) -> tuple[tuple[str, ...], ...]:
-        """The kinds of keys to ask for, one attempt each; () leaves it to the library."""
+    def attempts(self, host: str, port: int) -> tuple[tuple[str, ...], ...]:
+        """The kinds of keys to ask a machine for, one attempt each; () leaves it to the library.
+
+        First all kinds, the trusted ones before the others: a machine shows the first one that it
+        has, so a key that is not trusted is seen and not just missing. A fingerprint does not tell
+        the kind of its key, so then each kind is asked for by itself.
+        """
+        if self.trusts_any:
+            return ((),)
+        keys, authorities = self._known(host, "", port)[:2]
+        if authorities:
+            return ((),)  # certificates have names of their own
+        kinds = {key.get_algorithm() for key in keys}
+        trusted = [one for one in ALGORITHMS if kinds & {*one, _KEY_OF.get(one[0], one[0])}]
+        others = [one for one in ALGORITHMS if one not in trusted]
+        every = tuple(name for group in (*trusted, *others) for name in group)
         has_fingerprint = any(_FINGERPRINT.fullmatch(pin.strip()) for pin in self.pins)
-        return ALGORITHMS if has_fingerprint else ((),)
+        return (every, *ALGORITHMS) if has_fingerprint else (every,)
 
     def is_pinned(self, key: asyncssh.SSHKey) -> bool:
         """Whether the key is one of those whose fingerprints are given, or any one would do."""

@@ -10,9 +10,8 @@ import asyncio
 import io
 import os
 import posixpath
-import shlex
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,6 +23,7 @@ from goldsmith.communicators.ssh.local_files import (
     open_to_write,
     walk,
 )
+from goldsmith.communicators.ssh.remote_paths import PATTERN_LETTERS, quoted
 from goldsmith.core.communicator import ConnectionFailed
 from goldsmith.errors import GoldsmithError
 
@@ -42,14 +42,14 @@ class _Conversation:
         self.process.stdin.write(data)
         await self.process.stdin.drain()
 
-    async def line(self) -> bytes:
-        """The next line without its end; b"" at the end of the conversation."""
+    async def line(self) -> bytes | None:
+        """The next line without its end; None at the end of the conversation."""
         data = bytearray()
         while (byte := await self.process.stdout.read(1)) != b"\n":
             if not byte:
                 if data:
-                    raise self._broken()
-                return b""
+                    raise self.broken()
+                return None
             data += byte
             if len(data) > _LONGEST_LINE:
                 raise GoldsmithError(f"{self._what}: the machine's scp sent a line without an end")
@@ -61,8 +61,8 @@ class _Conversation:
         if answer == b"\0":
             return
         if answer in (b"\1", b"\2"):
-            raise self.refusal(await self.line())
-        raise self._broken() if not answer else GoldsmithError(
+            raise self.refusal(await self.line() or b"")
+        raise self.broken() if not answer else GoldsmithError(
             f"{self._what}: the machine does not speak as scp does (it sent {answer!r})",
             hint="a login script that prints something is a usual cause; ssh_file_transfer_method "
             '= "sftp" does not mind',
@@ -71,34 +71,50 @@ class _Conversation:
     async def piece(self, length: int) -> bytes:
         data = await self.process.stdout.read(length)
         if not data:
-            raise self._broken()
+            raise self.broken()
         return data
 
-    def refusal(self, line: bytes) -> GoldsmithError:
+    def refusal(self, line: bytes, *, source: str = "") -> GoldsmithError:
         text = line.decode("utf-8", "replace").removeprefix("scp: ").strip()
-        return GoldsmithError(f"{self._what}: {text}")
+        is_pattern = any(letter in source for letter in PATTERN_LETTERS)
+        return GoldsmithError(
+            f"{self._what}: {text}",
+            hint="* ? and [ stand for themselves there: name each file, or its directory"
+            if is_pattern
+            else None,
+        )
 
-    def _broken(self) -> GoldsmithError:
+    def missing(self) -> GoldsmithError:
+        return GoldsmithError(
+            f"{self._what}: the machine has no program scp",
+            hint='write ssh_file_transfer_method = "sftp", or install it there',
+        )
+
+    def broken(self) -> GoldsmithError:
         return ConnectionFailed(f"{self._what}: the machine's scp has gone away")
+
+    async def ended(self) -> None:
+        """Say that nothing more comes, and wait for the end of the program."""
+        with suppress(OSError):  # it has ended already
+            self.process.stdin.write_eof()
+        await self.process.wait_closed()
 
     async def end(self) -> None:
         """Wait for the end of the program; raises GoldsmithError for a status other than 0."""
-        self.process.stdin.write_eof()
-        await self.process.wait_closed()
+        await self.ended()
         if self.process.exit_status == 127:
-            raise GoldsmithError(
-                f"{self._what}: the machine has no program scp",
-                hint='write ssh_file_transfer_method = "sftp", or install it there',
-            )
+            raise self.missing()
         if self.process.exit_status:
             raise GoldsmithError(f"{self._what}: its scp ended with {self.process.exit_status}")
+        if self.process.exit_status is None:
+            raise self.broken()
 
 
 @asynccontextmanager
 async def _running(
     connection: asyncssh.SSHClientConnection, arguments: str, path: str, what: str
 ) -> AsyncIterator[_Conversation]:
-    command = f"scp {arguments} {shlex.quote(path)}".encode("utf-8", "surrogateescape")
+    command = f"scp {arguments} {quoted(path)}".encode("utf-8", "surrogateescape")
     process = await connection.create_process(
         command,
         encoding=None,
@@ -110,10 +126,11 @@ async def _running(
         await conversation.end()
     except ConnectionFailed:
         # What a program that is not there says shows in its status only.
-        async with asyncio.timeout(5):
-            await process.wait_closed()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await conversation.ended()
         if process.exit_status == 127:
-            await conversation.end()
+            raise conversation.missing() from None
         raise
     finally:
         process.close()
@@ -201,9 +218,11 @@ async def download(
     async with _running(connection, "-f", source, f"cannot download {source}") as conversation:
         await conversation.send(b"\0")
         line = await conversation.line()
-        if line[:1] in (b"\1", b"\2"):
-            raise conversation.refusal(line[1:])
-        mode, size, _ = _announced(line, source)
+        if line is None:
+            raise conversation.broken()
+        mode, size, _ = _announced(line, source, conversation)
+        if line[:1] == b"D":
+            raise GoldsmithError(f"cannot download {source}: it is a directory")
         await _receive_file(conversation, destination, mode, size)
 
 
@@ -215,25 +234,30 @@ async def download_directory(
     async with _running(connection, "-r -f", source.rstrip("/") or "/", what) as conversation:
         await conversation.send(b"\0")
         places: list[Path] = []
-        while line := await conversation.line():
-            if line[:1] in (b"\1", b"\2"):
-                raise conversation.refusal(line[1:])
-            if line == b"E":
+        has_begun = False
+        while (line := await conversation.line()) is not None:
+            if line == b"E" and places:
                 places.pop()
+                await conversation.send(b"\0")
+                continue
+            mode, size, name = _announced(line, source, conversation)
+            if line[:1] == b"D" and (places or not has_begun):
+                places.append(made_directory(places[-1] / name) if places else destination)
+                places[-1].mkdir(parents=True, exist_ok=True)
+                has_begun = True
+                await conversation.send(b"\0")
+            elif line[:1] == b"C" and places:
+                await _receive_file(conversation, places[-1] / name, mode, size)
             else:
-                _, size, name = _announced(line, source)
-                if line[:1] == b"D":
-                    places.append(made_directory(places[-1] / name) if places else destination)
-                    places[-1].mkdir(parents=True, exist_ok=True)
-                else:
-                    mode = int(line[1:5], 8)
-                    await _receive_file(conversation, places[-1] / name, mode, size)
-                    continue
-            await conversation.send(b"\0")
+                raise GoldsmithError(f"{what}: {name} is no part of a directory there")
+        if places or not has_begun:
+            raise conversation.broken()
 
 
-def _announced(line: bytes, source: str) -> tuple[int, int, str]:
-    """Mode, size and name of what comes next."""
+def _announced(line: bytes, source: str, conversation: _Conversation) -> tuple[int, int, str]:
+    """Mode, size and name of what comes next; raises GoldsmithError, also with scp's own words."""
+    if line[:1] in (b"\1", b"\2"):
+        raise conversation.refusal(line[1:], source=source)
     try:
         mode, size, name = line[1:].split(b" ", 2)
         numbers = int(mode, 8) & 0o777, int(size)

@@ -26,8 +26,11 @@ _MODE: Final = 0o700
 def take_out(stretch: Stretch, target: Path, *, epoch_s: int) -> list[str]:
     """Copy everything into an empty directory; returns the names that were left out.
 
-    Raises GoldsmithError for a file system that makes no sense.
+    Raises GoldsmithError for a file system that makes no sense, and for a directory that holds
+    anything: a link in it would lead what is copied elsewhere.
     """
+    if any(target.iterdir()):
+        raise GoldsmithError(f"files of a vfat are copied into empty directories only: {target}")
     tools = Mtools(stretch, epoch_s)
     left_out: list[str] = []
     taken_bytes = 0

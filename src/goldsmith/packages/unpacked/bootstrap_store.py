@@ -26,13 +26,10 @@ from goldsmith.packages.host_apt import HostApt, ToolFailed
 from goldsmith.packages.initramfs import DIVERTED, STUB, STUB_CONTENT
 from goldsmith.packages.package_store import Archive
 from goldsmith.packages.policy import allow_services, forbid_services
-from goldsmith.packages.unpacked.content_store import ContentStore, UnpackedPackage
+from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore, UnpackedPackage
 from goldsmith.packages.unpacked.dpkg_state import DATABASE, write_automatic, write_database
 from goldsmith.packages.unpacked.laying import lay_tree, lost_paths
 from goldsmith.packages.unpacked.tree_plan import TreePlan, is_first, names, plan_tree
-
-STORE_NAME: Final = "unpacked"
-"""The store's directory, beside that of the downloaded packages."""
 
 _DIVERSIONS: Final = {STUB: DIVERTED}
 _ENVIRONMENT: Final = {
@@ -74,31 +71,25 @@ def run_store(
         now, essential = apt.listed(words), apt.listed(_ESSENTIAL)
         on_line("stdout", "I: downloading packages with apt")
         archives = apt.fetch(())
-        packages = _unpacked(request, apt, now, work, on_line)
-        plan = plan_tree(packages)
-        _require_first(plan)
-        for slow in plan.slow:
-            on_line("stdout", str(slow))
-        on_line("stdout", "I: installing essential packages...")
-        made = _Making(target, plan, apt.architecture, run_tool, on_line)
-        made.lay()
-        made.configure_first()
-        on_line("stdout", "I: installing remaining packages...")
-        made.configure_rest({archive.sha256: apt.archives / archive.name for archive in archives})
+        kept = request.store.parent if request.store is not None else work
+        store = ContentStore(kept / STORE_NAME)
+        with store.in_use():
+            on_line("stdout", "I: extracting archives...")
+            packages = store.take_all((archive, apt.archives / archive.name) for archive in now)
+            plan = plan_tree(packages)
+            _require_first(plan)
+            for slow in plan.slow:
+                on_line("stdout", str(slow))
+            on_line("stdout", "I: installing essential packages...")
+            made = _Making(target, plan, apt.architecture, run_tool, on_line)
+            made.lay()
+            made.configure_first()
+            on_line("stdout", "I: installing remaining packages...")
+            made.configure_rest({one.sha256: apt.archives / one.name for one in archives})
         made.finish(apt.directory / "lists", _automatic(packages, essential, words, apt))
     except ToolFailed:
         return False
     return True
-
-
-def _unpacked(
-    request: AptRequest, apt: HostApt, now: Sequence[Archive], work: Path, on_line: LineSink
-) -> list[UnpackedPackage]:
-    """The packages that are installed now, from the store; fetched ones are taken into it."""
-    kept = request.store.parent if request.store is not None else work
-    store = ContentStore(kept / STORE_NAME)
-    on_line("stdout", "I: extracting archives...")
-    return store.take_all((archive, apt.archives / archive.name) for archive in now)
 
 
 def _require_first(plan: TreePlan) -> None:

@@ -12,17 +12,23 @@ trees are copies.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from goldsmith.host import kernel
+from goldsmith.host.journal import remove_tree
+from goldsmith.host.locks import try_lock
+from goldsmith.host.sparse import full_file_system_named
 from goldsmith.packages.deb822 import paragraphs
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.package_store import Archive
@@ -32,7 +38,10 @@ INDEX: Final = "index.json"
 VERSION: Final = 1
 MOST_BYTES: Final = 512 << 20
 """A package file that is read into memory as a whole; larger ones are dpkg's."""
+STORE_NAME: Final = "unpacked"
+"""The store's directory, beside that of the downloaded packages."""
 _PARTIAL: Final = "partial"
+_LOCK: Final = "lock"
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -87,45 +96,91 @@ class ContentStore:
         Raises PackageError for a file whose content is not what the index says.
         """
         wanted = list(archives)
-        (self.directory / _PARTIAL).mkdir(parents=True, exist_ok=True, mode=0o700)
-        by_size = sorted(wanted, key=lambda one: -one[0].size_bytes)
-        # Decompression and writing happen without the interpreter's lock.
-        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-            taken = pool.map(lambda one: self.take(*one), by_size)
-            found = {package.digest: package for package in taken}
-        return [found[archive.sha256] for archive, _ in wanted]
+        # It holds setuid programs, old ones too: other users must not reach them.
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory.chmod(0o700)
+        partial = self.directory / _PARTIAL
+        partial.mkdir(exist_ok=True, mode=0o700)
+        found = {archive.sha256: self.find(archive.sha256) for archive, _ in wanted}
+        missing = {one[0].sha256: one for one in wanted if found[one[0].sha256] is None}
+        by_size = sorted(missing.values(), key=lambda one: -one[0].size_bytes)
+        with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as scratch:
+            new = Path(scratch)
+            # Decompression and writing happen without the interpreter's lock.
+            with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+                for _ in pool.map(lambda one: _unpack_file(one[0], one[1], new), by_size):
+                    pass
+            if by_size:
+                _sync(new)
+            for archive, _ in by_size:
+                self._keep(new, archive.sha256)
+                found[archive.sha256] = self.find(archive.sha256)
+        taken = []
+        for archive, _ in wanted:
+            package = found[archive.sha256]
+            if package is None:
+                raise PackageError(f"{archive.name} was unpacked, and is not in {self.directory}")
+            taken.append(package)
+        return taken
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Nothing is removed within the block; waits while somebody does that."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fd = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(fd)
+
+    def clear(self, *, dry_run: bool = False) -> int | None:
+        """Remove everything; returns how many packages, None where a build uses them."""
+        if not self.directory.is_dir():
+            return 0
+        fd = try_lock(self.directory / _LOCK)
+        if fd is None:
+            return None
+        try:
+            places = [path for path in self.directory.iterdir() if path.name != _LOCK]
+            for path in () if dry_run else places:
+                remove_tree(path)
+        finally:
+            os.close(fd)
+        return sum(path.name != _PARTIAL for path in places)
 
     def take(self, archive: Archive, file: Path) -> UnpackedPackage:
         """Unpack one package unless it is here."""
-        known = self.find(archive.sha256)
-        if known is not None:
-            return known
-        content = _read(archive, file)
-        partial = Path(tempfile.mkdtemp(dir=self.directory / _PARTIAL))
-        try:
-            _unpack(content, partial)
-            partial.chmod(0o755)
-            try:
-                os.rename(partial, self.directory / archive.sha256)
-            except OSError:
-                # Another build was quicker; what it has made is the same.
-                if self.find(archive.sha256) is None:
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        package = self.find(archive.sha256)
-        if package is None:
-            raise PackageError(f"{archive.name} was unpacked, and is not in {self.directory}")
+        (package,) = self.take_all([(archive, file)], threads=1)
         return package
 
+    def _keep(self, new: Path, digest: str) -> None:
+        """Rename what is whole to its place, where only what is no package of ours may be."""
+        place = self.directory / digest
+        try:
+            os.rename(new / digest, place)
+            return
+        except OSError:
+            # Another build was quicker; what it has made is the same.
+            if self.find(digest) is not None:
+                return
+        # A crash has torn it, or another goldsmith has made it.
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(place, new / f"{digest}.old")
+        try:
+            os.rename(new / digest, place)
+        except OSError:
+            if self.find(digest) is None:
+                raise
+
     def find(self, digest: str) -> UnpackedPackage | None:
-        """A package of the store; one that an older goldsmith has made does not count."""
+        """A package of the store; one that another goldsmith has made, or half of one, is none."""
         directory = self.directory / digest
         try:
             read = json.loads((directory / INDEX).read_text())
         except (FileNotFoundError, ValueError):
             return None
-        if read.get("version") != VERSION:
+        if not isinstance(read, dict) or read.get("version") != VERSION:
             return None
         members = tuple(Member(*row) for row in read["members"])
         with contextlib.suppress(OSError):
@@ -149,6 +204,25 @@ def _read(archive: Archive, file: Path) -> bytes:
             hint="`goldsmith cache prune --all` removes packages that were kept",
         )
     return content
+
+
+def _sync(directory: Path) -> None:
+    """Write everything to the disk: what has its name in the store is believed ever after."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with full_file_system_named(directory):
+            kernel.syncfs(fd)
+    finally:
+        os.close(fd)
+
+
+def _unpack_file(archive: Archive, file: Path, new: Path) -> None:
+    """Unpack one package into a directory of its digest's name."""
+    content = _read(archive, file)
+    directory = new / archive.sha256
+    directory.mkdir()
+    _unpack(content, directory)
+    directory.chmod(0o755)
 
 
 def _unpack(content: bytes, directory: Path) -> None:

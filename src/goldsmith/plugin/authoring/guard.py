@@ -29,7 +29,7 @@ def authors_code(what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise explain_os_error(error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         import logging
 
         logging.getLogger("goldsmith.plugin").info("a defect in %s", what, exc_info=True)

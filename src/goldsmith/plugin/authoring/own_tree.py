@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from typing import Final
 from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.host import process
 from goldsmith.host.cancellation import check_cancelled
+from goldsmith.plugin.draining import Drain
 from goldsmith.plugin.protocols import FileInfo, Reader, RunningCommand, Writer
 
 _CHUNK_BYTES: Final = 64 << 10
@@ -86,7 +87,6 @@ class _Started:
         stderr: Writer | None,
     ) -> None:
         self._scope = ExitStack()
-        self._threads: list[threading.Thread] = []
         with ExitStack() as theirs:
             ends = [self._pipe(theirs, 0), self._pipe(theirs, 1), self._pipe(theirs, 1)]
             self._running = self._scope.enter_context(
@@ -95,9 +95,9 @@ class _Started:
                     stdin=ends[0][0], stdout=ends[1][0], stderr=ends[2][0],
                 )
             )  # fmt: skip
-        self._work(lambda: _feed(stdin, ends[0][1]))
-        self._work(lambda: _take(ends[1][1], stdout))
-        self._work(lambda: _take(ends[2][1], stderr))
+        feeding = threading.Thread(target=_feed, args=(stdin, ends[0][1]), daemon=True)
+        feeding.start()
+        self._drains = [Drain(ends[1][1], stdout), Drain(ends[2][1], stderr)]
 
     @staticmethod
     def _pipe(theirs: ExitStack, their_end: int) -> tuple[int, int]:
@@ -106,37 +106,25 @@ class _Started:
         theirs.callback(os.close, pair[their_end])
         return pair[their_end], pair[1 - their_end]
 
-    def _work(self, work: Callable[[], None]) -> None:
-        def until_gone() -> None:
-            # Whoever was to read the output has gone; the command ends by its closed pipe.
-            with contextlib.suppress(GoldsmithError, OSError):
-                work()
-
-        thread = threading.Thread(target=until_gone, daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
     def wait(self) -> int:
         """Wait for the command and its output; an interrupt ends it with its children."""
-        with self._scope:
-            while (status := self._running.wait(_LOOK_S)) is None:
-                check_cancelled()
-        for thread in self._threads[1:]:
-            thread.join()
+        try:
+            with self._scope:
+                while (status := self._running.wait(_LOOK_S)) is None:
+                    check_cancelled()
+        finally:
+            for drain in self._drains:
+                drain.end()
+        for drain in self._drains:
+            drain.join()
         return status if status >= 0 else _SIGNALLED - status
 
 
 def _feed(source: Reader | None, fd: int) -> None:
-    with os.fdopen(fd, "wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):
+    # Its end is that of the command, or of whoever was to give the input.
+    with os.fdopen(fd, "wb", buffering=0) as pipe, contextlib.suppress(GoldsmithError, OSError):
         while source is not None and (piece := source.read(_CHUNK_BYTES)):
             pipe.write(piece)
-
-
-def _take(fd: int, to: Writer | None) -> None:
-    with os.fdopen(fd, "rb", buffering=0) as pipe:
-        while piece := pipe.read(_CHUNK_BYTES):
-            if to is not None:
-                to.write(piece)
 
 
 def _copy_directory(source: str, destination: Path, exclude: Sequence[str]) -> None:

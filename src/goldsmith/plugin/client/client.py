@@ -182,6 +182,8 @@ class Client:
             raise self._error("start", str(error), error.hint) from error
         self._running = running
         self._log = Log(running, self._on_line)
+        if self._killed:
+            raise PluginError(f"plugin {config.label}: it was killed and stays so")
         try:
             line = read_handshake(running, config.start_timeout_s)
             self._log.take_stdout()
@@ -213,19 +215,29 @@ class Client:
 
     def _end(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-        running, self._running = self._running, None
-        if running is None:
-            return
-        if connection is not None:
-            running.wait(LEAVE_GRACE_S)
-        self._ending = running.end(hurry=True)
-        if not running.wait_for_group(GROUP_GRACE_S):
-            self._tell("children of it do not end")
-        if self._log is not None:
-            self._log.finish()
-        self._scope.close()
+        running = self._running
+        try:
+            if connection is not None:
+                connection.close()
+                if running is not None:
+                    running.wait(LEAVE_GRACE_S)
+        finally:
+            # Also after an interrupt: nobody would find the process any more.
+            try:
+                if running is not None:
+                    self._end_process(running)
+            finally:
+                self._scope.close()
+                self._running = None
+
+    def _end_process(self, running: process.Running) -> None:
+        try:
+            self._ending = running.end(hurry=True)
+            if not running.wait_for_group(GROUP_GRACE_S):
+                self._tell("children of it do not end")
+        finally:
+            if self._log is not None:
+                self._log.finish()
 
     def _tell(self, line: str) -> None:
         if self.config.log is not None:

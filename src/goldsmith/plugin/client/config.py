@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-DEFAULT_MIN_PORT: Final = 10_000
-DEFAULT_MAX_PORT: Final = 25_000
+from goldsmith.plugin.wire.handshake import DEFAULT_MAX_PORT, DEFAULT_MIN_PORT
+
 DEFAULT_START_TIMEOUT_S: Final = 60.0
 
 StderrSink = Callable[[str], None]

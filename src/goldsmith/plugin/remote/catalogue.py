@@ -37,6 +37,8 @@ class Chosen:
 
     plugin: InstalledPlugin
     description: Description
+    locked: bool = False
+    """Whether the template is to be built with this one and no other."""
 
 
 @dataclass
@@ -83,10 +85,22 @@ class Catalogue:
         return self.environment.get(FORCE_GOB, "") not in ("", "0")
 
     def described(self, plugin: InstalledPlugin) -> Description | None:
-        """What a plugin says of itself, asked once; None for one that contradicts its name."""
+        """What a plugin says of itself, asked once; None for one that contradicts its name.
+
+        Within a plugin nobody is asked: a `describe` that runs goldsmith would do so without end.
+        """
+        if self._is_plugin:
+            return None
         if plugin.path not in self._described:
             self._described[plugin.path] = agreed(plugin)
         return self._described[plugin.path]
+
+    def find_locked(self, kind: str, name: str) -> ComponentPlace | None:
+        """The component of that name in a plugin that the template requires and has locked."""
+        for accessor, chosen in self.required.items():
+            if chosen.locked and (place := self._in_program(kind, name, accessor, chosen)):
+                return place
+        return None
 
     def find_single(self, kind: str, name: str) -> ComponentPlace | None:
         """The program that is this one component."""
@@ -95,7 +109,7 @@ class Catalogue:
             return None
         return ComponentPlace(
             kind=kind, name=name, label=single.path.name, command=(str(single.path),),
-            digest=digest_of(single.path),
+            digest=single.digest or digest_of(single.path),
         )  # fmt: skip
 
     def find(self, kind: str, name: str) -> ComponentPlace | None:
@@ -149,7 +163,7 @@ class Catalogue:
         return ComponentPlace(
             kind=kind, name=name, label=path.name, protobuf=protobuf, component=component,
             command=(str(path), "start", KIND_NAMES[kind], *flag, component),
-            digest=digest_of(path), version=chosen.description.version,
+            digest=chosen.plugin.digest, version=chosen.description.version,
         )  # fmt: skip
 
     def _in_package(self, kind: str, name: str) -> ComponentPlace | None:

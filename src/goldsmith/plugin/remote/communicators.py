@@ -22,6 +22,7 @@ from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.process import LineCutter, LineSink
 from goldsmith.host.signals import time_limit
 from goldsmith.plugin import protocols
+from goldsmith.plugin.draining import Drain
 from goldsmith.plugin.protocols import FileInfo, Reader, Writer
 
 LOST_STATUS: Final = 123
@@ -174,7 +175,7 @@ def _streamed(
     stderr: Writer | None,
 ) -> int:
     """Run a command whose streams are pipes to the given ones; returns when all is written."""
-    pumps: list[threading.Thread] = []
+    drains: list[Drain] = []
     theirs: list[int] = []
 
     def output(writer: Writer | None) -> int:
@@ -182,7 +183,7 @@ def _streamed(
             end = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         else:
             source, end = os.pipe()
-            pumps.append(threading.Thread(target=_drain, args=(source, writer), daemon=True))
+            drains.append(Drain(source, _Patient(writer)))
         theirs.append(end)
         return end
 
@@ -195,27 +196,31 @@ def _streamed(
     theirs.append(given)
     try:
         out, err = output(stdout), output(stderr)
-        for pump in pumps:
-            pump.start()
         status = communicator.exchange(command, stdin=given, stdout=out, stderr=err)
     finally:
         for fd in theirs:
             os.close(fd)
-        for pump in pumps:
-            if pump.ident is not None:
-                pump.join()
+        for drain in drains:
+            drain.end()
+        for drain in drains:
+            drain.join()
     return status
 
 
-def _drain(source: int, writer: Writer) -> None:
-    with open(source, "rb", buffering=0) as pipe:
-        wanted = True
-        while data := pipe.read(_PIECE_BYTES):
-            try:
-                if wanted:
-                    writer.write(data)
-            except GoldsmithError:
-                wanted = False  # nobody reads any more, but the command must not wait
+class _Patient:
+    """A writer that takes everything: when nobody reads any more the command must not wait."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer: Writer | None = writer
+
+    def write(self, data: bytes, /) -> object:
+        """Take a piece."""
+        try:
+            if self._writer is not None:
+                self._writer.write(data)
+        except GoldsmithError:
+            self._writer = None
+        return None
 
 
 def _feed(reader: Reader, target: int) -> None:

@@ -30,10 +30,11 @@ class PluginComponents:
         return _made(kind)(place, self.session)
 
     def replaces(self, kind: str, name: str) -> bool:
-        """A program of one component has been put there to be used."""
+        """A program of one component has been put there to be used; what is locked it is not."""
         if self.catalogue is None:
             return self.places.get((kind, name)) is not None
-        return (kind, name) in self.catalogue.singles
+        stray = (kind, name) in self.catalogue.singles
+        return stray and self.catalogue.find_locked(kind, name) is None
 
     def names(self, kind: str) -> list[str]:
         """The names that plugins have."""
@@ -42,8 +43,11 @@ class PluginComponents:
     def _place(self, kind: str, name: str) -> ComponentPlace | None:
         key = (kind, name)
         if key not in self.places and self.catalogue is not None:
-            found = self.catalogue.find_single(kind, name) or self.catalogue.find(kind, name)
-            self.places[key] = found
+            self.places[key] = (
+                self.catalogue.find_locked(kind, name)
+                or self.catalogue.find_single(kind, name)
+                or self.catalogue.find(kind, name)
+            )
         return self.places.get(key)
 
 

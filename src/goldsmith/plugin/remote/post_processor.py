@@ -18,8 +18,8 @@ from goldsmith.plugin.protocols import PostProcessor
 from goldsmith.plugin.remote.artifacts import ServedArtifact, received
 from goldsmith.plugin.remote.kinds import foreign
 from goldsmith.plugin.remote.places import ComponentPlace
-from goldsmith.plugin.remote.preparing import checked, layers_for, required
-from goldsmith.plugin.remote.session import Session
+from goldsmith.plugin.remote.preparing import checked, required, told
+from goldsmith.plugin.remote.session import Session, Use
 from goldsmith.plugin.remote.user import EventUi
 
 
@@ -57,7 +57,7 @@ class PluginPostProcessor:
         if not session.checks:
             return []
         use = session.use(self.kind.place, self.options.surroundings)
-        return checked(use, lambda: self._configured(use.component))
+        return checked(use, lambda: self._configured(use))
 
     def preflight(self, given: ExpectedArtifact) -> ExpectedArtifact:
         """Nobody knows what it needs, nor what it will hand on."""
@@ -68,14 +68,14 @@ class PluginPostProcessor:
         return None
 
     def post_process(self, artifact: Artifact, context: PostProcessContext) -> PostProcessed:
-        """Configure it once more, and run it; raises GoldsmithError."""
+        """Configure it with what is known now, and run it; raises GoldsmithError."""
         place, session = self.kind.place, self.kind.session
         use = session.use(place, self.options.surroundings)
         component: PostProcessor = use.component
         emitter = context.emitter
         with use.logging(lambda line: emitter.output(line, "stderr", routine=True)):
             with use.phase("configure"):
-                required(self._configured(component), f"post-processor {place.name}")
+                required(self._configured(use), f"post-processor {place.name}")
             with use.phase("post-process"):
                 given = ServedArtifact(artifact)
                 made = component.post_process(EventUi(emitter), given, Cancel())
@@ -85,8 +85,5 @@ class PluginPostProcessor:
                     )
                 return PostProcessed(received(made.artifact), made.keep, made.force_keep)
 
-    def _configured(self, component: PostProcessor) -> list[Finding]:
-        layers, found = layers_for(self.options, component, self.kind.session.settings)
-        if not found:
-            component.configure(layers)
-        return found
+    def _configured(self, use: Use) -> list[Finding]:
+        return told(use, self.options, self.kind.session.settings, use.component.configure)

@@ -11,6 +11,7 @@ from goldsmith.errors import GoldsmithError, Interrupted, Severity
 from goldsmith.plugin.protocols import Builder, Datasource, PostProcessor, Provisioner, RawConfig
 from goldsmith.plugin.remote.configuration import RunSettings, configured
 from goldsmith.plugin.remote.session import Use
+from goldsmith.plugin.services.configs import encode_configs
 from goldsmith.plugin.wire.errors import RemoteError
 
 T = TypeVar("T")
@@ -26,6 +27,28 @@ def layers_for(
     schema = component.config_spec() if in_hcl2 else None
     made = configured(options.body, options.surroundings, schema, settings)
     return made.layers, made.found
+
+
+def told(
+    use: Use, options: ForeignOptions, settings: RunSettings,
+    tell: Callable[[Sequence[RawConfig]], None],
+) -> list[Finding]:  # fmt: skip
+    """Tell a component its configuration unless it knows it; what its schema says against it.
+
+    Some components add to what they were told before, such as the lists of files that Packer's own
+    copy: who is told once more what it knows does its work twice.
+    """
+    layers, found = layers_for(options, use.component, settings)
+    if found:
+        return found
+    now = encode_configs(layers)
+    # A JSON template's options are rendered by the component itself, when it runs.
+    in_json = options.surroundings.go_names is not None
+    if use.told is None or (not in_json and use.told != now):
+        use.told = None
+        tell(layers)
+        use.told = now
+    return []
 
 
 def checked(use: Use, prepare: Callable[[], Sequence[Finding]]) -> list[Finding]:

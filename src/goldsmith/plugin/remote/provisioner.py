@@ -20,7 +20,7 @@ from goldsmith.plugin.protocols import Provisioner
 from goldsmith.plugin.remote.communicators import served
 from goldsmith.plugin.remote.kinds import foreign
 from goldsmith.plugin.remote.places import ComponentPlace
-from goldsmith.plugin.remote.preparing import checked, layers_for, required
+from goldsmith.plugin.remote.preparing import checked, required, told
 from goldsmith.plugin.remote.scopes import within
 from goldsmith.plugin.remote.session import Session, Use
 from goldsmith.plugin.remote.user import EventUi
@@ -70,14 +70,14 @@ class PluginProvisioner:
         if not session.checks:
             return []
         use = session.use(self.kind.place, self.options.surroundings)
-        return checked(use, lambda: self._prepared(use.component))
+        return checked(use, lambda: self._prepared(use))
 
     def key(self, directory: Path) -> StepKey | None:
         """None: what a plugin does nobody can tell beforehand, but who gives a cache_key."""
         return None
 
     def provision(self, context: ProvisionContext) -> None:
-        """Prepare it once more with what is known now, and run it; raises GoldsmithError."""
+        """Prepare it with what is known now, and run it; raises GoldsmithError."""
         place, session = self.kind.place, self.kind.session
         use = session.use(place, self.options.surroundings)
         ui = EventUi(context.emitter, context.ask)
@@ -85,7 +85,7 @@ class PluginProvisioner:
         try:
             with use.logging(lambda line: context.emitter.output(line, "stderr", routine=True)):
                 with use.phase("prepare"):
-                    required(self._prepared(use.component), f"provisioner {place.name}")
+                    required(self._prepared(use), f"provisioner {place.name}")
                 with use.phase("provision"):
                     self._run(use, ui, context, scope)
         finally:
@@ -99,11 +99,8 @@ class PluginProvisioner:
         communicator = served(context.communicator, partial(within, scope))
         component.provision(ui, communicator, dict(context.run_values), Cancel())
 
-    def _prepared(self, component: Provisioner) -> list[Finding]:
-        layers, found = layers_for(self.options, component, self.kind.session.settings)
-        if not found:
-            component.prepare(layers)
-        return found
+    def _prepared(self, use: Use) -> list[Finding]:
+        return told(use, self.options, self.kind.session.settings, use.component.prepare)
 
     def inputs_beside_cache_key(self) -> dict[str, str]:
         """The program and the options: what its work depends on the template's cache_key says."""

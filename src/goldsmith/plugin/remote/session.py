@@ -34,6 +34,8 @@ class Use:
     """Follows the protocol of its kind."""
     client: Client | None
     """None where it runs in this process."""
+    told: object = None
+    """The configuration that it was prepared with; None where it was not yet, or refused it."""
     log: list[Callable[[str], None]] = field(default_factory=list)
     """Where the lines of its log go at present; the last one takes them."""
 
@@ -162,13 +164,14 @@ class Session:
             "post-processor": client.post_processor,
             "datasource": client.datasource,
             "hook": client.hook,
+            "command": client.command,
         }
         try:
             component = opener[KIND_NAMES[place.kind]]()
         except BaseException:
             client.kill()
             raise
-        return Use(place, component, client, log)
+        return Use(place, component, client, log=log)
 
 
 def digest_of_program(place: ComponentPlace) -> str:

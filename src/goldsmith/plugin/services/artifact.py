@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from goldsmith.plugin.protocols import Artifact
+from goldsmith.plugin.services.calls import ask
 from goldsmith.plugin.services.shapes import list_or_nil, text, texts
 from goldsmith.plugin.wire.broker import Broker
 from goldsmith.plugin.wire.errors import RemoteError
@@ -22,26 +23,26 @@ class ArtifactClient:
     @property
     def builder_id(self) -> str:
         """What kind of thing it is."""
-        return text(self._rpc.call("Artifact.BuilderId"))
+        return text(ask(self._rpc, "Artifact.BuilderId"))
 
     @property
     def id(self) -> str:
         """What identifies it."""
-        return text(self._rpc.call("Artifact.Id"))
+        return text(ask(self._rpc, "Artifact.Id"))
 
     @property
     def string(self) -> str:
         """What the user reads about it."""
-        return text(self._rpc.call("Artifact.String"))
+        return text(ask(self._rpc, "Artifact.String"))
 
     @property
     def files(self) -> Sequence[str]:
         """Its files on this host."""
-        return texts(self._rpc.call("Artifact.Files"))
+        return texts(ask(self._rpc, "Artifact.Files"))
 
     def state(self, name: str) -> Any:
         """What it tells under this name, plain data; None when it knows nothing of it."""
-        return self._rpc.call("Artifact.State", name)
+        return ask(self._rpc, "Artifact.State", name)
 
     def destroy(self) -> None:
         """Remove it; raises RemoteError."""

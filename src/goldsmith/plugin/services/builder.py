@@ -9,7 +9,7 @@ from typing import Any
 from goldsmith.plugin.cancel import Cancel
 from goldsmith.plugin.protocols import Builder, Hook, Prepared, RawConfig, Ui
 from goldsmith.plugin.services.artifact import ArtifactClient, serve_artifact
-from goldsmith.plugin.services.calls import call_cancellable, cancel_soon
+from goldsmith.plugin.services.calls import ask, call_cancellable, cancel_soon
 from goldsmith.plugin.services.config_spec import SpecForm, call_spec
 from goldsmith.plugin.services.configs import decode_configs, encode_configs
 from goldsmith.plugin.services.hook import HookClient, HookService
@@ -42,7 +42,7 @@ class BuilderClient:
 
     def prepare(self, configs: Sequence[RawConfig]) -> Prepared:
         """Read and check the configuration; raises RemoteError, as other WireErrors."""
-        reply = record(self._rpc.call("Builder.Prepare", encode_configs(configs)))
+        reply = record(ask(self._rpc, "Builder.Prepare", encode_configs(configs)))
         raise_error(reply, "Error")
         return Prepared(texts(reply.get("GeneratedVars")), texts(reply.get("Warnings")))
 
@@ -73,7 +73,7 @@ class BuilderService:
     def _prepare(self, argument: Any) -> dict[str, Any]:
         try:
             prepared = self._builder.prepare(decode_configs(argument))
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             return {"GeneratedVars": None, "Warnings": None, "Error": as_error(e)}
         return {
             "GeneratedVars": list_or_nil(prepared.generated),

@@ -7,11 +7,25 @@ import threading
 from typing import Any, Final
 
 from goldsmith.plugin.cancel import Cancel
-from goldsmith.plugin.wire.errors import WireError
+from goldsmith.plugin.wire.errors import TimedOut, WireError
 from goldsmith.plugin.wire.rpc import RpcClient
 
 CANCEL_GRACE_S: Final = 10.0
 """How long a call may take to end after it was cancelled by an interrupt of this thread."""
+
+ANSWER_WITHIN_S: Final = 60.0
+"""How long the other side may take for what is no work: to tell, to read and check options."""
+
+
+def ask(rpc: RpcClient, method: str, argument: Any = None) -> Any:
+    """Call a method that takes moments; raises TimedOut where it does not, as other WireErrors.
+
+    A process that was stopped (SIGSTOP) or hangs would be waited for without end.
+    """
+    try:
+        return rpc.call(method, argument, ANSWER_WITHIN_S)
+    except TimedOut as error:
+        raise TimedOut(f"{method} was not answered within {ANSWER_WITHIN_S:g} s") from error
 
 
 def call_cancellable(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from goldsmith.plugin.protocols import Command, Ui
+from goldsmith.plugin.services.calls import ask
 from goldsmith.plugin.services.shapes import Services, number, record, text, texts
 from goldsmith.plugin.services.ui import UiClient, UiService
 from goldsmith.plugin.wire.broker import Broker
@@ -23,12 +24,12 @@ class CommandClient:
     @property
     def help(self) -> str:
         """What `-help` prints; raises WireError."""
-        return text(self._rpc.call("Command.Help"))
+        return text(ask(self._rpc, "Command.Help"))
 
     @property
     def synopsis(self) -> str:
         """One line; raises WireError."""
-        return text(self._rpc.call("Command.Synopsis"))
+        return text(ask(self._rpc, "Command.Synopsis"))
 
     def run(self, args: Sequence[str], ui: Ui) -> int:
         """Run it with these words; raises WireError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from goldsmith.plugin.services.calls import ask
 from goldsmith.plugin.services.shapes import data, record
 from goldsmith.plugin.wire import cty_gob, cty_msgpack, hcl_spec_gob, hcl_spec_protobuf
 from goldsmith.plugin.wire.hcl_spec import ObjectSpec
@@ -43,5 +44,5 @@ class SpecForm:
 
 def call_spec(rpc: RpcClient, method: str, form: SpecForm) -> ObjectSpec:
     """Ask the other side for `Service.ConfigSpec` or the like; raises WireError."""
-    reply: Any = record(rpc.call(method))
+    reply: Any = record(ask(rpc, method))
     return form.decode(data(reply.get(method.rpartition(".")[2])))

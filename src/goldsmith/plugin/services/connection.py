@@ -53,7 +53,7 @@ class HostConnection:
         name: str = "plugin",
         log: Log = _no_log,
     ) -> None:
-        self._session = Session(connection, is_client=True)
+        self._session = Session(connection, is_client=True, asks=True)
         try:
             self._broker = Broker(self._session, lambda line: log(f"{name}: {line}"))
             self._main: RpcClient = self._broker.dial_rpc(MAIN, MAIN_TIMEOUT_S)
@@ -93,8 +93,9 @@ class HostConnection:
 
     def close(self) -> None:
         """End the connection, and with it the plugin; harmless when it is over."""
-        self._main.close()
+        # The session first: it wakes a writer whom the plugin lets wait.
         self._session.close()
+        self._main.close()
 
     def __enter__(self) -> HostConnection:
         return self

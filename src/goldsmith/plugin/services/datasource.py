@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from goldsmith.plugin.protocols import Datasource, RawConfig
+from goldsmith.plugin.services.calls import ask
 from goldsmith.plugin.services.config_spec import SpecForm, call_spec
 from goldsmith.plugin.services.configs import decode_configs, encode_configs
 from goldsmith.plugin.services.shapes import data, raise_error, record
@@ -27,7 +28,7 @@ class DatasourceClient:
 
     def configure(self, configs: Sequence[RawConfig]) -> None:
         """Read and check the configuration; raises RemoteError, as other WireErrors."""
-        raise_error(self._rpc.call("Datasource.Configure", encode_configs(configs)), "Error")
+        raise_error(ask(self._rpc, "Datasource.Configure", encode_configs(configs)), "Error")
 
     def output_spec(self) -> ObjectSpec:
         """The attributes that `execute` will give; raises WireError."""

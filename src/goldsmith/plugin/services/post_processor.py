@@ -9,7 +9,7 @@ from typing import Any
 from goldsmith.plugin.cancel import Cancel
 from goldsmith.plugin.protocols import Artifact, PostProcessed, PostProcessor, RawConfig, Ui
 from goldsmith.plugin.services.artifact import ArtifactClient, artifact_service, serve_artifact
-from goldsmith.plugin.services.calls import call_cancellable, cancel_soon
+from goldsmith.plugin.services.calls import ask, call_cancellable, cancel_soon
 from goldsmith.plugin.services.config_spec import SpecForm, call_spec
 from goldsmith.plugin.services.configs import decode_configs, encode_configs
 from goldsmith.plugin.services.shapes import Services, as_error, number, raise_error, record
@@ -33,7 +33,7 @@ class PostProcessorClient:
 
     def configure(self, configs: Sequence[RawConfig]) -> None:
         """Read and check the configuration; raises RemoteError, as other WireErrors."""
-        self._rpc.call("PostProcessor.Configure", encode_configs(configs))
+        ask(self._rpc, "PostProcessor.Configure", encode_configs(configs))
 
     def post_process(self, ui: Ui, artifact: Artifact, cancel: Cancel) -> PostProcessed:
         """Make an artifact of an artifact; raises WireError.
@@ -74,7 +74,7 @@ class PostProcessorService:
             done = self._post_processor.post_process(
                 UiClient(rpc), ArtifactClient(rpc), self._cancel
             )
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             rpc.close()
             return {"Err": as_error(e), "Keep": False, "ForceOverride": False, "StreamId": 0}
         if done.artifact is None:

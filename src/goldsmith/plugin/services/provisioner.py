@@ -8,7 +8,7 @@ from typing import Any
 
 from goldsmith.plugin.cancel import Cancel
 from goldsmith.plugin.protocols import Communicator, Provisioner, RawConfig, Ui
-from goldsmith.plugin.services.calls import call_cancellable, cancel_soon
+from goldsmith.plugin.services.calls import ask, call_cancellable, cancel_soon
 from goldsmith.plugin.services.communicator import CommunicatorClient, CommunicatorService
 from goldsmith.plugin.services.config_spec import SpecForm, call_spec
 from goldsmith.plugin.services.configs import decode_configs, encode_configs
@@ -33,7 +33,7 @@ class ProvisionerClient:
 
     def prepare(self, configs: Sequence[RawConfig]) -> None:
         """Read and check the configuration; raises RemoteError, as other WireErrors."""
-        self._rpc.call("Provisioner.Prepare", encode_configs(configs))
+        ask(self._rpc, "Provisioner.Prepare", encode_configs(configs))
 
     def provision(
         self, ui: Ui, communicator: Communicator, generated: Mapping[str, Any], cancel: Cancel

@@ -63,7 +63,7 @@ def list_or_nil(items: Sequence[str]) -> list[str] | None:
     return list(items) or None
 
 
-def as_error(error: Exception) -> dict[str, str]:
+def as_error(error: BaseException) -> dict[str, str]:
     """An error as a field of a reply."""
     return {"Message": str(error) or type(error).__name__}
 

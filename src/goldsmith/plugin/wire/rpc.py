@@ -6,6 +6,7 @@ in which they end.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -160,21 +161,24 @@ class RpcServer:
     def _run(self, header: dict[str, Any], argument: Any) -> None:
         name, number = header["ServiceMethod"], header.get("Seq", 0)
         try:
+            self._answer(name, number, argument)
+        finally:
+            # Not before: answers that a peer does not read must not pile up.
+            self._room.release()
+
+    def _answer(self, name: str, number: Any, argument: Any) -> None:
+        try:
             error, body = "", messages.encode(self._method(name)(argument))
         except GoldsmithError as e:
             # An error that says nothing would be taken for success.
             error, body = str(e) or type(e).__name__, messages.encode({})
-        except Exception as e:
+        except (Exception, SystemExit) as e:  # also what an author's sys.exit() does
             self._log(traceback.format_exc())
             error, body = f"{type(e).__name__}: {e}", messages.encode({})
-        finally:
-            self._room.release()
         answer = messages.encode({"ServiceMethod": name, "Seq": number, "Error": error})
-        try:
-            with self._writing:
-                self._stream.write(answer + body)
-        except WireError as e:
-            self._log(f"the answer to {name} could not be sent: {e}")
+        # Who asked may have gone meanwhile: of a cancelled call nobody awaits the answer.
+        with contextlib.suppress(WireError), self._writing:
+            self._stream.write(answer + body)
 
     def _method(self, name: str) -> Method:
         service_name, _, method_name = name.rpartition(".")

@@ -33,6 +33,8 @@ MOST_ANSWERS: Final = 1024
 """How many answers may wait for a peer that asks and does not read."""
 WRITE_TIMEOUT_S: Final = 30
 """A peer that takes nothing from the connection for so long is taken for dead."""
+KEEPALIVE_S: Final = 30.0
+"""How often a host asks whether the peer lives; one that is silent for twice as long does not."""
 POLL_S: Final = 0.1
 """How often a waiting thread looks whether its work was cancelled."""
 
@@ -219,10 +221,11 @@ class Stream:
 class Session:
     """A connection that carries streams; host and plugin differ in the parity of their numbers.
 
-    Closing it, or its failure, wakes everybody who waits for one of its streams.
+    Closing it, or its failure, wakes everybody who waits for one of its streams. With `asks` it
+    ends by itself when the peer does not answer any more.
     """
 
-    def __init__(self, connection: socket.socket, *, is_client: bool) -> None:
+    def __init__(self, connection: socket.socket, *, is_client: bool, asks: bool = False) -> None:
         self._connection = connection
         # Only for sending: recv of this session waits without a limit.
         limit = struct.pack("ll", WRITE_TIMEOUT_S, 0)
@@ -238,9 +241,13 @@ class Session:
         self._answers: deque[Header] = deque()
         self._error: WireError | None = None
         self._refuses = False
+        self._heard = True
+        work = [("read", self._read), ("answer", self._answer)]
+        if asks:
+            work.append(("ask", self._ask))
         self._threads = [
             threading.Thread(target=target, name=f"yamux-{name}", daemon=True)
-            for name, target in (("read", self._read), ("answer", self._answer))
+            for name, target in work
         ]
         for thread in self._threads:
             thread.start()
@@ -356,6 +363,7 @@ class Session:
             self._end(ConnectionLost("unexpected EOF"))
 
     def _handle(self, header: Header) -> None:
+        self._heard = True
         match header.kind:
             case Kind.PING:
                 if Flags.SYN in header.flags:
@@ -416,6 +424,18 @@ class Session:
                         self._changed.wait()
                     header = self._answers.popleft()
                 self.send(header)
+
+    def _ask(self) -> None:
+        silent_s = 0.0
+        with contextlib.suppress(WireError):
+            while not self.wait_closed(KEEPALIVE_S):
+                silent_s = 0.0 if self._heard else silent_s + KEEPALIVE_S
+                # Twice: what came while this whole process was stopped may not be read yet.
+                if silent_s > KEEPALIVE_S:
+                    self._end(ConnectionLost(f"the other side was silent for {silent_s:g} s"))
+                    return
+                self._heard = False
+                self.send(Header(Kind.PING, Flags.SYN, 0, 0))
 
     def _tell_protocol_error(self) -> None:
         # The writer may hang in a peer that does not read; then nobody would see it anyway.

@@ -31,6 +31,7 @@ _BESIDE: Final = (
     "test_plugins", "vars", "vars_plugins",
 )  # fmt: skip
 """Directories that Ansible looks into when they lie beside a playbook or an inventory."""
+_OF_INVENTORIES: Final = ("group_vars", "host_vars")
 CONFIG_FILE: Final = "ansible.cfg"
 _LARGEST_READ_BYTES: Final = 4 << 20
 _YAML: Final = frozenset({".yml", ".yaml", ".json"})
@@ -42,6 +43,7 @@ _NOT_KEYED: Final = frozenset({
     "needs_python", "network", *SshOptions.model_fields,
 })  # fmt: skip
 PASSED_OVER: Final = ("/proc/", "/sys/", "/dev/")
+_OUTPUT: Final = "the output of programs on this host"
 
 
 def key(options: AnsibleOptions, directory: Path) -> StepKey:
@@ -51,6 +53,7 @@ def key(options: AnsibleOptions, directory: Path) -> StepKey:
     """
     settings = options.model_dump(exclude=set(_NOT_KEYED))
     variables = settings.pop("extra_vars")
+    settings |= _places(options, directory)
     inputs = {"type": "ansible/1", **config_inputs(settings), "config:ansible": versions()}
     inputs |= {f"var:{name}": value for name, value in variables.items()}
     for name in roots(options, directory):
@@ -65,6 +68,19 @@ def key(options: AnsibleOptions, directory: Path) -> StepKey:
             shown if path == "." else f"{shown}/{path}": digest for path, digest in digests.items()
         }
     return StepKey(inputs)
+
+
+def _places(options: AnsibleOptions, directory: Path) -> dict[str, str]:
+    """Which of the files is the playbook, which the inventory, and what is searched first."""
+    found = {}
+    for name in ("playbook_file", "inventory_file", "inventory_directory", "galaxy_file"):
+        given = getattr(options, name)
+        found[name] = "" if given is None else shown_path(given, directory)
+    for name in ("roles_path", "collections_path"):
+        given = getattr(options, name)
+        parts = [] if given is None else search_path(given, "")
+        found[name] = ":".join(shown_path(part, directory) for part in parts)
+    return found
 
 
 def versions() -> str:
@@ -89,7 +105,9 @@ def roots(options: AnsibleOptions, directory: Path) -> list[str]:
     found += search_path(options.roles_path, "roles")
     found += search_path(options.collections_path, "collections")
     found += config_files(options, directory)
-    found += _named_in_arguments(options.extra_arguments, directory)
+    for name in _named_in_arguments(options.extra_arguments, directory):
+        # It may be an inventory: Ansible reads the variables beside it.
+        found += [name, *_beside((directory / name).parent, directory, _OF_INVENTORIES)]
     found += options.inputs
     found += _named_in(playbook, directory)
     return _once([name for name in found if (directory / name).exists()], directory)
@@ -124,13 +142,18 @@ def unkeyed(
     known = [os.path.realpath(directory / name) for name in roots(options, directory)]
     known += [os.path.realpath(path) for path in (*map(str, own), *interpreter())]
     found = set()
+    ran_programs = False
     for line in notes.read_text(errors="surrogateescape").splitlines():
-        path = os.path.realpath(json.loads(line))
+        noted = json.loads(line)
+        if not isinstance(noted, str):
+            ran_programs = True
+            continue
+        path = os.path.realpath(noted)
         above = any(place.startswith(path.rstrip("/") + "/") for place in known)
         inside = any(path == place or path.startswith(place + "/") for place in known)
         if not inside and not (above and os.path.isdir(path)) and os.path.exists(path):
             found.add(path)
-    return sorted(found)
+    return [*([_OUTPUT] if ran_programs else []), *sorted(found)]
 
 
 def interpreter() -> list[str]:
@@ -141,8 +164,8 @@ def interpreter() -> list[str]:
     return [place for place in dict.fromkeys(places) if place not in ("/", "/usr")]
 
 
-def _beside(place: Path, directory: Path) -> list[str]:
-    return [os.path.relpath(place / name, directory) for name in _BESIDE if (place / name).exists()]
+def _beside(place: Path, directory: Path, names: Iterable[str] = _BESIDE) -> list[str]:
+    return [os.path.relpath(place / name, directory) for name in names if (place / name).exists()]
 
 
 def _named_in_arguments(arguments: Sequence[str], directory: Path) -> list[str]:

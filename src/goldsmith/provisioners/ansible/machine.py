@@ -28,7 +28,8 @@ exec "$0.goldsmith" "$@"
 """
 _PUT_IN_PLACE: Final = f"""\
 starter=$(command -v {_STARTER}) || exit 0
-mv "$starter" "$starter.goldsmith" && cp -p {_IN_TREE}/{_STARTER} "$starter"
+grep -q '^# goldsmith: no service' "$starter" || mv -f "$starter" "$starter.goldsmith" || exit 1
+cp -p {_IN_TREE}/{_STARTER} "$starter"
 """
 _PUT_BACK: Final = f"""\
 starter=$(command -v {_STARTER}) || exit 0
@@ -85,9 +86,15 @@ def prepared_machine(context: ProvisionContext, *, needs_python: bool) -> Iterat
         communicator.upload(_NO_STARTER, f"{directory}/{_STARTER}", mode=0o755)
         # Tasks for other users leave their progress there.
         places = f"mkdir -p {directory}/async; chmod 0755 {directory}; chmod 1777 {directory}/async"
-        _shell(communicator, f"{places}; {_PUT_IN_PLACE}", environment)
-        become = "" if _has(communicator, "sudo", environment) else "su"
-        yield Machine(directory, environment | {"SYSTEMD_OFFLINE": "1"}, True, become)
+        try:
+            _shell(communicator, f"{places}; {_PUT_IN_PLACE}", environment)
+            become = "" if _has(communicator, "sudo", environment) else "su"
+            yield Machine(directory, environment | {"SYSTEMD_OFFLINE": "1"}, True, become)
+        except BaseException:
+            # A cleanup provisioner may see this tree; what went wrong before counts.
+            with suppress(GoldsmithError):
+                _shell(communicator, _PUT_BACK, environment)
+            raise
         _shell(communicator, _PUT_BACK, environment)
     finally:
         if not in_tree:

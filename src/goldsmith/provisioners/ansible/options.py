@@ -54,7 +54,10 @@ class AnsibleOptions(SshOptions):
     host_alias: str = Field(
         "default", description="What the inventory calls the machine.", min_length=1
     )
-    user: str = Field("root", description="Who tasks run as; in a tree they start as root.")
+    user: str = Field(
+        "root",
+        description="Who tasks run as; in a tree they start as root, on a machine as who logs in.",
+    )
     groups: tuple[str, ...] = Field((), description="Groups of the inventory that it is in.")
     empty_groups: tuple[str, ...] = Field((), description="Groups that are there, with no host.")
     inventory_file: str | None = Field(

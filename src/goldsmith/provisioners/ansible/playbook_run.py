@@ -94,7 +94,12 @@ class PlaybookRun:
     def _reasons(self, fetched: Sequence[Path]) -> list[str]:
         taken = [str(path) for path in fetched if not path.is_relative_to(self.place)]
         reasons = [f"it fetches files to this host ({_listed(taken)})"] if taken else []
-        if self.notes.exists():
+        if self.options.galaxy_file is not None and not self.options.network:
+            # With the network a result ages as all that comes from there.
+            reasons.append("what Galaxy installs may be another the next time")
+        if not self.notes.exists():
+            reasons.append(f"what {self.options.command} reads is not noted")
+        else:
             own = (self.place, Path(__file__).parent, *fetched)
             read = unkeyed(self.notes, self.options, self.context.directory, own)
             if read:
@@ -149,16 +154,24 @@ class PlaybookRun:
         options = self.options
         alias = options.host_alias
         lines = []
+        user = self._user(machine)
         if options.inventory_file_template is not None:
-            lines.append(render_host(options.inventory_file_template, alias, options.user).strip())
+            lines.append(render_host(options.inventory_file_template, alias, user).strip())
         channel = json.dumps(str(self.place / "channel"))
         places = " ".join(f"{name}={path}" for name, path in machine.variables.items())
-        lines.append(f"{alias} ansible_connection=goldsmith ansible_user={options.user} "
+        lines.append(f"{alias} ansible_connection=goldsmith ansible_user={user} "
                      f"ansible_goldsmith_channel={channel} {places}")  # fmt: skip
         for group in options.groups:
             lines += [f"[{group}]", alias]
         lines += [f"[{group}]" for group in options.empty_groups]
         return "\n".join(lines) + "\n"
+
+    def _user(self, machine: Machine) -> str:
+        """Who tasks start as; Ansible becomes nobody else where it thinks that it is them."""
+        options = self.options
+        if machine.in_tree or "user" in options.model_fields_set:
+            return options.user
+        return self.context.run_values.get("User") or options.user
 
     def _environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """Ansible's own: nothing of the caller's but what every tool gets, and the template's."""

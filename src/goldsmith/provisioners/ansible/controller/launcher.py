@@ -14,15 +14,20 @@ from typing import Any, Final
 
 _WRITES: Final = os.O_WRONLY | os.O_RDWR
 _LISTINGS: Final = ("os.listdir", "os.scandir")
+_PROGRAMS: Final = ("subprocess.Popen", "os.posix_spawn", "os.system")
 
 
 class ReadNotes:
-    """Writes down the path of each file that Python opens for reading, and of each listing."""
+    """Writes down the path of each file that Python opens for reading, and of each listing.
+
+    What the programs read that it starts is not seen; that there are any is written down.
+    """
 
     def __init__(self, notes: str, passed_over: list[str]) -> None:
         self._fd = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._passed_over = tuple(passed_over)
         self._known: set[str] = set()
+        self._runs = False
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         """Take in an event of the interpreter (PEP 578)."""
@@ -33,6 +38,9 @@ class ReadNotes:
         elif event in _LISTINGS:
             name = "." if args[0] is None else args[0]
         else:
+            if event in _PROGRAMS and not self._runs:
+                self._runs = True
+                os.write(self._fd, b'{"runs": 1}\n')
             return
         if isinstance(name, int):
             return
