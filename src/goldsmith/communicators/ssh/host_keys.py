@@ -76,7 +76,10 @@ class HostKeyPolicy:
         """
         if self.trusts_any:
             return ((),)
-        keys, authorities = self._known(host, "", port)[:2]
+        try:
+            keys, authorities = self._known(host, "", port)[:2]
+        except (ValueError, OSError):
+            return ((),)  # a file that cannot be read is told of by the attempt
         if authorities:
             return ((),)  # certificates have names of their own
         kinds = {key.get_algorithm() for key in keys}
