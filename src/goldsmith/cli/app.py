@@ -41,8 +41,9 @@ _REFUSED = {
     "verify-attestation": "it signs no statements about builds, so there are none to verify; what "
     "cosign or another tool has signed is verified by that tool"
 }
-_OBJECTS_BETWEEN_COLLECTIONS: Final = 20_000
+_OBJECTS_WHILE_STARTING: Final = 20_000
 """With Python's own 700 a start spends a tenth of its time in finding no garbage."""
+_OBJECTS_WHILE_BUILDING: Final = 700
 
 
 def usage(*, of_plugins: bool = False) -> str:
@@ -65,7 +66,7 @@ def usage(*, of_plugins: bool = False) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the verb's exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
+    gc.set_threshold(_OBJECTS_WHILE_STARTING, 10, 10)
     _open_missing_streams()
     try:
         status = run(words)
@@ -73,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = _tell_os_error(e)
     gc.freeze()  # else the last collections look at every function and class again
     sys.exit(status)
+
+
+def collect_as_usual() -> None:
+    """From now on collect garbage as often as Python does: what a build moves is large."""
+    gc.set_threshold(_OBJECTS_WHILE_BUILDING, 10, 10)
 
 
 def _open_missing_streams() -> None:

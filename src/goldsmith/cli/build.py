@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
+from goldsmith.cli.app import collect_as_usual
 from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import undo_functions
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
@@ -171,6 +172,7 @@ def _results(
                 parallel=1 if debug else flags.number("parallel-builds"),
                 run_uuid=starter.run_uuid, force=force, results=starter.results(),
             )  # fmt: skip
+            collect_as_usual()
             try:
                 return engine.run(prepared)
             finally:

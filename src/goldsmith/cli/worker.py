@@ -34,12 +34,14 @@ def run_worker(words: list[str]) -> int:
 def _work(link: Link) -> int:
     """Build what the start document says; every end is told up the event pipe."""
     # Late: the outer process and init, forked before this, stay small.
+    from goldsmith.cli.app import collect_as_usual
     from goldsmith.cli.start_document import StartDocument
     from goldsmith.errors import explain_os_error
     from goldsmith.events import ArtifactMade, Emitter, Failed
     from goldsmith.host.signals import interruptible
     from goldsmith.redact import Redactor
 
+    collect_as_usual()
     with interruptible() as interrupts:
         document = StartDocument.from_wire(link.read_start_document())
         redactor = Redactor(document.secrets)

@@ -19,7 +19,7 @@ from goldsmith.communicators.ssh.local_files import (
 )
 from goldsmith.errors import GoldsmithError
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 18
 _DEEPEST: Final = 200
 
 
