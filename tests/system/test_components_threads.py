@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-POLL_S = 5.0
+POLL_S = 60.0
 NULL = 'source "null" "{name}" {{\n  communicator = "none"\n}}\n'
 STUBBORN = "trap '' INT TERM; (trap '' INT TERM; sleep 300) & echo ready; sleep 300; sleep 300"
 WILLING = "sleep 300 & echo ready; sleep 300"

@@ -51,7 +51,7 @@ BOUNDARIES = (
     "Provisioning with shell: echo two", "Finishing", "Assembling", "Writing raw",
     "Running post-processor",
 )  # fmt: skip
-POLL_S = 2.0
+POLL_S = 30.0
 
 
 def wait_until(true: Callable[[], object], what: str, limit_s: float = POLL_S) -> None:
