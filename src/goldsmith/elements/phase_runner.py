@@ -27,11 +27,6 @@ Words = Callable[[Sequence[str]], list[str]]
 """The words that run a program where the hooks run: as it is, in namespaces, or in the tree."""
 
 
-def as_they_are(words: Sequence[str]) -> list[str]:
-    """For hooks that run in this process's own namespaces."""
-    return list(words)
-
-
 class HookFailed(CommandFailed):
     """A hook ended with a status other than 0."""
 
@@ -56,7 +51,7 @@ class HookPlace:
     """The merged hooks, as this process sees them."""
     seen_at: str
     """The same directory as the hooks see it."""
-    words: Words = as_they_are
+    words: Words = list
     source: Callable[[Mapping[str, str], process.LineSink | None], dict[str, str]] | None = None
     """Makes the environment in another way than by sourcing `environment.d` where hooks run."""
 
