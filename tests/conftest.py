@@ -32,7 +32,9 @@ SETTLES_WITHIN_S = 20.0
 
 _PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "http_proxy", "https_proxy", "no_proxy",
               "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")  # fmt: skip
-_SESSION_PLACES = re.compile(r"/pytest-of-[^/]+/pytest-\d+(?=/)|/[^ ]*/goldsmith-tests\.[^/]+(?=/)")
+_SESSION_PLACES = re.compile(
+    r"/pytest-of-[^/]+/pytest-\d+(?:/popen-gw\d+)?(?=/)|/[^ ]*/goldsmith-tests\.[^/]+(?=/)"
+)
 _NO_OVERLAY_UPPER = frozenset({"overlay", "nfs", "nfs4", "9p", "vfat", "ecryptfs", "virtiofs"})
 
 
@@ -139,7 +141,11 @@ def _loops() -> Counter[str]:
     argv = ["losetup", "--list", "--json", "--output", "NAME,BACK-FILE,OFFSET"]
     listed = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     devices = json.loads(listed)["loopdevices"] if listed.strip() else []
-    nodes = Counter(f"partition node {path}" for path in Path("/dev").glob("loop*p*"))
+    files = {device["name"]: device["back-file"] for device in devices}
+    nodes = Counter(
+        f"partition node {path} on {files.get(str(path).rpartition('p')[0])}"
+        for path in Path("/dev").glob("loop*p*")
+    )
     return nodes + Counter(f"{d['name']} on {d['back-file']} at {d['offset']}" for d in devices)
 
 

@@ -155,7 +155,11 @@ def test_it_builds_like_packer(name, mode, theirs, root, capsys, monkeypatch):  
         return
     for (_, ours), (_, of_them) in zip(said, packer_said, strict=True):
         plain = name.startswith("json: ")
-        assert comparable(ours, named_by_type=plain) == comparable(of_them, named_by_type=plain)
+        pair = [comparable(text, named_by_type=plain) for text in (ours, of_them)]
+        if any(">&2" in text for text in CASES[name].files.values()):
+            # Two streams of one script are read each by itself: in which order is chance.
+            pair = [{build: sorted(lines) for build, lines in one.items()} for one in pair]
+        assert pair[0] == pair[1]
 
 
 def test_there_are_enough_of_them():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import goldsmith
 
-ENDS_WITHIN_S = 5.0
+ENDS_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _python_of(user: OrdinaryUser) -> str:
 @contextmanager
 def ordinary_user(home: Path) -> Iterator[OrdinaryUser]:
     """Add a user to this host, and remove him with his home and what he still runs."""
-    name = f"goldsmith-{os.getpid()}"
+    name = f"goldsmith-{secrets.token_hex(4)}"
     subprocess.run(
         ["useradd", "--no-create-home", "--user-group", f"--home-dir={home}", "--shell=/bin/sh",
          name], check=True,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 from goldsmith.errors import MissingToolError
 from goldsmith.host.checks import Check, Verdict
 from goldsmith.host.process import find_tool
 from goldsmith.machine import qemu
-from goldsmith.machine.acceleration import EMULATOR, probe_acceleration
+from goldsmith.machine.acceleration import EMULATOR, probe_acceleration, virtualization_flag
 from goldsmith.machine.guest_upkeep import look_at_guest
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -42,10 +41,8 @@ def kvm_remedy(device: Path, cpuinfo: str) -> str:
     """What makes KVM usable where it is not."""
     if device.exists() and not os.access(device, os.R_OK | os.W_OK):
         return "usermod -aG kvm $USER, then log in again"
-    if not device.exists():
-        for flag, module in (("vmx", "kvm_intel"), ("svm", "kvm_amd")):
-            if re.search(rf"^flags\b.*\b{flag}\b", cpuinfo, re.MULTILINE):
-                return f"modprobe {module}"
+    if not device.exists() and (flag := virtualization_flag(cpuinfo)):
+        return f"modprobe {'kvm_intel' if flag == 'vmx' else 'kvm_amd'}"
     return "on the host of this virtual machine: allow nested virtualization"
 
 
