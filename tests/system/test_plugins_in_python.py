@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from build_terminal import build_at_a_terminal
 
 MODULES = Path(__file__).parents[1] / "compat/data/python_plugin"
 ENDS_WITHIN_S = 120
@@ -86,6 +87,7 @@ def plugin(request, tmp_path, goldsmith):
         return goldsmith(*words, env=env, **how)
 
     run.start = lambda *words: goldsmith.start(*words, env=env)
+    run.env = env
     return run
 
 
@@ -194,6 +196,47 @@ def test_an_interrupt_ends_the_build_cleanly(builder, provisioner, seen, plugin,
         os.killpg(running.pid, signal.SIGINT)
         assert running.wait(ENDS_WITHIN_S) == 1
     assert not (tmp_path / "machine").exists()
+
+
+def test_a_builder_asks_the_user_and_knows_the_command_line(plugin, tmp_path, monkeypatch):
+    template = write(tmp_path, MACHINE % ('fail = "ask"', ""))
+    for name, text in plugin.env.items():
+        monkeypatch.setenv(name, text)
+    flags = ("-on-error=abort", "-force")
+    with build_at_a_terminal(tmp_path, tmp_path / "cache", *flags, template=template) as terminal:
+        terminal.read_to("Which one?")
+        terminal.type("the second\r")
+        terminal.read_to("the answer was the second")
+        terminal.read_to("debug False, on error abort, force True")
+        assert terminal.end() == 0, terminal.shown
+    unasked = plugin("build", template)
+    assert unasked.status == 1
+    assert "nobody" in unasked.stdout and "Traceback" not in unasked.stdout, unasked
+
+
+def test_a_failed_provisioner_of_a_plugin_is_tried_again_on_request(plugin, tmp_path, monkeypatch):
+    template = write(tmp_path, MACHINE % ("", 'fail = "status"'))
+    for name, text in plugin.env.items():
+        monkeypatch.setenv(name, text)
+    flags = ("-on-error=ask",)
+    with build_at_a_terminal(tmp_path, tmp_path / "cache", *flags, template=template) as terminal:
+        for answer in ("maybe", "r", "c"):
+            terminal.read_to("[r] retry")
+            terminal.type(f"{answer}\r")
+        assert terminal.end() == 1, terminal.shown
+    assert "note after the error" in terminal.shown
+    assert not (tmp_path / "machine").exists()
+
+
+def test_debugging_stops_before_the_provisioners_of_a_plugin(plugin, tmp_path, monkeypatch):
+    template = write(tmp_path, MACHINE % ("", 'note = "worked"'))
+    for name, text in plugin.env.items():
+        monkeypatch.setenv(name, text)
+    with build_at_a_terminal(tmp_path, tmp_path / "cache", "-debug", template=template) as terminal:
+        terminal.read_to("to continue")
+        terminal.type("\r")
+        terminal.read_to("note worked")
+        assert terminal.end() == 0, terminal.shown
 
 
 def test_a_data_source_that_fails(plugin, tmp_path):

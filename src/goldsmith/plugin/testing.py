@@ -76,9 +76,9 @@ class RecordingHooks:
     error: GoldsmithError | None = None
     communicators: list[protocols.Communicator] = field(default_factory=list)
 
-    def hooks(self, ui: RecordingUi | None = None) -> Hooks:
-        """What a builder is given."""
-        return Hooks(self, (ui or RecordingUi()).ui)
+    def hooks(self, ui: RecordingUi | None = None, on_error: str = "") -> Hooks:
+        """What a builder is given; `on_error` is what the user said of errors."""
+        return Hooks(self, (ui or RecordingUi()).ui, on_error)
 
     def run(
         self,

@@ -209,6 +209,32 @@ def test_a_builder_cannot_tell_what_packer_refuses():
         RecordingHooks().hooks().provision(None, {"Parts": []})
 
 
+@pytest.mark.parametrize(
+    ("on_error", "answers", "events", "keeps"),
+    [
+        ("", [], ["packer_provision", "packer_cleanup_provision"], False),
+        ("cleanup", [], ["packer_provision", "packer_cleanup_provision"], False),
+        ("abort", [], ["packer_provision"], True),
+        ("run-cleanup-provisioner", [], ["packer_provision", "packer_cleanup_provision"], True),
+        ("ask", ["what", "r", "a"], ["packer_provision", "packer_provision"], True),
+        ("ask", ["r", "c"], ["packer_provision"] * 2 + ["packer_cleanup_provision"], False),
+        ("ask", [], ["packer_provision", "packer_cleanup_provision"], False),
+    ],
+)
+def test_what_follows_a_failed_provisioner_is_what_the_user_wants(on_error, answers, events, keeps):
+    class Broken(RecordingHooks):
+        def run(self, name, *rest):
+            super().run(name, *rest)
+            if name == "packer_provision":
+                raise GoldsmithError("it failed")
+
+    host, ui = Broken(), RecordingUi(answers=answers)
+    hooks = host.hooks(ui, on_error)
+    with pytest.raises(GoldsmithError, match="it failed"):
+        hooks.provision(None)
+    assert ([name for name, _ in host.events], hooks.keeps) == (events, keeps)
+
+
 def test_a_provisioner_sees_what_the_builder_told():
     served, ui = plain("provisioner", authored.LineProvisioner), RecordingUi()
     served.prepare([{"line": "x {{build `Greeting`}}"},

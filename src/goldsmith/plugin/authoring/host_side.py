@@ -13,7 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.core.after_error import TOLD_BEFORE_CLEANUP
+from goldsmith.core.after_error import (
+    ANSWERS_AFTER_ERROR,
+    ASK_AFTER_ERROR,
+    KEEPING,
+    RUN_CLEANUP,
+    TOLD_BEFORE_CLEANUP,
+)
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.cancellation import check_cancelled
 from goldsmith.plugin import protocols
@@ -171,29 +177,54 @@ class Communicator:
         self.plain.download_directory(source, str(destination), exclude)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hooks:
     """The other components of a build, which a builder calls when its machine is there."""
 
     plain: protocols.Hook
     ui: Ui
+    on_error: str = ""
+    keeps: bool = field(default=False, init=False)
+    """Whether, after an error, the user wants the machine to stay as it is."""
 
     def provision(
         self, communicator: protocols.Communicator, data: Mapping[str, Any] | None = None
     ) -> None:
         """Run the template's provisioners; `data` fills `build.*`.
 
-        When one fails the template's cleanup provisioner runs, and then its error is raised.
+        When one fails, `-on-error` says what follows: the template's cleanup provisioner, or what
+        the user answers, who may have all run again. Then the error is raised.
         """
+        while True:
+            try:
+                self.run(PROVISION, communicator, data)
+                return
+            except Interrupted:
+                raise
+            except GoldsmithError as error:
+                check_cancelled()
+                answer = self._answer(error)
+                if answer == "r":
+                    continue
+                self.keeps = answer == "a" or self.on_error in KEEPING
+                if not self.keeps or self.on_error == RUN_CLEANUP:
+                    self.ui.say(TOLD_BEFORE_CLEANUP)
+                    self.run(CLEANUP, communicator, data)
+                raise
+
+    def _answer(self, error: GoldsmithError) -> str:
+        """What the user wants done, "" where nobody is or can be asked."""
+        if self.on_error != "ask":
+            return ""
+        self.ui.error(str(error))
         try:
-            self.run(PROVISION, communicator, data)
+            while (answer := self.ui.ask(ASK_AFTER_ERROR).strip()) not in ANSWERS_AFTER_ERROR:
+                self.ui.say(f"Incorrect input: {answer!r}")
         except Interrupted:
             raise
         except GoldsmithError:
-            check_cancelled()
-            self.ui.say(TOLD_BEFORE_CLEANUP)
-            self.run(CLEANUP, communicator, data)
-            raise
+            return ""
+        return answer
 
     def run(
         self,

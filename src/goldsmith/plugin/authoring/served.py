@@ -86,7 +86,7 @@ class ServedBuilder(ServedWithOptions):
         with self._redactor.errors(), authors_code(self._name), interruptible(cancel):
             self._make_ready()
             masked = self._ui(ui)
-            artifact = self._builder.run(masked, Hooks(hook, masked))
+            artifact = self._builder.run(masked, Hooks(hook, masked, self._builder.build.on_error))
         return None if artifact is None else ServedArtifact(artifact, self._redactor)
 
 

@@ -56,6 +56,10 @@ class MachineBuilder(Builder[MachineOptions]):
         with ui.progress("copying", 10) as bar:
             bar.add(4)
             bar.add(6)
+        if options.fail == "ask":
+            ui.say(f"the answer was {ui.ask('Which one?')}")
+            told = self.build
+            ui.say(f"debug {told.debug}, on error {told.on_error}, force {told.force}")
         if options.fail == "error":
             raise PluginError(f"the machine refuses {options.secret}", hint="ask it nicely")
         if options.fail == "defect":
