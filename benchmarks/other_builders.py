@@ -26,7 +26,7 @@ from goldsmith.packages.apt_sources import AptSource
 NAMESPACES = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child")
 """Before a command line: what it mounts and starts goes with it, however it ends."""
 
-NEEDED = ("losetup", "partx", "sgdisk", "qemu-img", "mkfs.ext4", "blkid", "curl", "git")
+NEEDED = ("losetup", "partx", "qemu-img", "mkfs.ext4", "blkid", "curl", "git")
 """What diskimage-builder runs here, besides what every Debian has."""
 
 _KPARTX = """\
@@ -102,6 +102,14 @@ class DiskImageBuilder:
         python = self._bin / "python"
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                         "diskimage-builder"], check=True)  # fmt: skip
+        self._prepare(python)
+
+    def use_installed(self, programs: Path) -> None:
+        """Take the one whose programs lie in a directory, and write the stand-ins."""
+        self._bin = programs
+        self._prepare(programs / "python")
+
+    def _prepare(self, python: Path) -> None:
         asked = "import importlib.metadata as m; print(m.version('diskimage-builder'))"
         self.version = subprocess.run(
             [python, "-c", asked], check=True, capture_output=True, text=True

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from goldsmith.cli.app import VERBS, usage
+from goldsmith.cli.app import VERBS, module_of, usage
 from goldsmith.cli.components import builtin_registry
 from goldsmith.cli.flags import Flag
 from goldsmith.core.options import Options, WrittenAs
@@ -316,7 +316,7 @@ def command_line_page() -> str:
         "`validate`, `inspect` and `version` then print Packer's records.\n\n"
     )
     for verb in VERBS:
-        module = importlib.import_module(f"goldsmith.cli.{verb}")
+        module = importlib.import_module(module_of(verb))
         told = VERBS[verb][0].upper() + VERBS[verb][1:]
         text += f"## `goldsmith {verb}`\n\n{told}.\n\n"
         if hasattr(module, "USAGE"):

@@ -101,6 +101,11 @@ def test_the_real_lint_agrees_on_bad_elements(tmp_path):
     assert {finding.check for finding in ours} == set(SAYS_UPSTREAM)
 
 
+def test_upstreams_own_elements_have_no_findings(upstream):
+    found = [one for name in sorted(upstream.elements) for one in lint(upstream.get(name).path)]
+    assert [str(one) for one in found] == []
+
+
 def real_lint(directory):
     programs = Path(sys.executable).parent
     run = subprocess.run(

@@ -7,7 +7,7 @@ import hashlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -76,21 +76,35 @@ class Repository:
                        check=True, capture_output=True)  # fmt: skip
         return target
 
-    def publish(self, suite: str, signer: Signer | None, *, apart: bool = False) -> None:
-        """Write index and Release file; `./` is flat."""
+    def publish(
+        self,
+        suite: str,
+        signer: Signer | None,
+        *,
+        apart: bool = False,
+        components: Sequence[str] = ("main",),
+        packages: Sequence[Path] | None = None,
+    ) -> None:
+        """Write index and Release file; `./` is flat. `packages` are all unless they are given.
+
+        They are in the first of the components.
+        """
         flat = suite.endswith("/")
         place = self.folder if flat else self.folder / "dists" / suite
         names = ["Packages"] if flat else [
-            f"main/binary-{each}/Packages" for each in ("amd64", "arm64", "all")]  # fmt: skip
-        index = "\n".join(self._record(path) for path in sorted(self.folder.glob("pool/*.deb")))
+            f"{component}/binary-{each}/Packages" for component in components
+            for each in ("amd64", "arm64", "all")]  # fmt: skip
+        chosen = sorted(self.folder.glob("pool/*.deb")) if packages is None else packages
+        whole = "\n".join(self._record(path) for path in chosen)
         listed = {}
         for name in names:
+            index = whole if flat or name.startswith(f"{components[0]}/") else ""
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             for ending, content in (("", index.encode()), (".gz", gzip.compress(index.encode()))):
                 (place / f"{name}{ending}").write_bytes(content)
                 listed[f"{name}{ending}"] = content
         release = place / "Release"
-        release.write_text(_release(suite, listed))
+        release.write_text(_release(suite, listed, components))
         for old in ("InRelease", "Release.gpg"):
             (place / old).unlink(missing_ok=True)
         if signer is not None:
@@ -106,14 +120,15 @@ class Repository:
         )
 
 
-def _release(suite: str, files: Mapping[str, bytes]) -> str:
+def _release(suite: str, files: Mapping[str, bytes], components: Sequence[str]) -> str:
     lines = [
         f" {hashlib.sha256(content).hexdigest()} {len(content)} {name}"
         for name, content in files.items()
     ]
     name = "flat" if suite.endswith("/") else suite
     return "\n".join([
-        "Origin: Test", f"Suite: {name}", f"Codename: {name}", "Components: main",
+        "Origin: Test", f"Suite: {name}", f"Codename: {name}",
+        f"Components: {' '.join(components)}",
         "Architectures: all amd64 arm64", "Date: Mon, 01 Jan 2024 00:00:00 UTC", "SHA256:", *lines,
         "",
     ])  # fmt: skip

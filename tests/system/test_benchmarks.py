@@ -55,7 +55,9 @@ def test_engine_measures_time_and_memory(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("script", ["cold_build.py", "finish.py", "start_up.py", "templates.py"])
+@pytest.mark.parametrize(
+    "script", ["cold_build.py", "elements.py", "finish.py", "start_up.py", "templates.py"]
+)
 def test_every_benchmark_says_what_it_takes(script):
     assert "--runs" in run(script, "--help")
 

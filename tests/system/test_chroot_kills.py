@@ -39,8 +39,8 @@ def source(small_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def before() -> tuple[list[str], list[str]]:
-    return host_mounts(), loops()
+def before(tmp_path: Path) -> tuple[list[str], list[str]]:
+    return host_mounts(), loops(tmp_path.parent)
 
 
 @contextmanager

@@ -120,7 +120,9 @@ def test_zsh_knows_whom_to_ask(verbs):
     [
         ("vali", ["validate"]),
         ("validate -synt", ["-syntax-only"]),
+        ("validate --synt", ["--syntax-only"]),
         ("validate -var-file a", ["a.pkrvars.hcl"]),
+        ("validate --var-file a", ["a.pkrvars.hcl"]),
         ("validate b", ["b.pkr.hcl"]),
         ("boot -firmware ", ["bios", "uefi"]),
         ("cache pr", ["prune"]),

@@ -106,6 +106,15 @@ def test_every_kind_of_component(plugin, tmp_path):
     assert (tmp_path / "sums").read_text().endswith("made-by-shell.second\n")
 
 
+def test_what_a_plugin_prints_goes_to_the_log(plugin, tmp_path):
+    template = write(tmp_path, HCL)
+    plugin.env["GOLDSMITH_LOG"] = "1"
+    told = plugin("build", template, check=True)
+    printed = "a print goes to the log"
+    assert printed not in told.stdout
+    assert printed in told.stderr
+
+
 def test_a_json_template(plugin, tmp_path):
     template = {
         "variables": {"g": "by-variable", "s": "top-secret"},

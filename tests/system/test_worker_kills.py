@@ -66,9 +66,11 @@ def host_mounts() -> list[str]:
     return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
-def loops() -> list[str]:
+def loops(tests: Path) -> list[str]:
+    """The files behind loop devices, of all that lies in the directory of these tests."""
     listed = subprocess.run(["losetup", "--list", "--json"], capture_output=True, check=True)
-    return [d["back-file"] for d in json.loads(listed.stdout or b"{}").get("loopdevices", [])]
+    files = [d["back-file"] for d in json.loads(listed.stdout or b"{}").get("loopdevices", [])]
+    return [file for file in files if file.startswith(f"{tests}/")]
 
 
 def processes_naming(text: str) -> list[str]:
@@ -127,7 +129,7 @@ def outer_worker_of(pid: int) -> int:
 def assert_host_is_clean(directory: Path, before: tuple[list[str], list[str]]) -> None:
     wait_until(lambda: not processes_naming(str(directory)), "processes are left")
     wait_until(lambda: host_mounts() == before[0], "mounts are left")
-    wait_until(lambda: loops() == before[1], "loop devices are left")
+    wait_until(lambda: loops(directory.parent) == before[1], "loop devices are left")
 
 
 def run_directories(directory: Path) -> list[Path]:
@@ -146,8 +148,8 @@ def clean(directory: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def before() -> tuple[list[str], list[str]]:
-    return host_mounts(), loops()
+def before(tmp_path: Path) -> tuple[list[str], list[str]]:
+    return host_mounts(), loops(tmp_path.parent)
 
 
 @pytest.mark.parametrize("label", BOUNDARIES)

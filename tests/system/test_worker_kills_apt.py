@@ -106,7 +106,7 @@ def test_sigkill_leaves_nothing_but_the_run_directory(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     temporary.chmod(0o1777)
-    before = host_mounts(), loops()
+    before = host_mounts(), loops(tmp_path.parent)
     with building(tmp_path, temporary) as running:
         wait_for_stage(running, tmp_path, stage)
         if victim == "parent":
@@ -115,7 +115,7 @@ def test_sigkill_leaves_nothing_but_the_run_directory(
             os.kill(outer_worker_of(running.pid), signal.SIGKILL)
         running.wait()
     wait_until(lambda: not processes_naming(str(tmp_path)), "processes are left")
-    assert (host_mounts(), loops()) == before
+    assert (host_mounts(), loops(tmp_path.parent)) == before
     assert os.listdir(temporary) == []
     assert not (tmp_path / "output").exists()
     # A parent that lives finishes the run of its dead worker at once.

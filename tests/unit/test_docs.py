@@ -104,7 +104,7 @@ def commands():
 def test_command_lines_in_the_docs_are_understood(words):
     verb, rest = words[0], words[1:]
     assert verb in app.VERBS
-    module = importlib.import_module(f"goldsmith.cli.{verb}")
+    module = importlib.import_module(app.module_of(verb))
     rest = rest[: rest.index("--")] if "--" in rest else rest
     if hasattr(module, "FLAGS"):
         flags = read_flags(module.FLAGS, [word for word in rest if word != "-machine-readable"])

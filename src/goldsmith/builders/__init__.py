@@ -3,14 +3,16 @@
 from goldsmith.core.registry import Registry
 
 _PLACES = {
+    "amazon-chroot": "goldsmith.builders.amazon_chroot.builder:AmazonChrootBuilder",
     "chroot": "goldsmith.builders.chroot.builder:ChrootBuilder",
+    "elements": "goldsmith.builders.elements.builder:ElementsBuilder",
     "file": "goldsmith.builders.file:FileBuilder",
     "image": "goldsmith.builders.image.builder:ImageBuilder",
     "null": "goldsmith.builders.null:NullBuilder",
 }
 _LATER = {
     name: 'the sources "image" and "chroot" make images on this host for now'
-    for name in ("amazon-chroot", "amazon-ebsdirect", "qemu")
+    for name in ("amazon-ebsdirect", "qemu")
 }
 
 

@@ -22,6 +22,10 @@ VERBS = {
     "fix": "bring an old JSON template up to date",
     "hcl2_upgrade": "rewrite a JSON template in HCL2",
     "fmt": "write HCL2 files in their canonical form",
+    "disk-image-create": "make an image of diskimage-builder's elements",
+    "ramdisk-image-create": "make a kernel and a ramdisk of diskimage-builder's elements",
+    "diskimage-builder": "make the images that YAML files describe",
+    "block-device": "make, mount and take down a disk as diskimage-builder's elements do",
     "elements": "list, show, draw and check diskimage-builder's elements",
     "boot": "boot an image and wait for its login prompt",
     "shell": "open a shell in the tree of a build, as a step left it",
@@ -32,10 +36,11 @@ VERBS = {
     "completion": "print what a shell needs to complete commands and flags",
     "version": "print the version",
 }
+_PROGRAMS: Final = ("disk-image-create", "ramdisk-image-create", "diskimage-builder")
+"""Verbs that a link to goldsmith may be called."""
 _LATER = (
     "deploy",
-    "diff", "disk-image-create",
-    "ramdisk-image-create", "diskimage-builder", "block-device", "fa-build-image", "fa-provision",
+    "diff", "fa-build-image", "fa-provision",
 )  # fmt: skip
 _REFUSED = {
     "verify-attestation": "it signs no statements about builds, so there are none to verify; what "
@@ -65,7 +70,7 @@ def usage(*, of_plugins: bool = False) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the verb's exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = [*_verb_of_program(), *sys.argv[1:]] if argv is None else list(argv)
     gc.set_threshold(_OBJECTS_WHILE_STARTING, 10, 10)
     _open_missing_streams()
     try:
@@ -74,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = _tell_os_error(e)
     gc.freeze()  # else the last collections look at every function and class again
     sys.exit(status)
+
+
+def _verb_of_program() -> list[str]:
+    """The verb that the name stands for by which we were called: a link can have another one."""
+    name = os.path.basename(sys.argv[0])
+    return [name] if name in _PROGRAMS else []
 
 
 def collect_as_usual() -> None:
@@ -122,6 +133,8 @@ def run(words: list[str]) -> int:
         from goldsmith.cli.shell_worker import run_worker as run_shell
 
         return run_shell(words[1:])
+    if verb == "_mmdebstrap":
+        return _guarded(_verb("quick_mmdebstrap"), words[1:], machine_readable)
     if verb in VERBS:
         return _guarded(_verb(verb), words[1:], machine_readable)
     if verb in _LATER:
@@ -156,8 +169,13 @@ Verb = Callable[[list[str], bool], int]
 S = TypeVar("S")
 
 
+def module_of(verb: str) -> str:
+    """The module of a verb."""
+    return f"goldsmith.cli.{verb.replace('-', '_')}"
+
+
 def _verb(name: str) -> Verb:
-    module = import_module(f"goldsmith.cli.{name}")
+    module = import_module(module_of(name))
     verb: Verb = module.run
     return verb
 

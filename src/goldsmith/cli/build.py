@@ -22,6 +22,7 @@ from goldsmith.cli.planning import (
     CACHE_FLAGS,
     build_environment,
     cache_policy,
+    host_environment,
     plan_context,
     touch_kept,
 )
@@ -94,6 +95,11 @@ def run(words: list[str], machine_readable: bool) -> int:
         wants_lines = any(word.endswith("log-format=jsonl") for word in words)
         write_line(f"{usage_of('build', FLAGS)}\n\n{e}", stream=sys.stderr if wants_lines else None)
         return 1
+    return build_with(flags, renderer)
+
+
+def build_with(flags: Flags, renderer: Renderer) -> int:
+    """Build what flags ask for that are known to be good; returns 0 or 1."""
     with interruptible() as interrupts:
         try:
             return _build(flags, renderer, interrupts)
@@ -248,7 +254,7 @@ class _Starter:
             epoch_s=int(epoch) if epoch else int(world.now().timestamp()),
             environment=environment, secrets=sorted(loaded.template.secrets),
             run_uuid=self.run_uuid, policy=asdict(self._policy), state=str(state),
-            debug=flags.on("debug"),
+            debug=flags.on("debug"), host_environment=host_environment(),
         )  # fmt: skip
         self._record = world.record()
 
@@ -308,6 +314,7 @@ class _Starter:
             work=self._work(), provisioners=provisioners, error_cleanup=error_cleanup,
             directory=directory, debug=document.debug,
             force=document.force, epoch_s=document.epoch_s, environment=document.environment,
+            host_environment=document.host_environment,
             ask=ask, on_error=document.on_error, run_uuid=self.run_uuid, policy=self._policy,
             state=self._state,
         )  # fmt: skip

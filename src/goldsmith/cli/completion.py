@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
-from goldsmith.cli.app import VERBS
+from goldsmith.cli.app import VERBS, module_of
 from goldsmith.cli.flags import Flag
 from goldsmith.cli.native_flags import NativeParser
 from goldsmith.ui.terminal import write_line
@@ -42,7 +42,7 @@ def verb_table() -> list[VerbWords]:
 
 
 def _verb_words(verb: str, text: str) -> VerbWords:
-    module = import_module(f"goldsmith.cli.{verb}")
+    module = import_module(module_of(verb))
     flags: Mapping[str, Flag] = getattr(module, "FLAGS", {})
     options = [Option(name, flag.help, flag.kind != "bool") for name, flag in flags.items()]
     words: tuple[str, ...] = ()
@@ -165,7 +165,7 @@ fi"""
 
 
 def fish_script(verbs: list[VerbWords]) -> str:
-    """The script for fish; Go's single dash is its old style of options."""
+    """The script for fish; Go's single dash is its old style of options, and both are offered."""
     lines = ["# Completion of goldsmith for fish: goldsmith completion fish | source"]
     for verb in verbs:
         lines.append(
@@ -179,7 +179,8 @@ def fish_script(verbs: list[VerbWords]) -> str:
         for one in verb.options:
             value = f" -x -a {_fish(' '.join(one.choices))}" if one.choices else " -r"
             lines.append(
-                f"{start} -o {one.name}{value if one.takes_value else ''} -d {_fish(one.help)}"
+                f"{start} -o {one.name} -l {one.name}"
+                f"{value if one.takes_value else ''} -d {_fish(one.help)}"
             )
     return "\n".join(lines)
 

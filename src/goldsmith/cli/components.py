@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from goldsmith import builders, datasources, post_processors, provisioners
 from goldsmith.core.registry import Registry
@@ -24,4 +24,11 @@ def undo_functions() -> Mapping[str, Undo]:
     """How each kind of journalled effect is taken back."""
     from goldsmith.host.journal import UNDO
 
-    return {**UNDO}
+    return {**UNDO, "aws": _undo_at_aws}
+
+
+def _undo_at_aws(fields: Mapping[str, Any]) -> None:
+    # Late: few runs leave anything there, and every build asks for these functions.
+    from goldsmith.cloud.journal import undo_resource
+
+    undo_resource(fields)

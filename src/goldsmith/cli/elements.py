@@ -12,8 +12,9 @@ from goldsmith.cli.native_flags import NativeParser
 from goldsmith.elements import catalog, expansion, run_parts
 from goldsmith.elements.catalog import Catalog, Element
 from goldsmith.elements.graph import draw
-from goldsmith.elements.lint import LintFinding, ignored_by, lint
+from goldsmith.elements.lint import ignored_by, lint
 from goldsmith.elements.phases import PHASES
+from goldsmith.elements.setup import OWN_ELEMENTS
 from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.ui.terminal import write_line
 
@@ -60,7 +61,8 @@ def command_parser() -> argparse.ArgumentParser:
 
 
 def _catalog() -> Catalog:
-    return Catalog.read(catalog.search_directories(os.environ.get("ELEMENTS_PATH", "")))
+    path = os.environ.get("ELEMENTS_PATH", "")
+    return Catalog.read(catalog.search_directories(path, [OWN_ELEMENTS]))
 
 
 def _ls(options: argparse.Namespace) -> int:
@@ -129,14 +131,10 @@ def _graph(options: argparse.Namespace) -> int:
 def _lint(options: argparse.Namespace) -> int:
     ignored = ignored_by(Path.cwd())
     elements = [element for place in options.places for element in _elements_at(Path(place))]
-    found = [one for element in elements for one in lint(element, ignored)]
-    left: list[LintFinding] = []
-    for finding in found:
-        if options.fix and finding.fix is not None:
-            finding.fix()
-            write_line(f"mended: {finding}")
-        else:
-            left.append(finding)
+    if options.fix:
+        for element in elements:
+            _mend(element, ignored)
+    left = [one for element in elements for one in lint(element, ignored)]
     for finding in left:
         write_line(str(finding))
     if not left:
@@ -147,13 +145,24 @@ def _lint(options: argparse.Namespace) -> int:
     return 1
 
 
+def _mend(element: Path, ignored: frozenset[str]) -> None:
+    """Mend until nothing is left: what has become executable has further rules."""
+    told: set[str] = set()
+    while found := [(one.fix, str(one)) for one in lint(element, ignored)
+                    if one.fix is not None and str(one) not in told]:  # fmt: skip
+        for fix, text in found:
+            fix()
+            told.add(text)
+            write_line(f"mended: {text}")
+
+
 def _elements_at(place: Path) -> list[Path]:
     """An element itself, or the elements that a directory holds."""
     if not place.is_dir():
         raise GoldsmithError(f"{place} is not a directory", hint="name an element's directory")
     inside = [path for path in sorted(place.iterdir()) if path.is_dir()]
     marks = ("README.rst", "element-deps", "element-provides", *_DECLARATIONS)
-    is_element = any((place / name).exists() for name in marks)
+    is_element = any((place / name).is_file() for name in marks)
     has_phases = any(path.name.endswith(".d") for path in inside)
     if is_element or has_phases:
         return [place]

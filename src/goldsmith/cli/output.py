@@ -11,13 +11,14 @@ from typing import Final
 from goldsmith.cli.flags import Flag, FlagError, Flags
 from goldsmith.core.engine import BuildResult
 from goldsmith.events import Event
+from goldsmith.ui.dib_lines import DibLines
 from goldsmith.ui.human import HumanRenderer
 from goldsmith.ui.jsonl import JsonLinesRenderer
 from goldsmith.ui.log_files import LogFiles, RunLog, log_path
 from goldsmith.ui.machine import MachineRenderer
 from goldsmith.ui.owners import build_of
 
-Renderer = HumanRenderer | MachineRenderer | JsonLinesRenderer
+Renderer = HumanRenderer | MachineRenderer | JsonLinesRenderer | DibLines
 
 OUTPUT_FLAGS: Final = {
     "color": Flag("bool", "colour on a terminal; on by default"),

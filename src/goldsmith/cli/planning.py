@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,8 +34,10 @@ _ENVIRONMENT: Final = (
 )  # fmt: skip
 
 
+_CLOUDS: Final = ("AWS_", "VAULT_")
 _STEP_NAME: Final = re.compile(
-    r"bootstrap|source|packages|configure|finish|provisioner-[1-9][0-9]*"
+    r"bootstrap|source|packages|configure|finish|initramfs|provisioner-[1-9][0-9]*"
+    r"|(?:root|extra-data|(?:pre-|post-)?install|post-root)\.d"
 )
 
 
@@ -49,12 +52,18 @@ def cache_policy(flags: Flags) -> CachePolicy:
         if not _STEP_NAME.fullmatch(name):
             raise FlagError(
                 f'invalid value "{name}" for flag -refresh: steps are called bootstrap, source, '
-                "packages, configure, provisioner-1 and so on, and finish"
+                "packages, configure, provisioner-1 and so on, finish and initramfs, and phases of "
+                "elements root.d and so on"
             )
     return CachePolicy(
         use=not flags.on("no-cache"), refresh=tuple(flags.many("refresh")),
         verify=flags.on("verify-cache"), offline=flags.on("offline"), secrets_in_image=secrets,
     )  # fmt: skip
+
+
+def host_environment() -> dict[str, str]:
+    """What builders may see besides, and their provisioners may not: how clouds are reached."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_CLOUDS)}
 
 
 def build_environment(world: World) -> dict[str, str]:

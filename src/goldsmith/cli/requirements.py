@@ -9,7 +9,13 @@ from typing import Final
 
 from goldsmith.cli.components import builtin_registry
 from goldsmith.errors import GoldsmithError
-from goldsmith.plugin.discovery import InstalledPlugin, installed_for
+from goldsmith.plugin.discovery import (
+    InstalledPlugin,
+    installed_for,
+    of_source,
+    unsound_plugins,
+    why_unsound,
+)
 from goldsmith.plugin.lock_file import LockFile
 from goldsmith.plugin.remote.catalogue import Catalogue, Chosen
 from goldsmith.template.hcl2.required_plugins import RequiredPlugin
@@ -41,23 +47,34 @@ class Requirements:
         return ""
 
     def remedy(self, plugin: RequiredPlugin) -> str:
-        """What to do about a plugin that is not here; "" for one that is."""
+        """What is wrong with a plugin, and what to do about it; "" for one that can be used.
+
+        It is the end of a sentence that names the plugin.
+        """
         if self.place(plugin):
             return ""
         others = self._installed(plugin)
         suiting = [one for one in others if _suits(one.version, plugin.constraint)]
         if suiting and (locked := self._locked(plugin)):
             return (
-                f"{locked}, and here is {', '.join(one.label for one in suiting)}. Install the "
-                "locked one, or let goldsmith init -upgrade lock the one that is here."
+                f"is not here. {locked}, and here is {', '.join(one.label for one in suiting)}. "
+                "Install the locked one, or let goldsmith init -upgrade lock the one that is here."
             )
+        unsound = of_source(unsound_plugins(self.catalogue.directory), self.catalogue.directory,
+                            plugin.source)  # fmt: skip
+        for one in unsound:
+            if _suits(one.version, plugin.constraint):
+                return (
+                    f"is here and is not used: {one.path} {why_unsound(one)}. Get it again, and "
+                    f"run goldsmith plugins install -force -path PROGRAM {plugin.source}."
+                )
         listed = ", ".join(one.label for one in others)
         here = f" Here are {listed}, which do not suit." if others else ""
         return (
-            f"{here} Nothing is fetched unasked: get the program packer-plugin-"
+            f"is not here.{here} Nothing is fetched unasked: get the program packer-plugin-"
             f"{plugin.source.rpartition('/')[2]} and run goldsmith plugins install -path PROGRAM "
             f"{plugin.source}, or install a Python package that has it."
-        ).strip()
+        )
 
     def chosen(self, plugin: RequiredPlugin) -> Chosen | None:
         """The newest program that suits, says of itself what its name says, and is locked."""

@@ -81,6 +81,7 @@ def _open(flags: Flags, step: str, moment: Moment, command: Sequence[str]) -> in
             write_line("What you change here is thrown away at the end. Leave with `exit`.")
         document = {
             "layers": [{"key": one.key, "failed": one.failed} for one in records],
+            "inside": kept.inside,
             "store": str(state / "store"), "work": str(run_directory.path / "shell"),
             "command": list(command), "stdio": list(terminal.stdio),
             "controls": terminal.is_interactive, "term": os.environ.get("TERM", "dumb"),

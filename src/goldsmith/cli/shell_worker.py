@@ -58,8 +58,9 @@ def _run_in_tree(document: Mapping[str, Any]) -> int:
     environment = {**chroot.CLEAN_ENVIRONMENT, "TERM": document["term"]}
     with (
         opened(store, records) as trees,
-        choose_method(work).view(trees, work / "tree", work / "view") as tree,
+        choose_method(work).view(trees, work / "tree", work / "view") as whole,
     ):
+        tree = whole / document["inside"]
         with entered(ChrootEntrance(), tree, {}, network=True, enters=True) as access:
             argv = chroot.chroot_argv(tree, document["command"])
             if document["controls"]:

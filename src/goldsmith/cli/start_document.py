@@ -33,6 +33,8 @@ class StartDocument:
     state: str
     """Where the caller's runs and caches lie."""
     debug: bool = False
+    host_environment: Mapping[str, str] = field(default_factory=dict)
+    """What builders see of the caller's besides, credentials among it: see BuildContext."""
     plugins: list[dict[str, Any]] = field(default_factory=list)
     """The places of components in plugins, each as `ComponentPlace.to_wire` gives it."""
 

@@ -153,6 +153,7 @@ def _build_with(
         provisioners=provisioners, error_cleanup=error_cleanup, debug=document.debug,
         directory=directory, force=document.force,
         epoch_s=document.epoch_s, environment=document.environment, ask=ask,
+        host_environment=document.host_environment,
         on_error=document.on_error, commit=commit, run_uuid=document.run_uuid,
         policy=CachePolicy(**{**document.policy, "refresh": tuple(document.policy["refresh"])}),
         state=Path(document.state), template=document.template,

@@ -7,7 +7,7 @@ its own that ends with it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from goldsmith.core.options import Finding, Options
-from goldsmith.core.script_environment import (
-    VariableMap,
-    VariablePairs,
-    all_variables,
-    takes_two,
-    written,
-)
+from goldsmith.core.given_scripts import GivenScripts
+from goldsmith.core.script_environment import all_variables, takes_two, written
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 
@@ -36,22 +30,12 @@ SYSTEM = "linux"
 System = Literal["darwin", "freebsd", "linux", "openbsd", "solaris", "windows"]
 
 
-class ShellLocalOptions(Options):
+class ShellLocalOptions(GivenScripts):
     """Options of `shell-local`."""
 
-    go_templates: ClassVar[bool] = True
     verbatim: ClassVar[frozenset[str]] = frozenset({"execute_command"})
 
     command: str | None = Field(None, description="A single command; `inline` says the same.")
-    inline: tuple[str, ...] = Field((), description="Commands, run in order as one script.")
-    script: str | None = Field(None, description="A script on this host.")
-    scripts: tuple[str, ...] = Field((), description="Scripts on this host, run in order.")
-    environment_vars: VariablePairs = Field(
-        (), description='Variables for the scripts, each "NAME=value".'
-    )
-    env: VariableMap = Field(
-        default_factory=dict, description="Variables for the scripts; these win."
-    )
     env_var_format: str = Field(
         DEFAULT_FORMAT,
         description="How a variable is written in {{.Vars}}: %s is its name, then its value.",
@@ -74,7 +58,6 @@ class ShellLocalOptions(Options):
     use_linux_pathing: bool = Field(
         False, description="For Windows hosts; paths are those of Linux in any case."
     )
-    valid_exit_codes: tuple[int, ...] = Field((0,), description="What counts as success.")
 
     @field_validator("env_var_format")
     @classmethod
@@ -117,20 +100,6 @@ class ShellLocalOptions(Options):
     def commands(self) -> tuple[str, ...]:
         """The commands of `inline`, or the one of `command`."""
         return (self.command,) if self.command is not None else self.inline
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The scripts that lie on this host."""
-        return (self.script,) if self.script is not None else self.scripts
-
-    def missing_scripts(self, directory: Path) -> Sequence[Finding]:
-        """A finding for each script that is not there."""
-        findings = []
-        for number, name in enumerate(self.files):
-            if not (directory / name).is_file():
-                at = ("script",) if self.script is not None else ("scripts", number)
-                findings.append(Finding(f"Bad script {name!r}: there is no such file", at))
-        return findings
 
 
 def _render(word: str, script: str, variables: str) -> str:

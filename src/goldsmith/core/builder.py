@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -45,6 +45,8 @@ class BuildContext:
     """What a failed provisioner leads to: "cleanup", "abort", "ask", "run-cleanup-provisioner"."""
     run_uuid: str
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
+    host_environment: Mapping[str, str] = field(default_factory=dict)
+    """What the builder itself may see besides, and its provisioners may not: credentials of AWS."""
     policy: CachePolicy = DEFAULT_POLICY
     template: str = ""
     """The template, as the command line names it."""

@@ -35,6 +35,8 @@ class KeptTrees:
 
     store: Store
     steps: tuple[KeptTree, ...]
+    inside: str = ""
+    """Where the image's tree lies in what is kept, where that holds more."""
 
     def records(self, name: str, moment: Moment) -> list[Record]:
         """The layers of the tree at a moment of a step, bottom first.

@@ -143,7 +143,7 @@ class ReadOptions(Generic[O]):
     """What a block turned out to hold: `options` are None where there are none without findings.
 
     `examined` are options that can be looked at for further findings, and no more: what stands at
-    the paths `unsure` is missing from them.
+    the paths `unsure` is missing from them, or may be what a misspelled option stands for.
     """
 
     options: O | None
@@ -186,7 +186,7 @@ def read_options(model: type[O], body: RawBody, subject: str = "") -> ReadOption
                 text = "it is " + error["ctx"]["expected"].replace("'", "")
             reader.invalid(body, error["type"], error["loc"], text)
         return ReadOptions(None, reader.found)
-    unsure = frozenset(reader.passed_over)
+    unsure = frozenset(reader.passed_over | reader.perhaps_meant)
     if reader.found:
         return ReadOptions(None, reader.found, options, unsure)
     return ReadOptions(None if unsure else options, reader.found, None if unsure else options)
@@ -199,6 +199,8 @@ class _Reader:
         self.subject = subject
         self.found: list[Diagnostic] = []
         self.passed_over: set[Path] = set()
+        self.perhaps_meant: set[Path] = set()
+        """Options that are not written, beside a misspelled one: what says that is no news."""
 
     def add(self, summary: str, detail: str, range: SourceRange | None) -> None:
         self.found.append(Diagnostic(summary, detail, range, subject=self.subject))
@@ -234,6 +236,7 @@ class _Reader:
         given = {*body.attributes, *(block.type for block in body.blocks)}
         if near is not None and near not in given:
             self.passed_over.add((*path, near))
+            self.perhaps_meant |= {(*path, name) for name in fields.keys() - given}
 
     def _attribute(
         self, model: type[Options], data: dict[str, Any], name: str, value: Value, path: Path

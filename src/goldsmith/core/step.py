@@ -115,6 +115,7 @@ class StepTraits:
     declared: bool = False
     given_secrets: bool = False
     reads_only: bool = False
+    parts: tuple[str, ...] = ()
 
 
 class KeyedStep(Protocol):
@@ -163,6 +164,11 @@ class KeyedStep(Protocol):
     @property
     def reads_only(self) -> bool:
         """Whether it leaves the tree as it is: then it runs each time, and no layer comes of it."""
+        ...
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts with keys of their own that it may have; to refresh one it runs again."""
         ...
 
     def key(self) -> StepKey | None:

@@ -150,7 +150,7 @@ class StepCache:
         record = self.store.find(question.key.on(parent))
         if not self.policy.use:
             return Answer(None, NO_CACHE, record)
-        if question.step.name in self.policy.refresh:
+        if {question.step.name, *question.step.parts} & {*self.policy.refresh}:
             return Answer(None, "-refresh", record)
         if record is None:
             return Answer(None, self._why(question, question.key, parent))

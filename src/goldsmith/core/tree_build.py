@@ -152,7 +152,7 @@ class TreeBuild:
         not without `asks`, for callers that try on their own and ask after the last try.
         """
         check_interrupted()
-        self._names.add(step.name)
+        self._names.update((step.name, *step.parts))
         # Files may be mended while the user is asked, so each try looks the step up anew.
         while not self._tried(step, asks=asks and self.on_error == "ask"):
             pass

@@ -39,6 +39,8 @@ from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import copy_extents, create_sparse, full_file_system_named
 
 SECTOR_BYTES: Final = 512
+SECTOR_SIZES: Final = (SECTOR_BYTES, 4096)
+"""What disks can have; boot loaders are written to those of the first size alone."""
 
 OnStage = Callable[[str, int, int], None]
 """Called with what is done next, its number from 0 and the number of all stages."""
@@ -150,7 +152,7 @@ def _require(plan: DiskPlan, trees: Mapping[str, Path], guest: Guest | None) -> 
         require_no_guest(plan.layout, ways(plan.layout))
     for tool in required_tools(plan):
         get_tool(tool)
-    if plan.sector_bytes != SECTOR_BYTES:
+    if plan.sector_bytes not in SECTOR_SIZES:
         raise GoldsmithError(f"sectors of {plan.sector_bytes} bytes are not available in goldsmith")
     unknown = sorted(set(trees) - set(plan.by_mount()))
     if unknown:
@@ -304,7 +306,7 @@ def _describe(planned: PlannedPartition, identity: DiskIdentity, label: str) -> 
         size_bytes=planned.size_bytes,
         partition_uuid=identity.part_uuid(label, planned.name, planned.number),
         filesystem=filesystem.type if filesystem else None,
-        filesystem_uuid=identity.filesystem_uuid(planned.name, filesystem.type)
+        filesystem_uuid=filesystem.uuid or identity.filesystem_uuid(planned.name, filesystem.type)
         if filesystem and filesystem.type != "squashfs"
         else None,
         filesystem_label=filesystem.label if filesystem else None,
@@ -326,7 +328,7 @@ def _describe_volumes(plan: DiskPlan, identity: DiskIdentity) -> Iterator[Assemb
         yield AssembledVolume(
             volume.name, kind, volume.size_bytes, uuid,
             filesystem.type if filesystem else None,
-            identity.filesystem_uuid(volume.name, filesystem.type)
+            filesystem.uuid or identity.filesystem_uuid(volume.name, filesystem.type)
             if filesystem and has_uuid else None,
             filesystem.label if filesystem else None, volume.mount,
         )  # fmt: skip

@@ -27,6 +27,7 @@ from goldsmith.disk.block_map import (
 )
 from goldsmith.disk.parallel import cores
 from goldsmith.errors import GoldsmithError
+from goldsmith.host.digests import HashedWriting
 from goldsmith.host.sparse import OnBytes, full_file_system_named
 
 Compress = Callable[[memoryview], bytes]
@@ -36,8 +37,6 @@ GZIP_LEVEL: Final = 2
 ZSTD_LEVEL: Final = 3
 
 _ZEROS: Final = memoryview(bytes(STRETCH_BYTES))
-_WRITE_BACK_BYTES: Final = 16 << 20
-"""So often the kernel is told to write; else the fsync at the end waits for the whole file."""
 
 _of_this_thread = threading.local()
 
@@ -109,36 +108,14 @@ def pack(
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             with open(fd, "wb", buffering=0) as writing:
-                written = _Written(fd)
-                raw = _stream(image, compress, written.add, on_bytes=on_bytes, threads=threads)
+                written = HashedWriting(fd)
+                raw = _stream(image, compress, written.write, on_bytes=on_bytes, threads=threads)
                 os.fsync(fd)
                 size_bytes = writing.tell()
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-    return Packed(raw, size_bytes, written.digest.hexdigest())
-
-
-class _Written:
-    """A file that grows: hashed on its way, and on its way to the disk before it is complete."""
-
-    def __init__(self, fd: int) -> None:
-        self.digest = hashlib.sha256()
-        self._fd = fd
-        self._at = 0
-        self._told = 0
-
-    def add(self, piece: bytes) -> None:
-        self.digest.update(piece)
-        rest = memoryview(piece)
-        while rest:
-            rest = rest[os.write(self._fd, rest) :]
-        self._at += len(piece)
-        if self._at - self._told >= _WRITE_BACK_BYTES:
-            # Linux begins to write what is dirty and waits for nothing (mm/fadvise.c); only pages
-            # that are on the disk already leave the cache.
-            os.posix_fadvise(self._fd, self._told, self._at - self._told, os.POSIX_FADV_DONTNEED)
-            self._told = self._at
+    return Packed(raw, size_bytes, written.digests()["sha256"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +159,7 @@ def _stream(
             if used:
                 buffer = free.pop() if free else bytearray(STRETCH_BYTES)
                 data = memoryview(buffer)[:length]
-                _read(stream.fileno(), data, offset, used, image)
+                read_stretch(stream.fileno(), data, offset, used, image)
                 made = pool.submit(_process, data, offset, used, compress)
             else:
                 buffer, data = None, _ZEROS[:length]
@@ -200,7 +177,7 @@ def _stream(
     return RawContents(size_bytes, whole.hexdigest(), BlockMap(size_bytes, tuple(ranges)))
 
 
-def _read(
+def read_stretch(
     fd: int, data: memoryview, offset: int, used: Sequence[tuple[int, int]], image: Path
 ) -> None:
     """Fill a buffer with a stretch: its used blocks from the file, zeros in between."""

@@ -58,7 +58,7 @@ class Filler:
         )
 
     def _uuid(self, planned: PlannedVolume, filesystem: FileSystem) -> str:
-        return self.identity.filesystem_uuid(planned.name, filesystem.type)
+        return filesystem.uuid or self.identity.filesystem_uuid(planned.name, filesystem.type)
 
     def _fill_ext(self, planned: PlannedVolume, filesystem: FileSystem, stretch: Stretch) -> None:
         spec = ext4.Ext4(
@@ -68,6 +68,7 @@ class Filler:
             label=filesystem.label,
             options=filesystem.options,
             type=filesystem.type,
+            journal_mib=filesystem.journal_mib,
         )
         ext4.make(stretch, spec, self.tree(planned),
                   epoch_s=self.epoch_s, clamp_mtimes=self.clamp_mtimes)  # fmt: skip
@@ -101,7 +102,8 @@ class Filler:
 
     def _fill_vfat(self, planned: PlannedVolume, filesystem: FileSystem, stretch: Stretch) -> None:
         serial = self.identity.vfat_serial(planned.name)
-        spec = vfat.Vfat(serial, filesystem.label, filesystem.options)
+        sector_bytes = planned.sector_bytes if isinstance(planned, PlannedPartition) else 512
+        spec = vfat.Vfat(serial, filesystem.label, filesystem.options, sector_bytes)
         tree = self.tree(planned)
         contents = {} if tree is None else vfat.read_tree(tree)
         is_esp = isinstance(planned, PlannedPartition) and planned.partition.type == "esp"

@@ -125,6 +125,8 @@ def _find_page_83(fd: int) -> int:
 
 _VHD_EPOCH_S: Final = 946_684_800
 """2000-01-01, from which VHD counts."""
+_VHD_FIXED: Final = 2
+_VHD_DYNAMIC: Final = 3
 
 
 def _stamp_vpc(fd: int, content_sha256: str, epoch_s: int) -> None:
@@ -132,12 +134,15 @@ def _stamp_vpc(fd: int, content_sha256: str, epoch_s: int) -> None:
     at = os.fstat(fd).st_size - _SECTOR_BYTES
     footer = bytearray(_read(fd, _SECTOR_BYTES, at))
     kind = struct.unpack_from(">I", footer, 60)[0]
-    if footer[:8] != b"conectix" or kind != 2:
-        raise _Unexpected("a vhd that is not a fixed one")
+    if footer[:8] != b"conectix" or kind not in (_VHD_FIXED, _VHD_DYNAMIC):
+        raise _Unexpected("a vhd that is neither fixed nor dynamic")
     struct.pack_into(">I", footer, 24, min(max(epoch_s - _VHD_EPOCH_S, 0), 0xFFFFFFFF))
     struct.pack_into(">I16s", footer, 64, 0, _identifier(content_sha256, "vpc").bytes)
     struct.pack_into(">I", footer, 64, ~sum(footer) & 0xFFFFFFFF)
     _write(fd, footer, at)
+    if kind == _VHD_DYNAMIC:
+        # Such a file begins with a copy of its footer.
+        _write(fd, footer, 0)
 
 
 def _read(fd: int, count: int, at: int) -> bytes:

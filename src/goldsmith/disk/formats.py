@@ -23,6 +23,7 @@ from typing import Final
 from goldsmith.disk.containers import RawContents, describe, pack
 from goldsmith.disk.format_headers import NEEDS_CONTENT, stamp
 from goldsmith.disk.parallel import OnPercent, run_all
+from goldsmith.disk.qcow2_writer import write_qcow2
 from goldsmith.errors import CommandFailed, GoldsmithError
 from goldsmith.host import cancellation
 from goldsmith.host.process import run, start
@@ -60,8 +61,7 @@ class Format:
 
 _KNOWN: Final = (
     Format("raw", "raw", "the disk as it is, sparse, to be written to disks"),
-    Format("qcow2", "qcow2", "compressed, for QEMU, libvirt, Proxmox and OpenStack",
-           ("qemu-img",)),
+    Format("qcow2", "qcow2", "compressed, for QEMU, libvirt, Proxmox and OpenStack"),
     Format("vmdk", "vmdk", "compressed (streamOptimized), for VMware and OVA archives",
            ("qemu-img",)),
     Format("vdi", "vdi", "for VirtualBox", ("qemu-img",)),
@@ -86,32 +86,48 @@ def check_format(name: str) -> Format:
     return found
 
 
-def _qemu_options(format: str, compression: str) -> Sequence[str]:
+def _qemu_options(format: str) -> Sequence[str]:
     """What `qemu-img convert` is told about its target; without -W its bytes are always the same.
 
     An adapter of lsilogic is what VMware boots Linux from; qemu-img would write ide.
     """
-    if compression not in COMPRESSIONS:
-        raise GoldsmithError(f'"{compression}" is no compression of qcow2',
-                             hint=f"choose {' or '.join(COMPRESSIONS)}")  # fmt: skip
     return {
-        "qcow2": ("-c", "-o", f"compression_type={compression}"),
         "vmdk": ("-o", "subformat=streamOptimized,adapter_type=lsilogic"),
         "vhdx": ("-o", "subformat=dynamic"),
         "vpc": ("-n", "--target-is-zero"),
     }.get(format, ())
 
 
-def _run_qemu_img(
+def _write_format(
     image: Path, target: Path, format: str, compression: str, on_percent: OnPercent | None
 ) -> None:
-    options = _qemu_options(format, compression)
+    if format == "qcow2":
+        if compression not in COMPRESSIONS:
+            raise GoldsmithError(f'"{compression}" is no compression of qcow2',
+                                 hint=f"choose {' or '.join(COMPRESSIONS)}")  # fmt: skip
+        write_qcow2(image, target, compression=compression, on_bytes=in_percent(on_percent))
+        return
+    options = _qemu_options(format)
     if format == "vpc":
         # Azure takes fixed disks of whole MiB, and believes the size in the footer, not the one
         # of the geometry beside it that qemu-img would round to without force_size.
         size_bytes = -(-image.stat().st_size // MIB) * MIB
         run(["qemu-img", "create", "-q", "-f", "vpc", "-o", "subformat=fixed,force_size=on",
              target.absolute(), str(size_bytes)])  # fmt: skip
+    run_qemu_img_convert(image, target, format, options, on_percent)
+
+
+def run_qemu_img_convert(
+    image: Path,
+    target: Path,
+    format: str,
+    options: Sequence[str] = (),
+    on_percent: OnPercent | None = None,
+) -> None:
+    """Have qemu-img write a raw image in a format of its own, with its own options, and fsync it.
+
+    Raises NoSpaceError, and CommandFailed with what it says; what was begun stays.
+    """
     argv = ["qemu-img", "convert", "-p", "-f", "raw", "-O", format, *options,
             os.fspath(image.absolute()), os.fspath(target.absolute())]  # fmt: skip
     # A percentage ends in a carriage return, not in a newline: `run` would show it at the end.
@@ -158,7 +174,7 @@ def _output(fd: int) -> Iterator[bytes]:
             yield data
 
 
-def _in_percent(on_percent: OnPercent | None) -> OnBytes:
+def in_percent(on_percent: OnPercent | None) -> OnBytes:
     """Tells a progress in bytes as a percentage; every step of it may be the last one."""
 
     def on_bytes(done: int, total: int) -> None:
@@ -186,11 +202,11 @@ def convert(
     chosen = check_format(format)
     with _new_file(target):
         if chosen.container is not None:
-            pack(image, target, chosen.container, on_bytes=_in_percent(on_percent))
+            pack(image, target, chosen.container, on_bytes=in_percent(on_percent))
         elif format == "raw":
-            copy_sparse(image, target, on_bytes=_in_percent(on_percent))
+            copy_sparse(image, target, on_bytes=in_percent(on_percent))
         else:
-            _run_qemu_img(image, target, format, compression, on_percent)
+            _write_format(image, target, format, compression, on_percent)
             if format in NEEDS_CONTENT:
                 stamp(target, format, hash_sparse(image)["sha256"], epoch_s)
 
@@ -281,9 +297,9 @@ def _read_image(
     """Describe the raw image, on the way into its container if it is to have one."""
     container = check_format(reader).container
     if container is None:
-        raw = describe(image, on_bytes=_in_percent(on_percent))
+        raw = describe(image, on_bytes=in_percent(on_percent))
         return raw, WrittenFile(raw.size_bytes, raw.sha256)
-    packed = pack(image, targets[reader], container, on_bytes=_in_percent(on_percent))
+    packed = pack(image, targets[reader], container, on_bytes=in_percent(on_percent))
     return packed.raw, WrittenFile(packed.size_bytes, packed.sha256)
 
 
@@ -298,13 +314,13 @@ def _write(
 ) -> WrittenFile:
     container = check_format(format).container
     if container is not None:
-        packed = pack(image, target, container, on_bytes=_in_percent(on_percent))
+        packed = pack(image, target, container, on_bytes=in_percent(on_percent))
         return WrittenFile(packed.size_bytes, packed.sha256)
     with full_file_system_named(target):
-        _run_qemu_img(image, target, format, compression, on_percent)
+        _write_format(image, target, format, compression, on_percent)
         if format in NEEDS_CONTENT:
             stamp(target, format, known.result().sha256, epoch_s)
-        digest = hash_sparse(target, on_bytes=_in_percent(None))["sha256"]
+        digest = hash_sparse(target, on_bytes=in_percent(None))["sha256"]
         return WrittenFile(target.stat().st_size, digest)
 
 
@@ -315,5 +331,5 @@ def move_raw(image: Path, target: Path, *, on_percent: OnPercent | None = None) 
     except FileExistsError:
         raise
     except OSError:
-        copy_sparse(image, target, on_bytes=_in_percent(on_percent))
+        copy_sparse(image, target, on_bytes=in_percent(on_percent))
     image.unlink()

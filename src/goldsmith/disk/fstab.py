@@ -70,9 +70,8 @@ def render(entries: Iterable[FstabEntry]) -> str:
     """The file's text: the root first, a mount point after all those above it, swap at the end."""
     lines = ["# <file system> <mount point> <type> <options> <dump> <pass>"]
     for entry in sorted(entries, key=_depth):
-        options = _escaped(",".join(entry.options)) or _default_options(entry)
-        source = f"{entry.tag}={entry.uuid}"
-        lines.append(f"{source} {_escaped(entry.mount)} {entry.type} {options} 0 {_pass(entry)}")
+        source, options = f"{entry.tag}={entry.uuid}", _escaped(options_of(entry))
+        lines.append(f"{source} {_escaped(entry.mount)} {entry.type} {options} 0 {pass_of(entry)}")
     return "\n".join([*lines, ""])
 
 
@@ -80,13 +79,16 @@ def _depth(entry: FstabEntry) -> tuple[bool, int, str]:
     return entry.type == "swap", entry.mount.rstrip("/").count("/"), entry.mount
 
 
-def _default_options(entry: FstabEntry) -> str:
+def options_of(entry: FstabEntry) -> str:
+    """How it is mounted, in one word: as was said, or as is right for its kind."""
+    if entry.options:
+        return ",".join(entry.options)
     if entry.mount == "/" and entry.type in _ROOT_OPTIONS:
         return _ROOT_OPTIONS[entry.type]
     return _OPTIONS.get(entry.type, "defaults")
 
 
-def _pass(entry: FstabEntry) -> int:
+def pass_of(entry: FstabEntry) -> int:
     """When fsck looks at it: the root first, others after it, what needs no check never."""
     if entry.type not in _CHECKED:
         return 0

@@ -23,6 +23,8 @@ class DiskIdentity:
     """The identifiers that belong to a seed, for example an image's name and its tree's id."""
 
     seed: str
+    filesystem_uuids: tuple[tuple[str, str], ...] = ()
+    """Those that somebody has chosen, by the name of the partition or logical volume."""
 
     def _uuid(self, kind: str, name: str = "") -> uuid.UUID:
         # The lengths keep ("a", "b:c") and ("a:b", "c") apart.
@@ -88,4 +90,6 @@ class DiskIdentity:
         if type == "vfat":
             serial = f"{self.vfat_serial(partition):08X}"
             return f"{serial[:4]}-{serial[4:]}"
-        return str(self._uuid("filesystem", partition))
+        return dict(self.filesystem_uuids).get(partition) or str(
+            self._uuid("filesystem", partition)
+        )

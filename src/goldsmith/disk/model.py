@@ -80,11 +80,18 @@ class Headroom:
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """What a volume is formatted with; `options` are further words for its mkfs program."""
+    """What a volume is formatted with; `options` are further words for its mkfs program.
+
+    `bytes_per_inode` and `journal_mib` are for ext2, ext3 and ext4, whose sizes they change;
+    `uuid` "" takes the one that follows from the image.
+    """
 
     type: str
     label: str | None = None
     options: tuple[str, ...] = ()
+    bytes_per_inode: int | None = None
+    journal_mib: int | None = None
+    uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

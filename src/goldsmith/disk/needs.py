@@ -62,7 +62,7 @@ def fits(
     """How many bytes are missing for these files in a volume of this size; 0: they fit."""
     if filesystem is None:
         return 0
-    return space.missing_bytes(filesystem.type, usage, size_bytes, spare_bytes)
+    return space.missing_bytes(filesystem, usage, size_bytes, spare_bytes)
 
 
 def smallest(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from goldsmith.disk.disk_plan import DiskPlan, PlannedPartition
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.model import Layout, Partition
 from goldsmith.errors import GoldsmithError
+from goldsmith.host import loop
 from goldsmith.host.process import run
 from goldsmith.host.sparse import full_file_system_named
 
@@ -40,6 +42,7 @@ MBR_TYPES: Final = {
 """The type bytes of an MBR in hexadecimal, as fdisk lists them."""
 
 SFDISK_TIMEOUT_S: Final = 60.0
+SECTOR_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,17 @@ def _mbr_line(planned: PlannedPartition, layout: Layout, *, bootable: bool) -> s
 
 
 def write_table(image: Path, plan: DiskPlan, identity: DiskIdentity) -> None:
-    """Write the table of a plan onto an image file of the plan's size."""
-    with full_file_system_named(image):
+    """Write the table of a plan onto an image file of the plan's size.
+
+    sfdisk takes the size of sectors from a device only, so for large ones the file is attached.
+    """
+    with full_file_system_named(image), ExitStack() as stack:
+        place = image.absolute()
+        if plan.sector_bytes != SECTOR_BYTES:
+            place = stack.enter_context(loop.attached(image, block_bytes=plan.sector_bytes)).path
         run(
             ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never",
-             "--wipe-partitions", "never", image.absolute()],
+             "--wipe-partitions", "never", place],
             input=sfdisk_script(plan, identity).encode(),
             timeout_s=SFDISK_TIMEOUT_S,
         )  # fmt: skip

@@ -219,7 +219,7 @@ def _with_inodes(disk: DiskPlan, usage: Mapping[str, TreeUsage]) -> DiskPlan:
         if volume.filesystem is None:
             return None
         files = usage.get(volume.mount, TreeUsage()) if volume.mount else TreeUsage()
-        return space.inode_count(volume.filesystem.type, files, volume.size_bytes)
+        return space.inode_count(volume.filesystem, files, volume.size_bytes)
 
     return replace(
         disk,

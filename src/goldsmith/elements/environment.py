@@ -12,6 +12,7 @@ from typing import Final
 
 from goldsmith.elements import run_parts
 from goldsmith.elements.catalog import ElementError
+from goldsmith.elements.hooks import Hooks
 from goldsmith.errors import CommandFailed
 from goldsmith.host import process
 
@@ -63,6 +64,24 @@ def sourced(
             raise ElementError(_explain(said, files, e.status)) from e
         variables.seek(0)
         return parse(variables.read())
+
+
+def sourced_from_elements(hooks: Hooks, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the snippets make of the environment, sourced where the elements have them.
+
+    To look ahead: a snippet that fails changes nothing here, and is told of by the phase itself.
+    """
+    start = "environment.d/"
+    places = {place.removeprefix(start): file.source
+              for place, file in hooks.files.items() if place.startswith(start)}  # fmt: skip
+    files = [str(places[name]) for name in run_parts.snippets_in_order(places)]
+    with open(os.memfd_create("environment"), "rb") as variables:
+        done = process.run(
+            sourcing_argv(variables.fileno(), files), env=environment, check=False,
+            pass_fds=(variables.fileno(),),
+        )  # fmt: skip
+        variables.seek(0)
+        return parse(variables.read()) if done.status == 0 else dict(environment)
 
 
 def sourcing_argv(fd: int, snippets: Sequence[str]) -> list[str]:

@@ -46,18 +46,18 @@ def asked_for(
     return tuple(dict.fromkeys(names))
 
 
-def expand(catalog: Catalog, names: Sequence[str]) -> Expansion:
+def expand(catalog: Catalog, names: Sequence[str], *, needs_system: bool = True) -> Expansion:
     """Add what the named elements depend on, and leave out what others provide.
 
     Raises ElementError for an element that does not exist, for two that provide the same, for a
-    named one that another provides, and when none is an operating system.
+    named one that another provides, and, with `needs_system`, when none is an operating system.
     """
     given = tuple(dict.fromkeys(names))
     found, providers, wanted_by = _collect(catalog, given)
     for name in given:
         if name in providers:
             raise _already_provided(name, providers[name])
-    if OPERATING_SYSTEM not in providers:
+    if needs_system and OPERATING_SYSTEM not in providers:
         known = ", ".join(one.name for one in catalog.provided_by(OPERATING_SYSTEM))
         raise ElementError(
             "Please include an operating system element",

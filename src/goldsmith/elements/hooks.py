@@ -44,7 +44,8 @@ class Hooks:
 def merge(elements: Iterable[Element]) -> Hooks:
     """Plan the merged directory. Raises ElementError that names both owners of a duplicate.
 
-    Files of an element's own directory may be in several elements: the last one stays.
+    Only what lies in a phase's directory itself must not be in two elements. Of files of an
+    element's own directory, and of deeper ones (`static/etc/motd`), the last one stays.
     """
     files: dict[str, HookFile] = {}
     directories: dict[str, None] = {}
@@ -55,7 +56,7 @@ def merge(elements: Iterable[Element]) -> Hooks:
                 directories[place] = None
                 continue
             other = files.get(place)
-            if other is not None and "/" in place:
+            if other is not None and place.count("/") == 1:
                 twice.append(f"/{place} ({other.element} and {element.name})")
                 continue
             files[place] = HookFile(element.name, source, place)
@@ -68,12 +69,17 @@ def merge(elements: Iterable[Element]) -> Hooks:
 
 
 def _files_of(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every file below an element, and every directory before what is in it; links are kept."""
+    """Every file below an element, and every directory before what is in it; links are kept.
+
+    As upstream has it, a phase may be a link to a directory, and hidden files in it are no hooks.
+    """
     for entry in sorted(root.iterdir()):
-        if entry.is_dir() and not entry.is_symlink():
+        if entry.is_dir():
             if entry.name not in _NOT_COPIED:
-                yield entry.name, entry
-                yield from _below(entry, entry.name)
+                directory = entry.resolve()
+                yield entry.name, directory
+                yield from (one for one in _below(directory, entry.name)
+                            if not one[0].startswith(f"{entry.name}/."))  # fmt: skip
         elif not entry.name.endswith(".pyc") and entry.is_file():
             yield entry.name, entry
 
@@ -97,15 +103,17 @@ def write(hooks: Hooks, directory: Path) -> None:
     for place in hooks.directories:
         (directory / place).mkdir(parents=True, exist_ok=True)
     for file in hooks.files.values():
-        target = directory / file.place
-        target.parent.mkdir(parents=True, exist_ok=True)
-        kind = stat.S_IFMT(file.source.lstat().st_mode)
-        if kind == stat.S_IFLNK:
-            target.unlink(missing_ok=True)
-            os.symlink(os.readlink(file.source), target)
-        elif kind == stat.S_IFREG:
-            shutil.copy2(file.source, target, follow_symlinks=False)
-        else:
-            raise ElementError(
-                f"{file.source} of element {file.element} is neither a file nor a link"
-            )
+        copy(file, directory / file.place)
+
+
+def copy(file: HookFile, target: Path) -> None:
+    """Copy one file with its mode and times, or a link as a link; raises ElementError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    kind = stat.S_IFMT(file.source.lstat().st_mode)
+    if kind == stat.S_IFLNK:
+        target.unlink(missing_ok=True)
+        os.symlink(os.readlink(file.source), target)
+    elif kind == stat.S_IFREG:
+        shutil.copy2(file.source, target, follow_symlinks=False)
+    else:
+        raise ElementError(f"{file.source} of element {file.element} is neither a file nor a link")

@@ -144,6 +144,20 @@ def _matching(file: _File, pattern: re.Pattern[str]) -> Iterator[int]:
     return (number for number, line in enumerate(file.lines, 1) if pattern.search(line))
 
 
+def _commands(file: _File) -> Iterator[tuple[int, str]]:
+    """The lines, each with those that go on with it after a backslash, and its number."""
+    begun, text = 0, ""
+    for number, line in enumerate(file.lines, 1):
+        begun = begun or number
+        if line.endswith("\\"):
+            text += line.removesuffix("\\")
+            continue
+        yield begun, text + line
+        begun, text = 0, ""
+    if text:
+        yield begun, text
+
+
 def _md_docs(file: _File) -> Iterator[LintFinding]:
     yield _found(file, "mddocs", "documentation is written in reStructuredText (.rst)")
 
@@ -268,7 +282,7 @@ def _exports(file: _File) -> Iterator[LintFinding]:
 def _sudo(file: _File) -> Iterator[LintFinding]:
     if not _OUTSIDE.search(str(file.path.parent)):
         return
-    for number, line in enumerate(file.lines, 1):
+    for number, line in _commands(file):
         if "sudo " in line and not _SAFE_SUDO.search(line.strip()):
             yield _found(
                 file, "safe_sudo", "sudo on the host, without a path of the image in the line",
@@ -277,6 +291,6 @@ def _sudo(file: _File) -> Iterator[LintFinding]:
 
 
 def _which(file: _File) -> Iterator[LintFinding]:
-    for number, line in enumerate(file.lines, 1):
+    for number, line in _commands(file):
         if "which " in line and not re.search(r"dib-lint: which|^#", line.strip()):
             yield _found(file, "which", "which is not everywhere: type -p, or command -v", number)

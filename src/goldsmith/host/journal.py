@@ -120,7 +120,7 @@ def doorway(state: Path) -> Path:
     It is only ever a place to mount at, in a worker's namespace.
     """
     path = state / "doorway"
-    path.mkdir(mode=0o755, exist_ok=True)
+    path.mkdir(mode=0o755, parents=True, exist_ok=True)
     return path
 
 

@@ -58,8 +58,11 @@ class LoopDevice:
         return Path(f"{self.path}p{number}")
 
     def add_partitions(self) -> None:
-        """Tell the kernel of the partitions in the table: it may have no parser of its own."""
-        process.run(["partx", "--add", self.path])
+        """Tell the kernel of the partitions in the table: it may have no parser of its own.
+
+        A kernel that has one knows them already, which `partx --add` takes for an error.
+        """
+        process.run(["partx", "--update", self.path])
 
 
 def _backing(fd: int) -> tuple[int, int]:
@@ -69,12 +72,15 @@ def _backing(fd: int) -> tuple[int, int]:
     return os.makedev((device >> 8) & 0xFFF, (device & 0xFF) | ((device >> 12) & 0xFFF00)), inode
 
 
-def _configure(file_fd: int, *, read_only: bool, offset_bytes: int) -> tuple[int, Path]:
+def _configure(
+    file_fd: int, *, read_only: bool, offset_bytes: int, size_bytes: int, block_bytes: int
+) -> tuple[int, Path]:
     """Attach a file to a free device: getting one and configuring it can be outrun by others."""
     flags = _LO_FLAGS_AUTOCLEAR | _LO_FLAGS_PARTSCAN | (_LO_FLAGS_READ_ONLY if read_only else 0)
     config = struct.pack(
-        _CONFIG, file_fd, 0, 0, 0, 0, offset_bytes, 0, 0, 0, 0, flags, b"", b"", b"", 0, 0, *[0] * 8
-    )
+        _CONFIG, file_fd, block_bytes, 0, 0, 0, offset_bytes, size_bytes, 0, 0, 0, flags,
+        b"", b"", b"", 0, 0, *[0] * 8,
+    )  # fmt: skip
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:
         for _ in range(_ATTEMPTS):
@@ -96,18 +102,28 @@ def _configure(file_fd: int, *, read_only: bool, offset_bytes: int) -> tuple[int
 
 @contextmanager
 def attached(
-    image: Path, *, read_only: bool = False, offset_bytes: int = 0
+    image: Path,
+    *,
+    read_only: bool = False,
+    offset_bytes: int = 0,
+    size_bytes: int = 0,
+    block_bytes: int = 0,
 ) -> Iterator[LoopDevice]:
     """Attach a file to a loop device for the length of a block.
 
-    Raises HostError where the kernel offers no loop devices. On leaving, partitions are taken away
-    and the device is cleared, but only if it still backs our own file.
+    The device has all from the offset on unless `size_bytes` says less, and sectors of 512 bytes
+    unless `block_bytes` says more. Raises HostError where the kernel offers no loop devices. On
+    leaving, partitions are taken away and the device is cleared, but only if it still backs our
+    own file.
     """
     file_fd = os.open(image, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
     try:
         status = os.fstat(file_fd)
         try:
-            device_fd, path = _configure(file_fd, read_only=read_only, offset_bytes=offset_bytes)
+            device_fd, path = _configure(
+                file_fd, read_only=read_only, offset_bytes=offset_bytes, size_bytes=size_bytes,
+                block_bytes=block_bytes,
+            )  # fmt: skip
         except FileNotFoundError as e:
             raise HostError(
                 "this host offers no loop devices (/dev/loop-control is missing)",
@@ -124,3 +140,23 @@ def attached(
                 # With autoclear this marks the device; the kernel clears it at the last close.
                 fcntl.ioctl(device_fd, _LOOP_CLR_FD)
         os.close(device_fd)
+
+
+def attach_lasting(
+    image: Path, *, offset_bytes: int = 0, size_bytes: int = 0, block_bytes: int = 512
+) -> Path:
+    """Attach a file to a loop device that stays when this process ends (see `detach_lasting`).
+
+    For verbs whose result is the device; whatever ends with a build is `attached`.
+    """
+    done = process.run(
+        ["losetup", "--find", "--show", "--partscan", f"--sector-size={block_bytes}",
+         f"--offset={offset_bytes}", f"--sizelimit={size_bytes}", image],
+        capture=True,
+    )  # fmt: skip
+    return Path(done.text.strip())
+
+
+def detach_lasting(device: Path) -> None:
+    """Detach what `attach_lasting` has attached; its partitions go with it."""
+    process.run(["losetup", "--detach", device])

@@ -32,20 +32,32 @@ OPTIONS_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class MountPoint:
-    """A line of /proc/self/mountinfo: where, what kind of file system, from what; proc(5)."""
+    """A line of mountinfo: where, what kind of file system, from what; proc(5)."""
 
     path: str
     kind: str
     source: str
+    device: str = ""
+    """The numbers of its device: mounts with the same ones show the same file system."""
+    root: str = "/"
+    """What of the file system it shows."""
+    read_only: bool = False
+    options: str = ""
+    """Those of the file system itself."""
 
 
-def list_mounts() -> list[MountPoint]:
-    """The mounts of this process's namespace, in the order in which they were made."""
+def list_mounts(pid: int | None = None) -> list[MountPoint]:
+    """The mounts of a process's namespace (this one's), in the order in which they were made."""
     mounts = []
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    place = Path("/proc", "self" if pid is None else str(pid), "mountinfo")
+    for line in place.read_text(errors="surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
-        kind, source, *_ = right.split(" ")
-        mounts.append(MountPoint(_unescaped(left.split(" ")[4]), kind, _unescaped(source)))
+        _, _, device, root, path, flags, *_ = left.split(" ")
+        kind, source, options, *_ = [*right.split(" "), ""]
+        mounts.append(
+            MountPoint(_unescaped(path), kind, _unescaped(source), device, _unescaped(root),
+                       "ro" in flags.split(","), options)
+        )  # fmt: skip
     return mounts
 
 

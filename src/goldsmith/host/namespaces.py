@@ -77,6 +77,22 @@ class StepNamespace:
             raise CommandFailed(argv, done.status, tail=done.tail, duration_s=done.duration_s)
         return replace(done, argv=tuple(argv))
 
+    @contextmanager
+    def bound(
+        self, source: Path, target: Path, *, read_only: bool = False, deep: bool = False
+    ) -> Iterator[None]:
+        """Show a directory at another place inside while the block runs; `deep` with its mounts.
+
+        Both are paths as they are seen inside. What still uses it does not keep the block waiting.
+        """
+        self.run(["mount", "--rbind" if deep else "--bind", str(source), str(target)])
+        try:
+            if read_only:
+                self.run(["mount", "-o", "remount,ro,bind", str(target)])
+            yield
+        finally:
+            self.run(["umount", "--recursive", "--lazy", str(target)], check=False)
+
     def host_path(self, path: Path) -> Path:
         """Where a path of the step's mount namespace can be reached from outside; proc(5)."""
         return Path(f"/proc/{self.init_pid}/root") / path.relative_to("/")

@@ -321,6 +321,7 @@ def run(
     cwd: str | os.PathLike[str] | None = None,
     check: bool = True,
     capture: bool = False,
+    on_data: Callable[[bytes], object] | None = None,
     timeout_s: float | None = None,
     on_line: LineSink | None = None,
     stdout_to: int | None = None,
@@ -332,9 +333,10 @@ def run(
 ) -> Completed:
     """Run a program to its end and return what became of it.
 
-    `capture` keeps standard output (at most 64 MiB); lines of both streams (of stderr alone while
-    capturing, or with `stdout_to`, a file descriptor that the output goes to; `stderr_to` is one
-    for the other stream) reach `on_line` as they come and the last 40 are kept as `tail`. `also` is
+    `capture` keeps standard output (at most 64 MiB), `on_data` is handed it in pieces as it comes;
+    lines of both streams (of stderr alone with one of these, or with `stdout_to`, a file descriptor
+    that the output goes to; `stderr_to` is one for the other stream) reach `on_line` as they come
+    and the last 40 are kept as `tail`. `also` is
     a further descriptor to watch, with what is called, on this thread, while it can be read from.
     Raises CommandFailed for a status other than 0 unless `check` is off, CommandTimedOut after
     `timeout_s`, MissingToolError.
@@ -348,7 +350,8 @@ def run(
     ) as running:  # fmt: skip
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         captured = bytearray()
-        _pump(running, input, tail, captured if capture else None, on_line, timeout_s, also)
+        take = _bounded(captured, running.argv) if capture else on_data
+        _pump(running, input, tail, take, on_line, timeout_s, also)
         status = running.popen.wait()
         duration_s = time.monotonic() - running.started_s
     done = Completed(running.argv, status, bytes(captured), tuple(tail), duration_s)
@@ -361,7 +364,7 @@ def _pump(
     running: Running,
     input: bytes | None,
     tail: deque[str],
-    captured: bytearray | None,
+    on_data: Callable[[bytes], object] | None,
     on_line: LineSink | None,
     timeout_s: float | None,
     also: tuple[int, Callable[[], None]] | None,
@@ -370,14 +373,14 @@ def _pump(
     popen = running.popen
     deadline_s = None if timeout_s is None else running.started_s + timeout_s
     scope = cancellation.current()
-    readers: dict[int, Callable[[bytes], None]] = {}
+    readers: dict[int, Callable[[bytes], object]] = {}
     lines: list[LineCutter] = []
     for name, pipe in (("stdout", popen.stdout), ("stderr", popen.stderr)):
         if pipe is None:
             continue
         os.set_blocking(pipe.fileno(), False)
-        if name == "stdout" and captured is not None:
-            readers[pipe.fileno()] = _bounded(captured, running.argv)
+        if name == "stdout" and on_data is not None:
+            readers[pipe.fileno()] = on_data
         else:
             cutter = LineCutter(name, tail, on_line)
             lines.append(cutter)
@@ -441,7 +444,7 @@ def _bounded(captured: bytearray, argv: tuple[str, ...]) -> Callable[[bytes], No
     return take
 
 
-def _take(fd: int, reader: Callable[[bytes], None], *, until_empty: bool = False) -> bool:
+def _take(fd: int, reader: Callable[[bytes], object], *, until_empty: bool = False) -> bool:
     """Read once; returns False at the end of the stream (or, `until_empty`, when it is dry)."""
     try:
         data = os.read(fd, 1 << 16)

@@ -113,7 +113,7 @@ def bootstrap_apt(
         work = Path(name).absolute()
         if not BOOTSTRAPPERS[tool](target, request, work, run_tool=run_tool, on_line=on_line):
             raise package_error(list(recent))
-    _settle(target, host_root)
+    settle(target, host_root)
     write_build_settings(target, request.settings.tree_text(), request.settings.ca_bundle)
     write_build_pins(target, request.pins)
     for warning in write_build_sources(target, request.build_sources(), host_root=host_root):
@@ -161,8 +161,8 @@ def _progress(line: str) -> tuple[str, str]:
     return "output", line
 
 
-def _settle(tree: Path, host_root: Path) -> None:
-    """Take out what the program and our hooks needed: host copies, caches, archives."""
+def settle(tree: Path, host_root: Path = Path("/")) -> None:
+    """Take out what a bootstrapper and our hooks needed: host copies, caches, archives."""
     for path in ("/var/cache/apt/pkgcache.bin", "/var/cache/apt/srcpkgcache.bin", *_SSH_KEYS):
         remove_confined(tree, path)
     for path in ("/etc/resolv.conf", "/etc/hostname"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -17,6 +18,7 @@ from typing import BinaryIO, Final, Protocol
 from goldsmith.errors import CommandFailed
 from goldsmith.host.confined import confined, read_confined, remove_confined, write_confined
 from goldsmith.host.process import Completed
+from goldsmith.packages import lent_zstd
 from goldsmith.packages.errors import PackageError
 
 STUB: Final = "/usr/sbin/update-initramfs"
@@ -137,27 +139,34 @@ def make(
     *,
     source_date_epoch: int,
     emit: Callable[[str], None] = lambda _: None,
+    lends_zstd: bool = False,
 ) -> tuple[Initramfs, ...]:
     """Run `update-initramfs` once for every installed kernel, in a tree that was prepared.
 
     The same tree and `source_date_epoch` give the same bytes; `run_in_tree` must hide the host's
-    /proc/cmdline, from which libkmod reads `modprobe.blacklist`. Raises PackageError when the
-    result is not compressed as the tree's configuration says: mkinitramfs falls back to gzip
-    without failing.
+    /proc/cmdline, from which libkmod reads `modprobe.blacklist`. With `lends_zstd` a tree without
+    zstd gets along all the same (`lent_zstd`); without it, raises PackageError when the result is
+    not compressed as the tree's configuration says: mkinitramfs falls back to gzip without failing.
     """
     wanted = configured_compression(tree)
+    kernels = installed_kernels(tree)
+    lends = lends_zstd and wanted == lent_zstd.COMPRESSION and lent_zstd.can_lend(tree, kernels)
     made = []
-    for kernel in installed_kernels(tree):
+    for kernel in kernels:
         emit(f"Making the initramfs of {kernel}")
-        _run(
-            run_in_tree,
-            ["update-initramfs", "-c", "-k", kernel],
-            env={"SOURCE_DATE_EPOCH": str(source_date_epoch)},
-        )
         path = initramfs_path(kernel)
-        with confined(tree, path, follow_last=True).open("rb") as file:
+        with lent_zstd.lent(tree) if lends else nullcontext():
+            _run(
+                run_in_tree,
+                ["update-initramfs", "-c", "-k", kernel],
+                env={"SOURCE_DATE_EPOCH": str(source_date_epoch)},
+            )
+        place = confined(tree, path, follow_last=True)
+        if lends:
+            lent_zstd.compress_marked(place, start_of_main)
+        with place.open("rb") as file:
             found = compression_of(file)
-        if found != _SAME_FORMAT.get(wanted, wanted):
+        if found != _SAME_FORMAT.get(wanted, wanted) and not lends_zstd:
             raise PackageError(
                 f"{path} is compressed with {found}, but initramfs.conf says {wanted}",
                 hint=f"add the package {wanted} to the image, or set COMPRESS={found} in "
@@ -236,6 +245,12 @@ def compression_of(file: BinaryIO) -> str:
         file.seek(start)
         if not _skip_cpio(file) or not _skip_zeros(file):
             return "none"
+
+
+def start_of_main(file: BinaryIO) -> int:
+    """Where the main part of an initramfs begins, behind early archives: its offset in bytes."""
+    compression_of(file)
+    return file.tell() - MAGIC_BYTES
 
 
 def _skip_cpio(file: BinaryIO) -> bool:

@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -90,8 +90,14 @@ def installed_plugins(
     directory: Path, *, prereleases: bool = True, named: str | None = None
 ) -> list[InstalledPlugin]:
     """The plugins below a directory whose digest is right, by path; those of one name if given."""
-    found = []
-    for path in _files(directory):
+    return [one for one in _programs(directory, prereleases=prereleases, named=named) if one.digest]
+
+
+def _programs(
+    directory: Path, *, prereleases: bool, named: str | None
+) -> Iterator[InstalledPlugin]:
+    """The programs whose names are those of plugins, by path; without a sound digest it is ""."""
+    for path in sorted(_files(directory)):
         match = _FILE.fullmatch(path.name.removesuffix(".exe"))
         if match is None or match["system"] != system_name():
             continue
@@ -99,27 +105,46 @@ def installed_plugins(
             continue
         if (match["pre"] and not prereleases) or not os.access(path, os.X_OK):
             continue
-        if digest := _sound_digest(path):
-            found.append(InstalledPlugin(
-                path, match["name"], match["version"], match["pre"] or "", match["api"], digest
-            ))  # fmt: skip
-    return sorted(found, key=lambda plugin: plugin.path)
+        yield InstalledPlugin(path, match["name"], match["version"], match["pre"] or "",
+                              match["api"], _sound_digest(path))  # fmt: skip
+
+
+def unsound_plugins(
+    directory: Path, *, prereleases: bool = True, named: str | None = None
+) -> list[InstalledPlugin]:
+    """The plugins below a directory that are not used, because nothing says that they are whole."""
+    programs = _programs(directory, prereleases=prereleases, named=named)
+    return [one for one in programs if not one.digest]
+
+
+def why_unsound(plugin: InstalledPlugin) -> str:
+    """What is wrong with the digest of a plugin, as the end of a sentence that names it."""
+    name = plugin.path.name + DIGEST_SUFFIX
+    if plugin.path.with_name(name).exists():
+        return f"is not what {name} beside it says: it was damaged or changed"
+    return f"has no {name} beside it, which says what it should be"
+
+
+def of_source(
+    plugins: Iterable[InstalledPlugin], directory: Path, source: str
+) -> list[InstalledPlugin]:
+    """Those of a source address HOST/NAMESPACE/NAME, the newest first.
+
+    As with Packer everything below the parent of the address counts.
+    """
+    parent, _, name = source.rpartition("/")
+    found = [one for one in plugins
+             if one.name == name and one.path.is_relative_to(directory / parent)]  # fmt: skip
+    return sorted(found, key=age, reverse=True)
 
 
 def installed_for(
     directory: Path, source: str, *, prereleases: bool = True
 ) -> list[InstalledPlugin]:
-    """The plugins of a source address HOST/NAMESPACE/NAME, the newest first.
-
-    As with Packer everything below the parent of the address counts.
-    """
-    parent, _, name = source.rpartition("/")
-    plugins = [
-        plugin
-        for plugin in installed_plugins(directory, prereleases=prereleases, named=name)
-        if plugin.path.is_relative_to(directory / parent)
-    ]
-    return sorted(plugins, key=age, reverse=True)
+    """The plugins of a source address whose digest is right, the newest first."""
+    name = source.rpartition("/")[2]
+    plugins = installed_plugins(directory, prereleases=prereleases, named=name)
+    return of_source(plugins, directory, source)
 
 
 def plugin_names(directory: Path) -> set[str]:

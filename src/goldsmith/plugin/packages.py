@@ -7,6 +7,7 @@ from typing import Final
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.plugin.plugin_set import PluginSet
+from goldsmith.plugin.printed import logged_prints
 
 ENTRY_POINTS: Final = "goldsmith.plugins"
 """The group in which packages name their plugin sets: `NAME = "module:PLUGIN_SET"`."""
@@ -16,7 +17,8 @@ def load_set(place: str) -> PluginSet:
     """The plugin set at "module:object"; raises GoldsmithError when there is none."""
     module, _, name = place.partition(":")
     try:
-        found = getattr(import_module(module), name)
+        with logged_prints():
+            found = getattr(import_module(module), name)
     except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
         told = f"the Python package of a plugin ({place}) cannot be imported"
         raise GoldsmithError(

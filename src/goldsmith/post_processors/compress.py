@@ -14,6 +14,9 @@ from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.caching import config_inputs
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
+from goldsmith.disk import compressors
+from goldsmith.disk.compressors import DEFAULT_LEVEL, Compressor, Plain
+from goldsmith.disk.parallel import cores
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
@@ -21,9 +24,7 @@ from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import full_file_system_named
 from goldsmith.layers.keys import StepKey
-from goldsmith.post_processors import compressors
 from goldsmith.post_processors.archives import Member, members, write_tar, write_zip
-from goldsmith.post_processors.compressors import DEFAULT_LEVEL, Compressor, Plain, cores
 
 BUILDER_ID: Final = "packer.post-processor.compress"
 DEFAULT_OUTPUT: Final = "packer_{{.BuildName}}_{{.BuilderType}}"
@@ -35,7 +36,7 @@ _ALL_CORES: Final = ("gz", "bgzf", "zst")
 Compression = Callable[[BinaryIO, int], Compressor]
 _COMPRESSIONS: Final[dict[str, Compression]] = {
     "gz": compressors.Gzip, "bgzf": compressors.Bgzf, "xz": compressors.xz,
-    "bzip2": compressors.bzip2, "lz4": compressors.Lz4, "zst": compressors.zstd,
+    "bzip2": compressors.bzip2, "lz4": compressors.lz4, "zst": compressors.zstd,
 }  # fmt: skip
 ENDINGS: Final = ("tar", "zip", *_COMPRESSIONS)
 

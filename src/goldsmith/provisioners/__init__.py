@@ -5,6 +5,7 @@ from goldsmith.core.registry import Registry
 _PLACES = {
     "ansible": "goldsmith.provisioners.ansible.provisioner:AnsibleProvisioner",
     "breakpoint": "goldsmith.provisioners.breakpoint:BreakpointProvisioner",
+    "elements": "goldsmith.provisioners.elements:ElementsProvisioner",
     "file": "goldsmith.provisioners.file:FileProvisioner",
     "powershell": "goldsmith.provisioners.powershell:PowershellProvisioner",
     "shell": "goldsmith.provisioners.shell:ShellProvisioner",

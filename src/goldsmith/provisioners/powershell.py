@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from goldsmith.core.options import Finding, Options
+from goldsmith.core.options import Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.core.script_environment import takes_two, written
-from goldsmith.layers.keys import StepKey
 from goldsmith.provisioners.powershell_elevated import elevated_script, escaped
 from goldsmith.provisioners.remote_scripts import (
+    MachineScripts,
     ScriptOptions,
     check_renders,
     rendered,
@@ -111,48 +109,22 @@ class PowershellOptions(ScriptOptions):
         return f'powershell -executionpolicy {self.execution_policy} "{body}"'
 
 
-class PowershellProvisioner:
+class PowershellProvisioner(MachineScripts[PowershellOptions]):
     """Runs scripts of the user by PowerShell."""
 
     type_name: ClassVar[str] = "powershell"
     options_model: ClassVar[type[Options]] = PowershellOptions
-    changes_tree: ClassVar[bool] = True
-
-    def __init__(self, options: Options) -> None:
-        assert isinstance(options, PowershellOptions)
-        self.options = options
-        self.network = True
-        self.reads_only = False
-
-    @property
-    def label(self) -> str:
-        """Names the scripts, or the first line of `inline`."""
-        return self.options.label("powershell")
-
-    def check(self, directory: Path) -> Sequence[Finding]:
-        """Every script must be there."""
-        return self.options.missing_scripts(directory)
-
-    def key(self, directory: Path) -> StepKey | None:
-        """A machine has no layers."""
-        return None
 
     def provision(self, context: ProvisionContext) -> None:
         """Upload and run script by script, then remove them; raises GoldsmithError."""
         options = self.options
         context.emitter.redactor.add([options.elevated_password])
-        if options.inline:
-            text = INLINE_HEAD + "".join(f"{line}\n" for line in options.inline) + INLINE_END
-            contents = [text.encode("utf-8", "surrogateescape")]
-        else:
-            contents = [options.read(name, context.directory) for name in options.files]
+        contents = self.contents(context.directory, head=INLINE_HEAD, end=INLINE_END)
         context.emitter.say("Provisioning with Powershell...")
         identity = str(uuid.uuid4())
         path = options.remote_path or f"{FOLDER}/script-{identity}.ps1"
         variables = options.remote_env_var_path or f"{FOLDER}/packer-ps-env-vars-{identity}.ps1"
-        for number, content in enumerate(contents):
-            shown = options.shown(number, "powershell-provisioner")
-            context.emitter.say(f"Provisioning with powershell script: {shown}")
+        for content in self.announced(contents, "powershell", context):
             self._run(content, path, variables, context)
         if not options.skip_clean:
             self._clean(context, variables, path)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Final, TypeVar
+from typing import ClassVar, Final, Generic, Self, TypeVar, cast
 
 from pydantic import Field, model_validator
 
@@ -18,36 +18,27 @@ from goldsmith.core.communicator import (
     ConnectionFailed,
     Reconnects,
 )
+from goldsmith.core.given_scripts import GivenScripts
 from goldsmith.core.hook import go_duration
 from goldsmith.core.options import DurationSeconds, Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
-from goldsmith.core.script_environment import VariableMap, VariablePairs, all_variables
+from goldsmith.core.script_environment import all_variables
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError, TemplateFunctionError
 from goldsmith.gotemplate.template import Template
 from goldsmith.host.cancellation import pause
+from goldsmith.layers.keys import StepKey
 
 T = TypeVar("T")
 
 PAUSE_S: Final = 2.0
 
 
-class ScriptOptions(Options):
+class ScriptOptions(GivenScripts):
     """Options of every provisioner that runs scripts of the user."""
 
-    go_templates: ClassVar[bool] = True
     verbatim: ClassVar[frozenset[str]] = frozenset({"execute_command", "elevated_execute_command"})
 
-    inline: tuple[str, ...] = Field((), description="Commands, run in order as one script.")
-    script: str | None = Field(None, description="A script on this host.")
-    scripts: tuple[str, ...] = Field((), description="Scripts on this host, run in order.")
-    environment_vars: VariablePairs = Field(
-        (), description='Variables for the scripts, each "NAME=value".'
-    )
-    env: VariableMap = Field(
-        default_factory=dict, description="Variables for the scripts; these win."
-    )
-    valid_exit_codes: tuple[int, ...] = Field((0,), description="What counts as success.")
     start_retry_timeout: DurationSeconds = Field(
         300.0,
         description="How long to try again where the machine cannot be reached, as while it "
@@ -56,25 +47,11 @@ class ScriptOptions(Options):
     pause_after: DurationSeconds = Field(0.0, description="Wait after the last script.")
 
     @model_validator(mode="after")
-    def _one_kind(self) -> ScriptOptions:
+    def _one_kind(self) -> Self:
         kinds = [bool(self.inline), self.script is not None, bool(self.scripts)]
         if sum(kinds) != 1:
             raise ValueError("exactly one of inline, script and scripts must be given")
         return self
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The scripts that lie on this host."""
-        return (self.script,) if self.script is not None else self.scripts
-
-    def missing_scripts(self, directory: Path) -> Sequence[Finding]:
-        """A finding for each script that is not there."""
-        findings = []
-        for number, name in enumerate(self.files):
-            if not (directory / name).is_file():
-                at = ("script",) if self.script is not None else ("scripts", number)
-                findings.append(Finding(f"Bad script {name!r}: there is no such file", at))
-        return findings
 
     def variables(self, context: ProvisionContext) -> dict[str, str]:
         """What the scripts get, by name and sorted."""
@@ -109,6 +86,53 @@ class ScriptOptions(Options):
                 f"Pausing {go_duration(self.pause_after)} after this provisioner..."
             )
             pause(self.pause_after)
+
+
+S_co = TypeVar("S_co", bound=ScriptOptions, covariant=True)
+
+
+class MachineScripts(Generic[S_co]):
+    """The frame of a provisioner that runs scripts of the user on machines, never in trees."""
+
+    type_name: ClassVar[str]
+    options_model: ClassVar[type[Options]]
+    changes_tree: ClassVar[bool] = True
+
+    def __init__(self, options: Options) -> None:
+        assert isinstance(options, self.options_model)
+        self.options = cast(S_co, options)
+        self.network = True
+        self.reads_only = False
+
+    @property
+    def label(self) -> str:
+        """Names the scripts, or the first line of `inline`."""
+        return self.options.label(self.type_name)
+
+    def check(self, directory: Path) -> Sequence[Finding]:
+        """Every script must be there."""
+        return self.options.missing_scripts(directory)
+
+    def key(self, directory: Path) -> StepKey | None:
+        """A machine has no layers."""
+        return None
+
+    def contents(self, directory: Path, *, head: str = "", end: str = "") -> list[bytes]:
+        """The scripts; `head` and `end` stand around the lines of `inline`."""
+        options = self.options
+        if not options.inline:
+            return [options.read(name, directory) for name in options.files]
+        text = head + "".join(f"{command}\n" for command in options.inline) + end
+        return [text.encode("utf-8", "surrogateescape")]
+
+    def announced(
+        self, contents: Sequence[bytes], kind: str, context: ProvisionContext
+    ) -> Iterator[bytes]:
+        """One script after the other, each told of before it is handed on."""
+        for number, content in enumerate(contents):
+            shown = self.options.shown(number, f"{self.type_name}-provisioner")
+            context.emitter.say(f"Provisioning with {kind} script: {shown}")
+            yield content
 
 
 def rendered(template: str, context: ProvisionContext, data: Mapping[str, str]) -> str:

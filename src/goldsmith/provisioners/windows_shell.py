@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import ClassVar, Final
 
 from pydantic import Field, field_validator
 
-from goldsmith.core.options import Finding, Options
+from goldsmith.core.options import Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.core.script_environment import takes_two, written
-from goldsmith.layers.keys import StepKey
 from goldsmith.provisioners.remote_scripts import (
+    MachineScripts,
     ScriptOptions,
     check_renders,
     rendered,
@@ -52,45 +50,18 @@ class WindowsShellOptions(ScriptOptions):
         return takes_two(given)
 
 
-class WindowsShellProvisioner:
+class WindowsShellProvisioner(MachineScripts[WindowsShellOptions]):
     """Runs batch scripts of the user by cmd."""
 
     type_name: ClassVar[str] = "windows-shell"
     options_model: ClassVar[type[Options]] = WindowsShellOptions
-    changes_tree: ClassVar[bool] = True
-
-    def __init__(self, options: Options) -> None:
-        assert isinstance(options, WindowsShellOptions)
-        self.options = options
-        self.network = True
-        self.reads_only = False
-
-    @property
-    def label(self) -> str:
-        """Names the scripts, or the first line of `inline`."""
-        return self.options.label("windows-shell")
-
-    def check(self, directory: Path) -> Sequence[Finding]:
-        """Every script must be there."""
-        return self.options.missing_scripts(directory)
-
-    def key(self, directory: Path) -> StepKey | None:
-        """A machine has no layers."""
-        return None
 
     def provision(self, context: ProvisionContext) -> None:
         """Upload and run script by script; raises GoldsmithError."""
-        options = self.options
         context.emitter.say("Provisioning with windows-shell...")
-        text = "".join(f"{command}\n" for command in options.inline)
-        contents = [text.encode("utf-8", "surrogateescape")] if options.inline else [
-            options.read(name, context.directory) for name in options.files
-        ]  # fmt: skip
-        for number, content in enumerate(contents):
-            shown = options.shown(number, "windows-shell-provisioner")
-            context.emitter.say(f"Provisioning with shell script: {shown}")
+        for content in self.announced(self.contents(context.directory), "shell", context):
             self._run(content, context)
-        options.pause(context)
+        self.options.pause(context)
 
     def _run(self, content: bytes, context: ProvisionContext) -> None:
         options = self.options

@@ -9,6 +9,7 @@ from typing import Any
 from goldsmith.core.build import Template
 from goldsmith.core.registry import Registry
 from goldsmith.errors import Diagnostic, GoldsmithError
+from goldsmith.template.dib.command_line import is_command_line
 from goldsmith.template.hcl2.required_plugins import Finder, no_wishes
 from goldsmith.values.world import World
 
@@ -74,9 +75,9 @@ def unused_names(path: str, *, world: World) -> list[Diagnostic]:
 def is_hcl2(path: str, world: World) -> bool:
     """Whether a path is in HCL2: by its suffix, or a directory; anything else is older JSON.
 
-    Raises GoldsmithError when there is nothing at the path.
+    Raises GoldsmithError when there is nothing at the path, or a pipe or device.
     """
-    if path == STANDARD_INPUT:
+    if path == STANDARD_INPUT or is_command_line(path):
         return False
     kind = world.path_kind(path)
     if kind == "none":
@@ -84,10 +85,19 @@ def is_hcl2(path: str, world: World) -> bool:
             f"there is no template {path}",
             hint="name a .pkr.hcl file, a directory that holds some, or a .json template",
         )
+    if kind == "other":
+        raise GoldsmithError(
+            f"{path} is neither a file nor a directory",
+            hint='a template that comes from another program is named "-", for standard input',
+        )
     return kind == "directory" or path.endswith(_HCL2_SUFFIXES)
 
 
 def _language(path: str, world: World) -> ModuleType:
+    if is_command_line(path):
+        from goldsmith.template.dib import loader as command_line_loader
+
+        return command_line_loader
     if is_hcl2(path, world):
         from goldsmith.template.hcl2 import loader
 

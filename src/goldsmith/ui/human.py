@@ -33,7 +33,9 @@ class HumanRenderer:
         self._logs: dict[str, Path] = {}
         self._annotations = annotations_for(os.environ)
         self._is_live = terminal.is_live(sys.stdout)
-        self._live = LiveLines(sys.stdout, color=self._color) if self._is_live else None
+        self._live = (
+            LiveLines(terminal.standard_output(), color=self._color) if self._is_live else None
+        )
 
     def announce(self, builds: Sequence[str]) -> None:
         """Give each build its colour, and say so as Packer does."""

@@ -71,9 +71,15 @@ def size(stream: TextIO) -> tuple[int, int]:
     return columns, lines
 
 
+def standard_output() -> TextIO:
+    """Where goldsmith prints, also while plugins in this process have another `sys.stdout`."""
+    behind: TextIO | None = getattr(sys.stdout, "of_process", None)
+    return sys.stdout if behind is None else behind
+
+
 def write_line(text: str = "", *, stream: TextIO | None = None) -> None:
     """Print a line at once; a reader that has gone (`| head`) is not our error."""
-    target = stream or sys.stdout
+    target = stream or standard_output()
     try:
         print(text, file=target, flush=True)
     except BrokenPipeError:
@@ -90,27 +96,29 @@ def discard_output() -> None:
     The interpreter would fail once more when it flushes at its end.
     """
     try:
-        sys.stdout.flush()
+        standard_output().flush()
     except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), standard_output().fileno())
 
 
 def write_bytes(data: bytes) -> None:
     """Print a document as it is, for the program that reads it."""
-    sys.stdout.flush()
+    output = standard_output()
+    output.flush()
     try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        output.buffer.write(data)
+        output.buffer.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
 
 
 def ask_on_terminal(question: str) -> str | None:
     """Ask the user and return the answer; None when there is no terminal to ask at."""
     if not sys.stdin.isatty():
         return None
-    sys.stdout.write(f"{question} ")
-    sys.stdout.flush()
+    output = standard_output()
+    output.write(f"{question} ")
+    output.flush()
     _wait_for_a_line(sys.stdin.fileno())
     line = sys.stdin.readline()
     return line.strip() if line else None

@@ -44,7 +44,7 @@ class World(Protocol):
         """The names in a directory, sorted. Raises OSError."""
 
     def path_kind(self, path: str) -> PathKind:
-        """Whether the path is a `file`, a `directory` or `none` of both."""
+        """Whether a `file`, a `directory`, something `other` or `none` is at the path."""
 
     def env(self, name: str) -> str | None:
         """An environment variable, None when it is not set."""
@@ -92,10 +92,12 @@ class LiveWorld:
         return sorted(os.listdir(_usable(path)))
 
     def path_kind(self, path: str) -> PathKind:
-        """Whether the path is a `file`, a `directory` or `none` of both."""
+        """Whether a `file`, a `directory`, something `other` or `none` is at the path."""
         if os.path.isdir(path):
             return "directory"
-        return "file" if os.path.isfile(path) else "none"
+        if os.path.isfile(path):
+            return "file"
+        return "other" if os.path.exists(path) else "none"
 
     def env(self, name: str) -> str | None:
         """An environment variable, None when it is not set."""
@@ -180,7 +182,7 @@ class RecordingWorld:
         )
 
     def path_kind(self, path: str) -> PathKind:
-        """Whether the path is a `file`, a `directory` or `none` of both."""
+        """Whether a `file`, a `directory`, something `other` or `none` is at the path."""
         return str(self._remember("path_kind", path, lambda: self._inner.path_kind(path)))
 
     def env(self, name: str) -> str | None:

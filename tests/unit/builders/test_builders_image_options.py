@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from goldsmith.builders.image.options import Bootstrap, Disk, ImageOptions, Partition
+from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.builders.image.options import Disk, ImageOptions, Partition
 from goldsmith.disk.formats import FORMATS
 from goldsmith.errors import Severity
 from goldsmith.packages import identity

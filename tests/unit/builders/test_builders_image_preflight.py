@@ -6,7 +6,7 @@ import os
 import pytest
 
 from goldsmith.builders.image import preflight as module
-from goldsmith.builders.image.options import Bootstrap
+from goldsmith.builders.image.bootstrap_options import Bootstrap
 from goldsmith.builders.image.preflight import require_guest, require_source, require_writable
 from goldsmith.disk.layout import AUTO, FileSystem, Layout, LogicalVolume, Partition, VolumeGroup
 from goldsmith.errors import GoldsmithError, MissingToolError

@@ -185,7 +185,10 @@ def test_flags_become_a_policy():
     both = policy("-refresh=bootstrap", "-refresh=provisioner-12")
     assert both.refresh == ("bootstrap", "provisioner-12")
     assert policy("-refresh=source").refresh == ("source",)
-    for wrong in ("provisoner-1", "provisioner-0", "provisioner", "image", ""):
+    assert policy("-refresh=initramfs", "-refresh=pre-install.d").refresh == (
+        "initramfs", "pre-install.d",
+    )  # fmt: skip
+    for wrong in ("provisoner-1", "provisioner-0", "provisioner", "image", "", "install", "x.d"):
         with pytest.raises(FlagError, match="for flag -refresh: steps are called"):
             policy(f"-refresh={wrong}")
     assert policy("-offline").offline

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from goldsmith.cli import elements
+from goldsmith.elements.catalog import upstream_package
 from goldsmith.errors import GoldsmithError
 
 
@@ -68,6 +69,21 @@ def test_lint_fails_and_mends(own_elements, capsys):
     assert elements.run(["lint", "--fix", "elements/mine"], False) == 0
     assert "mended: " in capsys.readouterr().out
     assert elements.run(["lint", "elements/mine"], False) == 0
+
+
+def test_what_mending_brings_to_light_is_mended_too(own_elements, capsys):
+    hook = own_elements / "install.d/20-more"
+    hook.write_text("#!/usr/bin/env bash\n# dib-lint: disable=sete setu setpipefail dibdebugtrace")
+    hook.chmod(0o644)
+    assert elements.run(["lint", "--fix", "elements"], False) == 0
+    assert hook.read_text().startswith("#!/bin/bash\n")
+    assert hook.read_text().endswith("\n")
+    capsys.readouterr()
+
+
+def test_all_of_upstreams_elements_can_be_linted_at_once(capsys):
+    assert elements.run(["lint", str(upstream_package() / "elements")], False) == 0
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("words", [[], ["nosuch"], ["show"], ["ls", "--nosuch"]])

@@ -81,6 +81,27 @@ def test_a_program_that_is_here_is_found(work, say):
     assert (status, "Here are v1.2.3" in " ".join(text.split())) == (1, True)
 
 
+def test_a_program_that_is_not_what_its_digest_says_is_told_of(work, say):
+    requiring(work)
+    path = put(work)
+    path.write_bytes(b"#!/bin/sh\n# changed\n")
+    for verb in ("init", "validate"):
+        status, text = say(verb, "t.pkr.hcl")
+        flat = " ".join(text.split())
+        assert status == 1
+        assert "is not here" not in flat
+        assert f"is here and is not used: {path} is not what {path.name}_SHA256SUM" in flat
+        assert f"goldsmith plugins install -force -path PROGRAM {SOURCE}" in flat
+    (work / "t.pkr.hcl").write_text('source "thing-box" "a" {}\nbuild {\n  sources = '
+                                    '["source.thing-box.a"]\n}\n')  # fmt: skip
+    status, text = say("validate", "t.pkr.hcl")
+    assert (status, f"{path} is not what" in " ".join(text.split())) == (1, True)
+    path.with_name(path.name + "_SHA256SUM").unlink()
+    requiring(work)
+    text = say("init", "t.pkr.hcl")[1]
+    assert f"has no {path.name}_SHA256SUM beside it" in " ".join(text.split())
+
+
 def test_a_prerelease_counts_unless_it_is_told_not_to(work, say):
     requiring(work, "= 1.2.3")
     put(work, "1.2.3-dev")

@@ -15,6 +15,7 @@ from goldsmith.core.options import (
     did_you_mean,
     locate,
     range_at,
+    read_options,
 )
 from goldsmith.errors import Position, SourceRange
 from goldsmith.values.types import NUMBER, STRING
@@ -268,6 +269,17 @@ def test_what_is_known_is_checked_beside_what_is_not():
     assert [(summary, where) for summary, _, where in found_in(raw)] == [
         ("Unsupported argument", 4), ('Invalid value for "cpus"', 3)
     ]  # fmt: skip
+
+
+def test_what_is_not_written_beside_a_misspelled_option_is_not_told_besides():
+    raw = body({"hostnme": (string("a"), 2), "cpus": (number(1), 3)})
+    ((summary, _, where),) = found_in(raw)
+    assert (summary, where) == ("Unsupported argument", 2)
+    read = read_options(Machine, body({**HOST, "wrds": (string("a"), 2), "cpus": (number(1), 3)}))
+    assert read.options is None
+    assert not read.is_sure(Finding("no words", ("words",)))
+    assert not read.is_sure(Finding("no part", ("part",)))
+    assert read.is_sure(Finding("too many", ("cpus",)))
 
 
 def test_findings_about_meaning_are_at_their_options():

@@ -207,6 +207,10 @@ def test_wishes_of_the_command(cache):
     )  # fmt: skip
     other = StepCache(cache.store, CachePolicy(refresh=("provisioner-2",)))
     assert answer(other, Step()).hit
+    # What a step has as a part of it is made again with it.
+    part = StepCache(cache.store, CachePolicy(refresh=("initramfs",)))
+    assert answer(part, Step()).hit
+    assert answer(part, Step(parts=("initramfs",))).reason == "-refresh"
 
 
 def test_reasons_of_misses(cache):

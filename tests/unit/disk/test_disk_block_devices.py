@@ -70,7 +70,7 @@ def test_the_node_of_the_root_takes_what_the_command_line_says():
     assert (one.type, one.label, one.options) == ("xfs", "img-rootfs", ("-K",))
     devices, _ = read(TREE.replace("mkfs:", "mkfs:\n          type: ext3\n          opts: -q -F"))
     (one,) = devices.filesystems
-    assert (one.type, one.label, one.options) == ("ext3", "mkfs_root", ("-q", "-F"))
+    assert (one.type, one.label, one.options) == ("ext3", "cloudimg-rootfs", ("-q", "-F"))
 
 
 def test_the_layout_is_a_good_one():
@@ -90,7 +90,7 @@ def test_fstab_has_upstreams_lines():
     devices, found = read(text + swap)
     assert found == check_block_devices(devices) == []
     assert fstab_text(devices) == (
-        "LABEL=mkfs_root / ext4 rw,relatime 0 1\nLABEL=sw none swap sw 0 0\n"
+        "LABEL=cloudimg-rootfs / ext4 rw,relatime 0 1\nLABEL=sw none swap sw 0 0\n"
     )
 
 

@@ -13,6 +13,7 @@ from goldsmith.disk import block_map, containers
 from goldsmith.disk.block_map import STRETCH_BYTES, BlockMap, BlockMapError, BlockRange
 from goldsmith.disk.container_reader import CorruptContainer, find_container, open_container
 from goldsmith.errors import GoldsmithError, NoSpaceError
+from goldsmith.host import digests
 from goldsmith.units import MIB
 
 BLOCK = 4096
@@ -127,7 +128,7 @@ def test_a_failed_container_leaves_nothing(tmp_path, image, monkeypatch):
 
 def test_a_file_is_on_its_way_to_the_disk_before_it_is_complete(tmp_path, image, monkeypatch):
     told = []
-    monkeypatch.setattr(containers, "_WRITE_BACK_BYTES", 1000)
+    monkeypatch.setattr(digests, "_WRITE_BACK_BYTES", 1000)
     monkeypatch.setattr(os, "posix_fadvise", lambda fd, *words: told.append(words))
     packed = containers.pack(image, tmp_path / "packed", "zstd")
     reading, *written = told

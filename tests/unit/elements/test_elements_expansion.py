@@ -231,3 +231,16 @@ def test_parts_are_those_that_can_run_in_the_order_of_their_numbers(tmp_path):
 def test_a_missing_phase_has_no_parts(tmp_path):
     assert run_parts.scripts_of(tmp_path / "nosuch") == run_parts.Parts(())
     assert run_parts.snippets_of(tmp_path / "nosuch") == ()
+
+
+def test_of_deeper_files_the_later_elements_stays(directory, tmp_path):
+    for name in ("b", "c"):
+        element(directory, name, files={"static/etc/motd": (name, 0o644)})
+    catalog = Catalog.read([directory])
+    merged = hooks.merge([catalog.get("b"), catalog.get("c")])
+    assert merged.element_of("static/etc/motd") == "c"
+
+
+def test_an_expression_that_is_none_is_told_of(tmp_path):
+    with pytest.raises(ElementError, match=r"RUN_PARTS_REGEX=\( is no regular expression"):
+        run_parts.scripts_of(tmp_path, "(")

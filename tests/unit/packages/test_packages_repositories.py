@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from goldsmith.builders.image.options import Bootstrap
-from goldsmith.builders.image.options import Repository as RepositoryOptions
+from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.builders.image.bootstrap_options import Repository as RepositoryOptions
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import AptSource, parse_sources, render_sources
 from goldsmith.packages.build_files import PINS_FILE as BUILD_PINS

@@ -18,10 +18,11 @@ from pydantic import ValidationError
 
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processor import PostProcessContext
+from goldsmith.disk import compressors
 from goldsmith.errors import GoldsmithError, ResourceBusy
 from goldsmith.events import Emitter, Said
 from goldsmith.host.locks import try_lock
-from goldsmith.post_processors import compressors, manifest
+from goldsmith.post_processors import manifest
 from goldsmith.post_processors.checksum import Checksum, ChecksumOptions
 from goldsmith.post_processors.compress import Compress, CompressOptions, Shape
 from goldsmith.post_processors.manifest import Manifest, ManifestOptions, locked_manifest

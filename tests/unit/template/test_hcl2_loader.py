@@ -544,11 +544,14 @@ def test_times_that_nothing_can_wait_are_refused(key, value):
         ("absent.pkr.hcl", "there is no template absent.pkr.hcl"),
         ("t.txt", "t.txt:1:1: The template is empty"),
         ("t.pkr.json", "The template is empty"),
+        ("pipe.pkr.hcl", "pipe.pkr.hcl is neither a file nor a directory"),
+        ("/dev/null", "/dev/null is neither a file nor a directory"),
     ],
 )  # fmt: skip
 def test_what_is_no_template_by_its_name(work, name, said):
     for made in ("t.txt", "t.pkr.json"):
         (work / made).write_text("")
+    os.mkfifo(work / "pipe.pkr.hcl")
     for read in (by_name.load, by_name.check_syntax):
         with pytest.raises(GoldsmithError) as caught:
             read(name, world=LiveWorld())

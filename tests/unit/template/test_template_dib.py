@@ -62,8 +62,8 @@ def test_defaults_are_upstreams():
 
 
 def test_options_win_over_the_environment():
-    given = {"IMAGE_NAME": "env", "DIB_IMAGE_SIZE": "3", "FS_TYPE": "xfs", "MKFS_OPTS": "-q  -F"}
-    found = request("x", "-o", "mine", **given)
+    given = {"IMAGE_NAME": "env", "DIB_IMAGE_SIZE": "3", "FS_TYPE": "xfs", "MKFS_OPTS": "-n"}
+    found = request("x", "-o", "mine", "--mkfs-options", "-q  -F", **given)
     assert (found.name, found.size_bytes, found.root_filesystem) == ("mine", 3 << 30, "xfs")
     assert found.mkfs_options == ("-q", "-F")
     assert request("x", **given).name == "env"
@@ -98,10 +98,10 @@ def test_packages_sizes_and_tracing_add_up():
 
 def test_all_that_is_wrong_comes_at_once():
     with pytest.raises(RequestError) as caught:
-        request("-t", "qcow3,docker", "--image-size", "big", "--max-online-resize", "x",
+        request("-t", "../x,docker", "--image-size", "big", "--max-online-resize", "x",
                 DIB_CHECKSUM="crc", **{"break": "before-lunch"})  # fmt: skip
     told = "\n".join(caught.value.findings)
-    for words in ("At least one distribution root element", "-t qcow3", "--docker-target", "big",
+    for words in ("At least one distribution root element", "-t ../x", "--docker-target", "big",
                   "--max-online-resize x", "DIB_CHECKSUM=crc", "before-lunch"):  # fmt: skip
         assert words in told
 

@@ -135,7 +135,8 @@ def test_the_live_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert world.cwd() == str(tmp_path)
     assert world.read_file("b") == b"text"
     assert world.list_directory(".") == ["a", "b"]
-    assert [world.path_kind(name) for name in ("a", "b", "c")] == ["directory", "file", "none"]
+    kinds = [world.path_kind(name) for name in ("a", "b", "c", "/dev/null")]
+    assert kinds == ["directory", "file", "none", "other"]
     assert world.env("GOLDSMITH_TEST_ONE") == "1"
     assert world.env("GOLDSMITH_TEST_TWO") is None
     assert world.env_names("GOLDSMITH_TEST_") == ["GOLDSMITH_TEST_ONE"]

@@ -29,7 +29,7 @@ from goldsmith.builders.image.cache import (
     reused,
 )
 from goldsmith.builders.image.disk_steps import FormatsStep
-from goldsmith.builders.image.making import describe_tree, inputs_digest
+from goldsmith.builders.image.image_files import describe_tree, inputs_digest
 from goldsmith.builders.tree_provisioning import TreeProvisioning
 from goldsmith.builders.volume_steps.cleanup import EarlyCleanupStep
 from goldsmith.builders.volume_steps.commands import POST_MOUNT, PRE_MOUNT, HostCommandsStep

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from goldsmith.builders.image.options import Bootstrap
+from goldsmith.builders.image.bootstrap_options import Bootstrap
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.apt_sources import AptSource, parse_sources

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from goldsmith.builders.image.cache import (
     Planner,
@@ -34,6 +34,9 @@ from goldsmith.host.process import get_tool
 from goldsmith.packages.apt_sources import parse_sources
 from goldsmith.packages.bootstrap import STORE, bootstrap_tools
 
+if TYPE_CHECKING:
+    from goldsmith.builders.image.element_source import ElementSource
+
 
 class ImageBuilder:
     """The `image` source."""
@@ -53,10 +56,27 @@ class ImageBuilder:
     @property
     def expected(self) -> ExpectedArtifact:
         """The formats, and the firmware that it is to boot on."""
-        return ExpectedArtifact(self.options.formats, self.options.firmware)
+        firmware = self.options.firmware
+        if self._of_elements:
+            firmware = self._source(Path.cwd()).firmware
+        return ExpectedArtifact(self.options.formats, firmware)
+
+    @property
+    def _of_elements(self) -> bool:
+        return self.options.bootstrap.method == "elements"
+
+    def _source(
+        self, directory: Path, environment: Mapping[str, str] | None = None
+    ) -> ElementSource:
+        # Late: whoever has no elements needs none of it.
+        from goldsmith.builders.image.element_source import ElementSource
+
+        return ElementSource(self.options, self.recipe.image_name, directory, environment or {})
 
     def check(self) -> Sequence[Finding]:
-        """The layout's findings; the sources of the finished image."""
+        """The layout's findings; the sources of the finished image; the elements."""
+        if self._of_elements:
+            return tuple(self._source(Path.cwd()).findings())
         findings = list(self.options.findings())
         text = self.options.bootstrap.apt_sources
         if text is not None:
@@ -71,13 +91,16 @@ class ImageBuilder:
 
         That is: every tool, the tree's source, a place to write to, and no foreign file in the way.
         """
+        if self._of_elements:
+            self._source(directory).require_host()
         for tool in self._tools():
             get_tool(tool)
         if self.options.bootstrap.method == "apt":
             engine = self.options.bootstrap.engine
             for tool in bootstrap_tools(STORE if engine == STORE else ""):
                 get_tool(tool)
-        require_guest(self.options.disk.to_layout())
+        if not self._of_elements:
+            require_guest(self.options.layout())
         require_source(self.options.bootstrap, directory)
         require_writable(directory / self.options.output_directory)
         self.recipe.outputs(directory).refuse_foreign_files(force=force)
@@ -92,7 +115,9 @@ class ImageBuilder:
             "apt": ["apt-config"], "tar": ["tar"], "directory": ["cp"],
             "image": ["blkid", "cp", "qemu-img"],
         }  # fmt: skip
-        layout = self.options.disk.to_layout()
+        if self._of_elements:
+            return [tool for name in self.options.formats for tool in check_format(name).tools]
+        layout = self.options.layout()
         in_guest = filled_in_guest(layout)
         kinds = [v.filesystem.type for v in layout.volumes()
                  if v.filesystem is not None and v.name not in in_guest]  # fmt: skip
@@ -107,9 +132,15 @@ class ImageBuilder:
         planner = self._planned(context)
         outputs = self.recipe.outputs(context.directory)
         results = open_results(context.state, planner.cache.store)
-        key = self.recipe.result_key(
-            results, planner.tree_id, outputs, context.environment, context.name, context.policy
-        )
+        if self._of_elements:
+            from goldsmith.builders.image.element_making import result_key
+
+            source = self._source(context.directory, context.environment)
+            key = result_key(source, results, planner.tree_id, self.recipe, context)
+        else:
+            key = self.recipe.result_key(
+                results, planner.tree_id, outputs, context.environment, context.name, context.policy
+            )
         plan = planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
         try:
             outputs.refuse_foreign_files(force=False)
@@ -123,6 +154,11 @@ class ImageBuilder:
 
     def _planned(self, context: PlanContext) -> Planner:
         """Ask the cache about every step of the tree."""
+        if self._of_elements:
+            from goldsmith.builders.image.element_making import plan_elements
+
+            source = self._source(context.directory, context.environment)
+            return plan_elements(source, self.type_name, context)
         redactor = context.redactor
         settings = self.recipe.apt_settings(redactor)
         request = self.recipe.request(settings, redactor, context.directory)
@@ -147,6 +183,11 @@ class ImageBuilder:
     def build(self, context: BuildContext) -> Artifact:
         """Run the steps that have to; raises GoldsmithError and leaves nothing half made."""
         # Late: a plan, and a build with nothing to do, need none of it.
+        if self._of_elements:
+            from goldsmith.builders.image.element_making import make_image as make_of_elements
+
+            source = self._source(context.directory, context.environment)
+            return make_of_elements(source, self.recipe, self.type_name, context)
         from goldsmith.builders.image.making import make_image
 
         return make_image(self.recipe, self.type_name, context)

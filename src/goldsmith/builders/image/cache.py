@@ -110,8 +110,11 @@ class Planner:
     """The id of the tree so far; None once a step has to run."""
     request: AptRequest | None = None
     """What packages are asked for, to tell how much of them has to be fetched."""
+    inside: str = ""
+    """Where the image's tree lies in what the steps change."""
     _kept: list[KeptTree] = field(default_factory=list)
     _with_network: set[str] = field(default_factory=set)
+    _parts: set[str] = field(default_factory=set)
     _recipe: str = ""
     _history: list[Record] | None = None
 
@@ -151,7 +154,7 @@ class Planner:
 
     def kept_trees(self) -> KeptTrees:
         """What is kept of the steps so far."""
-        return KeptTrees(self.cache.store, tuple(self._kept))
+        return KeptTrees(self.cache.store, tuple(self._kept), self.inside)
 
     def local_step(self, step: KeyedStep) -> None:
         """Add a provisioner that works on this host's files."""
@@ -172,7 +175,7 @@ class Planner:
             PlannedStep(name="image", label=IMAGE_LABEL, state="hit" if found else "miss",
                         reason=reason, key=key, predicted_s=results.latest_s(kind))
         )  # fmt: skip
-        names = {step.name for step in self.steps}
+        names = {*self._parts, *(step.name for step in self.steps)}
         self.notes += [f"-refresh={name}: this build has no such step"
                        for name in self.cache.policy.refresh if name not in names]  # fmt: skip
         always = any(step.state == "always" for step in self.steps)
@@ -231,6 +234,7 @@ class Planner:
         return self._history
 
     def _add(self, step: KeyedStep, state: str, reason: str, key: str | None = None) -> None:
+        self._parts.update(step.parts)
         if step.network:
             self._with_network.add(step.name)
         predicted_s = 0.0 if state == "hit" else self._predicted_s(step)

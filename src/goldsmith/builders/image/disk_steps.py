@@ -44,7 +44,7 @@ class AssembleStep:
             usage = measure(tree, self.layout.by_mount())
             boot_loader = self._boot_loader(tree)
             with (
-                _split(tree, sorted(self.layout.by_mount()), context.scratch) as contents,
+                split_contents(tree, sorted(self.layout.by_mount()), context.scratch) as contents,
                 packed_trees(
                     self.layout, contents, identity=self.identity, epoch_s=context.epoch_s,
                     scratch=context.scratch, on_file=context.emitter.progress,
@@ -82,7 +82,9 @@ class AssembleStep:
 
 
 @contextmanager
-def _split(tree: Path, mount_points: list[str], scratch: Path) -> Iterator[Mapping[str, Path]]:
+def split_contents(
+    tree: Path, mount_points: list[str], scratch: Path
+) -> Iterator[Mapping[str, Path]]:
     """The directory to fill each file system from, what belongs to another one hidden from it.
 
     Below a mount point the contents are bound to a place of their own and an empty directory with

@@ -36,10 +36,10 @@ Status = tuple[int, int, int, int, int, int]
 """Mode, owner, group, size, time and device of a path."""
 
 
-def make_initramfs(context: TreeContext) -> None:
+def make_initramfs(context: TreeContext, *, lends_zstd: bool = False) -> None:
     """Restore `update-initramfs`, and make the initramfs of every kernel or take an earlier one.
 
-    Raises what `initramfs.make` does.
+    Raises what `initramfs.make` does, which tells what `lends_zstd` means.
     """
     tree, emitter = context.tree, context.emitter
     if not initramfs.prepare(tree, context.run_in_tree):
@@ -49,10 +49,12 @@ def make_initramfs(context: TreeContext) -> None:
         return
     dated_s = context.epoch_s if context.epoch_is_given else None
     inputs = initramfs_inputs(tree, kernels, dated_s=dated_s)
+    if lends_zstd:
+        inputs.named["zstd"] = "lent where the tree has none"
     if context.kept is None or inputs.keyless:
         if inputs.keyless:
             emitter.message(f"The initramfs is made in every build: {inputs.keyless}")
-        _make(context)
+        _make(context, lends_zstd)
         return
     with context.kept.part(NAME, LABEL, inputs.named) as kept:
         if kept.files is not None:
@@ -61,7 +63,7 @@ def make_initramfs(context: TreeContext) -> None:
             return
         emitter.message(f"{LABEL}: {kept.reason}")
         before = _statuses(tree)
-        made = _make(context)
+        made = _make(context, lends_zstd)
         changes = Changes.between(before, _statuses(tree))
         problem = _problem(tree, made, inputs, changes)
         if problem:
@@ -70,10 +72,10 @@ def make_initramfs(context: TreeContext) -> None:
             kept.keep(lambda place: _store(changes, tree, place))
 
 
-def _make(context: TreeContext) -> tuple[initramfs.Initramfs, ...]:
+def _make(context: TreeContext, lends_zstd: bool) -> tuple[initramfs.Initramfs, ...]:
     return initramfs.make(
         context.tree, context.run_in_tree, source_date_epoch=context.epoch_s,
-        emit=lambda text: context.emitter.progress(text, 0),
+        emit=lambda text: context.emitter.progress(text, 0), lends_zstd=lends_zstd,
     )  # fmt: skip
 
 

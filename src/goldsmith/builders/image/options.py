@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from goldsmith.builders.image.bootstrap_options import Bootstrap
 from goldsmith.core.options import Finding, Options
 from goldsmith.disk import layout as disk
 from goldsmith.disk.bootloader import grub
 from goldsmith.disk.formats import FORMATS, LARGEST_VPC_BYTES, check_format
+from goldsmith.disk.model import Layout
 from goldsmith.disk.tree_packages import layout_packages
 from goldsmith.errors import GoldsmithError, Severity
-from goldsmith.packages import repositories
-from goldsmith.packages.apt_request import PACKAGE_NAME
-from goldsmith.packages.apt_sources import AptSource
-from goldsmith.packages.keyrings import keyring_for, read_key
 from goldsmith.units import (
     LARGEST_FILE_BYTES,
     UnitError,
@@ -35,29 +33,6 @@ _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _KERNEL_PACKAGE = re.compile(
     r"linux-(image|generic|virtual|lowlatency|kvm|aws|azure|gcp|oem|oracle|raspi)|.*kernel"
 )
-_MIRROR = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
-_COMPONENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
-
-
-_REPOSITORY_SUITE = re.compile(r"[A-Za-z0-9./][A-Za-z0-9._/+~-]*")
-_PINNED = re.compile(r"[A-Za-z0-9*?/^$\[\].+:~-]+")
-
-
-def _require_uri(given: str) -> None:
-    if not (_MIRROR.fullmatch(given) and given.isprintable()):
-        raise ValueError('a mirror is one URI without blanks: "http://HOST/PATH", "file:/PATH"')
-
-
-def _is_package(name: str) -> str:
-    if not PACKAGE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of a package")
-    return name
-
-
-def _is_component(name: str) -> str:
-    if not _COMPONENT.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of an archive component")
-    return name
 
 
 def _is_mount_option(option: str) -> str:
@@ -75,184 +50,8 @@ def _is_format(name: str) -> str:
     return name
 
 
-PackageName = Annotated[str, AfterValidator(_is_package)]
 FormatName = Annotated[str, AfterValidator(_is_format)]
-ComponentName = Annotated[str, AfterValidator(_is_component)]
 MountOption = Annotated[str, AfterValidator(_is_mount_option)]
-
-
-class Repository(Options):
-    """A further repository of packages, besides those of the suite."""
-
-    labels: ClassVar[tuple[str, ...]] = ("name",)
-
-    name: str = Field(description="The block's label.")
-    uri: str = Field(description="Its address.")
-    suite: str = Field(
-        description='Its suite; one that ends in a slash, "./", is a flat repository.'
-    )
-    components: tuple[ComponentName, ...] | None = Field(
-        None, description="Its components; by default main, and none of a flat repository."
-    )
-    signed_by: str = Field(
-        "",
-        description="The keyring that it is signed with, or the armored key itself; by default "
-        "that of the distribution.",
-    )
-    priority: int | None = Field(
-        None, description="How its packages rank among other versions: apt_preferences(5)."
-    )
-    pin: str = Field(
-        "",
-        description='What the priority holds for, for example "release o=Debian"; by default '
-        "this repository.",
-    )
-    pinned_packages: tuple[str, ...] = Field(
-        ("*",), description="The packages that the priority holds for; names and patterns."
-    )
-    build_only: bool = Field(
-        True, description="Whether the finished image is without it and its priority."
-    )
-    trusted: bool = Field(False, description="Take its packages without a signature.")
-
-    @model_validator(mode="after")
-    def _belongs_together(self) -> Repository:
-        _require_uri(self.uri)
-        if not repositories.REPOSITORY_NAME.fullmatch(self.name):
-            raise ValueError(f"{self.name!r} cannot name a repository: letters, digits, _ and -")
-        if not _REPOSITORY_SUITE.fullmatch(self.suite):
-            raise ValueError(f"{self.suite!r} is not the name of a suite")
-        if self.priority is None and (self.pin or self.pinned_packages != ("*",)):
-            raise ValueError("pin and pinned_packages belong to a priority")
-        if self.priority is not None and self.priority not in repositories.PRIORITIES:
-            raise ValueError("a priority is a number from -32768 to 32767")
-        if self.pin and not repositories.PIN_EXPRESSION.fullmatch(self.pin):
-            raise ValueError(
-                'a pin is "release CONDITIONS", "origin HOST" or "version PATTERN" on one line'
-            )
-        if not self.pinned_packages or any(not _PINNED.fullmatch(p) for p in self.pinned_packages):
-            raise ValueError("pinned_packages are names and patterns without blanks")
-        if self.trusted and self.signed_by:
-            raise ValueError("trusted and signed_by exclude each other")
-        if self.suite.endswith("/") and self.components:
-            raise ValueError(f'the flat repository "{self.suite}" has no components')
-        return self
-
-    def to_repository(self, directory: Path) -> repositories.Repository:
-        """The same repository with its key read; paths are relative to `directory`.
-
-        Raises PackageError for a keyring that is not there, or is none.
-        """
-        flat = self.suite.endswith("/")
-        components = self.components or (() if flat else ("main",))
-        source = AptSource(("deb",), (self.uri,), (self.suite,), components, self._key(directory))
-        return repositories.Repository(
-            self.name, source, build_only=self.build_only, trusted=self.trusted,
-            priority=self.priority, pin=self.pin, pinned_packages=self.pinned_packages,
-        )  # fmt: skip
-
-    def _key(self, directory: Path) -> str:
-        if self.trusted:
-            return ""
-        if not self.signed_by:
-            return keyring_for(self.suite)
-        inline = "BEGIN PGP" in self.signed_by
-        return self.signed_by if inline else read_key(directory / self.signed_by)
-
-
-class Bootstrap(Options):
-    """Where the tree comes from."""
-
-    method: Literal["apt", "tar", "directory", "image"] = Field(
-        "apt",
-        description="apt installs packages; tar, directory and image take a finished tree.",
-    )
-    suite: str | None = Field(None, description='The release, for example "bookworm".')
-    mirror: str = Field(
-        "", description="Where packages come from; by default this host's own APT sources."
-    )
-    keyring: str = Field(
-        "",
-        description="The keyring that the mirror is signed with; by default that of the "
-        "distribution.",
-    )
-    components: tuple[ComponentName, ...] = Field(
-        (), description="Archive components; by default what the sources say, else main."
-    )
-    repository: tuple[Repository, ...] = Field(
-        (), description="Further repositories, for the build alone or for the image too."
-    )
-    packages: tuple[PackageName, ...] = Field(
-        (), description="Packages besides the essential ones."
-    )
-    variant: Literal["minbase", "important", "standard"] = Field(
-        "minbase", description="Which packages are installed without being named."
-    )
-    engine: Literal["mmdebstrap", "store"] = Field(
-        "mmdebstrap",
-        description="Who unpacks packages: mmdebstrap, or goldsmith from packages that it has "
-        "unpacked once, which dpkg then only configures.",
-    )
-    source: str | None = Field(
-        None, description="The archive, directory or disk image (tar, directory, image)."
-    )
-    partition: int | None = Field(
-        None, description="The number of the root's partition in the image; by default it is found."
-    )
-    apt_sources: str | None = Field(
-        None, description="The finished image's APT sources, in deb822 form."
-    )
-    keep_build_sources: bool = Field(
-        False, description="Let the finished image keep the sources that the build used."
-    )
-
-    @model_validator(mode="after")
-    def _belongs_together(self) -> Bootstrap:
-        if self.method == "apt" and not self.suite:
-            raise ValueError('method "apt" needs a suite, for example suite = "bookworm"')
-        if self.method != "apt" and not self.source:
-            raise ValueError(f'method "{self.method}" needs a source')
-        if self.method == "apt" and self.source:
-            raise ValueError('source belongs to the methods "tar", "directory" and "image"')
-        if self.method != "apt" and (
-            self.packages or self.mirror or self.suite or self.keyring or self.repository
-        ):
-            raise ValueError(
-                f'method "{self.method}" installs nothing: packages, mirror, keyring, repository '
-                'and suite belong to "apt"; install more in a shell provisioner'
-            )
-        if self.method != "image" and self.partition is not None:
-            raise ValueError('partition belongs to the method "image"')
-        if self.keyring and not self.mirror:
-            raise ValueError("a keyring belongs to a mirror: this host's sources name their own")
-        names = [repository.name for repository in self.repository]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f'there are two repositories "{name}"')
-        return self
-
-    def repositories(self, directory: Path) -> tuple[repositories.Repository, ...]:
-        """The further repositories with their keys; raises PackageError."""
-        return tuple(block.to_repository(directory) for block in self.repository)
-
-    def signed_by(self, directory: Path) -> str:
-        """The mirror's key as text, "" for the distribution's own; raises PackageError."""
-        return read_key(directory / self.keyring) if self.keyring else ""
-
-    @field_validator("mirror")
-    @classmethod
-    def _is_uri(cls, given: str) -> str:
-        # It becomes a line of deb822. It is not shown: it may have a password.
-        if given:
-            _require_uri(given)
-        return given
-
-    @field_validator("suite")
-    @classmethod
-    def _is_word(cls, given: str | None) -> str | None:
-        if given is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/-]*", given):
-            raise ValueError(f"{given!r} is not the name of a suite")
-        return given
 
 
 def _is_size(given: str) -> str:
@@ -453,11 +252,22 @@ class ImageOptions(Options):
     """Options of the `image` source."""
 
     bootstrap: Bootstrap = Field(description="Where the tree comes from.")
-    disk: Disk = Field(description="How the disk is divided.")
-    firmware: tuple[str, ...] = Field(
-        ("bios", "uefi"), description="What it must boot on: bios, uefi; [] is no boot loader."
+    disk: Disk | None = Field(
+        None,
+        description="How the disk is divided. Needed, except with elements, which may divide it "
+        "themselves: then the block wins.",
+        validate_default=True,
     )
-    kernel_cmdline: str = Field("", description="Arguments of the kernel besides the root.")
+    firmware: tuple[str, ...] = Field(
+        ("bios", "uefi"),
+        description="What it must boot on: bios, uefi; [] is no boot loader. With elements it is "
+        "what their boot loader is installed for, unless it is given.",
+    )
+    kernel_cmdline: str = Field(
+        "",
+        description="Arguments of the kernel besides the root; with elements in place of "
+        "DIB_BOOTLOADER_DEFAULT_CMDLINE.",
+    )
     hostname: str | None = Field(None, description="The name of the machine.")
     formats: tuple[FormatName, ...] = Field(
         ("qcow2",),
@@ -482,6 +292,14 @@ class ImageOptions(Options):
         description="What a secret of the template in the tree is: error searches the whole tree, "
         "and fails the build.",
     )
+
+    @field_validator("disk")
+    @classmethod
+    def _is_given(cls, given: Disk | None, info: ValidationInfo) -> Disk | None:
+        bootstrap = info.data.get("bootstrap")
+        if given is None and bootstrap is not None and bootstrap.method != "elements":
+            raise PydanticCustomError("missing", "Field required")
+        return given
 
     @field_validator("hostname")
     @classmethod
@@ -513,18 +331,28 @@ class ImageOptions(Options):
             raise ValueError("quotes, backslashes, $, ` and line ends do not survive grub.cfg")
         return given
 
+    def layout(self) -> Layout:
+        """The layout of the `disk` block, which there is unless elements divide the disk."""
+        assert self.disk is not None, "asked of a source whose elements divide the disk"
+        return self.disk.to_layout()
+
     def tree_packages(self) -> tuple[str, ...]:
         """The packages named, and those that the boot loader and the layout's kinds need."""
-        added = (*grub.packages(self.firmware), *layout_packages(self.disk.to_layout()))
+        added = (*grub.packages(self.firmware), *layout_packages(self.layout()))
         return tuple(dict.fromkeys((*self.bootstrap.packages, *added)))
 
-    def findings(self) -> Iterator[Finding]:
-        """What is wrong with layout and formats, each finding at the option that it is about."""
+    def findings(self, firmware: tuple[str, ...] | None = None) -> Iterator[Finding]:
+        """What is wrong with layout and formats, each finding at the option that it is about.
+
+        `firmware` is what it boots on, where that is not what the option says.
+        """
         yield from self._format_findings()
         yield from self._kernel_findings()
+        if self.disk is None:
+            return
         yield from self.disk.findings()
         places = self.disk.places()
-        for found in disk.check(self.disk.to_layout(), self.firmware):
+        for found in disk.check(self.layout(), self.firmware if firmware is None else firmware):
             yield Finding(found.message, _path(found, places), found.hint or "")
 
     def _kernel_findings(self) -> Iterator[Finding]:
@@ -545,7 +373,7 @@ class ImageOptions(Options):
                 'compression is that of qcow2, and "qcow2" is not among the formats',
                 ("compression",), 'add "qcow2" to formats, or leave compression out',
             )  # fmt: skip
-        size_bytes = self.disk.to_layout().size_bytes
+        size_bytes = None if self.disk is None else self.layout().size_bytes
         if "vpc" in self.formats and size_bytes is not None and size_bytes > LARGEST_VPC_BYTES:
             yield Finding(
                 f"a vpc holds at most {format_size(LARGEST_VPC_BYTES)}", ("disk", "size"),

@@ -119,8 +119,8 @@ class Outputs:
         it too.
         """
         with Teardown() as teardown:
-            for directory in _missing(self.directory):
-                teardown.enter(f"remove {directory}", _directory(directory, run))
+            for directory in missing_directories(self.directory):
+                teardown.enter(f"remove {directory}", new_directory(directory, run))
             partial = {}
             for name, path in self.images.items():
                 temporary = _partial_name(path, run)
@@ -170,7 +170,7 @@ def _partial_name(path: Path, run: RunDirectory) -> Path:
     return path.with_name(f".{path.name}.{run.id}-{secrets.token_hex(3)}.partial")
 
 
-def _missing(directory: Path) -> Sequence[Path]:
+def missing_directories(directory: Path) -> Sequence[Path]:
     """The directories to make, topmost first."""
     missing = []
     while not os.path.lexists(directory):
@@ -180,7 +180,7 @@ def _missing(directory: Path) -> Sequence[Path]:
 
 
 @contextmanager
-def _directory(path: Path, run: RunDirectory) -> Iterator[None]:
+def new_directory(path: Path, run: RunDirectory) -> Iterator[None]:
     """A directory that goes again at the end unless something is in it."""
     entry = run.record("directory", path=str(path.absolute()))
     try:

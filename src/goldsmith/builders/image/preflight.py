@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from goldsmith.builders.image.options import Bootstrap
+from goldsmith.builders.image.bootstrap_options import Bootstrap
 from goldsmith.core.provisioner import NeedsPackages, ProvisionerCall
 from goldsmith.disk.layout import Layout
 from goldsmith.disk.ways import needs_guest

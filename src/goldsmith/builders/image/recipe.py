@@ -34,6 +34,12 @@ class Recipe:
         """Where the disk's identifiers come from."""
         return DiskIdentity(self.options.seed or self.image_name)
 
+    @property
+    def disk(self) -> str:
+        """What the template says of the disk, for keys; "" where elements divide it."""
+        disk = self.options.disk
+        return "" if disk is None else canonical(disk.model_dump(mode="json"))
+
     def outputs(self, directory: Path) -> Outputs:
         """The files that are made, relative to the directory of the template's paths."""
         folder = directory / self.options.output_directory
@@ -58,7 +64,7 @@ class Recipe:
 
     def finish_step(self, directory: Path) -> FinishStep:
         """The last step of the tree."""
-        layout = self.options.disk.to_layout()
+        layout = self.options.layout()
         plan = finish_plan(self.options.bootstrap, directory)
         return FinishStep(self.options, layout, self.identity, plan)
 
@@ -84,7 +90,7 @@ class Recipe:
             "type": "image/1", "version": goldsmith.__version__, "tree": tree_id,
             # The manifest tells the build's name.
             "build": build,
-            "disk": canonical(self.options.disk.model_dump(mode="json")),
+            "disk": self.disk,
             "firmware": canonical(self.options.firmware), "seed": self.identity.seed,
             # An image that nobody has searched is none that was.
             "secrets": self.policy(policy).secrets_in_image,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.builders.image.kept_initramfs import NAME as INITRAMFS
 from goldsmith.builders.image.kept_initramfs import make_initramfs
-from goldsmith.builders.image.options import Bootstrap, ImageOptions
+from goldsmith.builders.image.options import ImageOptions
 from goldsmith.communicators.none import NoCommunicator
 from goldsmith.core.after_error import ERROR_CLEANUP
 from goldsmith.core.builder import BuildContext
@@ -258,6 +260,11 @@ class KeyedProvision:
         """Whether it only takes something out of the tree."""
         return self.call.provisioner.reads_only
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """None: a provisioner is one whole."""
+        return ()
+
     def key(self) -> StepKey | None:
         """What the provisioner says identifies it, and the names that its scripts are told."""
         provisioner = self.call.provisioner
@@ -334,6 +341,7 @@ class FinishStep(StepTraits):
     label: str = "Finishing the tree"
     network: bool = False
     enters: bool = True
+    parts: tuple[str, ...] = field(default=(INITRAMFS,), kw_only=True)
 
     def key(self) -> StepKey | None:
         """What of the layout reaches the tree: mount points and identifiers, never sizes."""

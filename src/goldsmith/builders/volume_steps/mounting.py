@@ -20,6 +20,20 @@ _QUIET: Final = ("nosuid", "nodev", "noexec", "noatime")
 
 
 @dataclass(frozen=True, slots=True)
+class MountCommands:
+    """The programs that mount and unmount, with their first arguments.
+
+    By default no helper program and no table of mounts on this host has a part in it.
+    """
+
+    mount: Sequence[str] = ("mount", "--no-mtab", "--internal-only")
+    unmount: Sequence[str] = ()
+
+
+OWN_COMMANDS: Final = MountCommands()
+
+
+@dataclass(frozen=True, slots=True)
 class MountedDevice:
     """A mounted file system and what unmounts it."""
 
@@ -38,6 +52,7 @@ class MountDeviceStep:
     options: Sequence[str] = ()
     runs_programs: bool = False
     """Whether provisioners run in this very mount: then programs and devices in it work."""
+    commands: MountCommands = OWN_COMMANDS
     name: str = "mount-device"
     label: str = "Mounting the root device"
 
@@ -45,26 +60,36 @@ class MountDeviceStep:
         """Mount; raises GoldsmithError with the words of mount(8)."""
         self.place.mkdir(mode=0o755, parents=True, exist_ok=True)
         options = (*(() if self.runs_programs else _QUIET), *self.options)
-        return enter_mount(self.teardown, self.device, self.place, self.kind, options)
+        return enter_mount(
+            self.teardown, self.device, self.place, self.kind, options, self.commands
+        )
 
 
 def enter_mount(
-    teardown: Teardown, device: Path, place: Path, kind: str, options: Sequence[str]
+    teardown: Teardown,
+    device: Path,
+    place: Path,
+    kind: str,
+    options: Sequence[str],
+    commands: MountCommands = OWN_COMMANDS,
 ) -> MountedDevice:
     """Mount a device and give its unmounting to the teardown; raises GoldsmithError."""
-    guard = mounted(device, place, kind, options)
+    guard = mounted(device, place, kind, options, commands)
     guard.__enter__()
     handle = teardown.defer(f"unmount {place}", lambda: guard.__exit__(None, None, None))
     return MountedDevice(place, handle)
 
 
 @contextmanager
-def mounted(device: Path, place: Path, kind: str, options: Sequence[str]) -> Iterator[Path]:
-    """Mount a device for the length of a block, by mount(8), which knows every option.
-
-    No helper program and no table of mounts on this host has a part in it.
-    """
-    argv = ["mount", "--no-mtab", "--internal-only"]
+def mounted(
+    device: Path,
+    place: Path,
+    kind: str,
+    options: Sequence[str],
+    commands: MountCommands = OWN_COMMANDS,
+) -> Iterator[Path]:
+    """Mount a device for the length of a block, by mount(8), which knows every option."""
+    argv = [*commands.mount]
     argv += ["--types", kind] if kind else []
     argv += ["--options", ",".join(options)] if options else []
     try:
@@ -78,4 +103,7 @@ def mounted(device: Path, place: Path, kind: str, options: Sequence[str]) -> Ite
     try:
         yield place
     finally:
-        mounts.umount(place)
+        if commands.unmount:
+            run([*commands.unmount, str(place)], timeout_s=_TIMEOUT_S)
+        else:
+            mounts.umount(place)

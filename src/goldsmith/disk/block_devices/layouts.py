@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
 from goldsmith.disk.block_devices.checking import ROOT_IMAGE
+from goldsmith.disk.block_devices.ext_words import read_ext_words
 from goldsmith.disk.block_devices.model import (
     BlockDevices,
     Extent,
@@ -26,8 +28,10 @@ from goldsmith.disk.model import (
     PartitionSize,
     ShareSize,
     VolumeGroup,
+    volume_name,
 )
 from goldsmith.errors import LayoutError
+from goldsmith.units import MIB
 
 # sgdisk(8), "sgdisk -L": its own numbers for the types of a GPT.
 GPT_CODES: Final = {
@@ -45,7 +49,8 @@ GPT_CODES: Final = {
     "EA00": "BC13C2FF-59E6-4262-A352-B275FD6F7172",
     "0700": "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
 }
-_LINUX: Final = {"8300", "0x83", "83"}
+_UNUSED_BYTES: Final = 2 * MIB
+"""What upstream leaves of a disk before it takes shares of the rest."""
 _BY_CODE: Final = {"EF00": "esp", "EF02": "bios-boot", "8200": "swap"}
 
 
@@ -61,16 +66,35 @@ def to_layout(devices: BlockDevices, size_bytes: int) -> Layout:
     if table is None:
         one = _partition_of(devices, PartitionEntry(name=disk.name, size=_WHOLE), "none")
         return Layout("none", whole, (one,))
-    partitions = tuple(_partition_of(devices, one, table.label) for one in table.partitions)
-    if table.label == "mbr":
-        partitions = _numbered(table, partitions)
+    partitions = tuple(
+        _partition_of(devices, one, table.label, size)
+        for one, size in zip(table.partitions, _sizes(table, whole), strict=True)
+    )
     return Layout(table.label, whole, partitions, volume_groups=_groups(devices))
 
 
 _WHOLE: Final = Extent(share=Fraction(1))
 
 
-def _partition_of(devices: BlockDevices, entry: PartitionEntry, label: str) -> Partition:
+def _sizes(table: Partitioning, whole: int) -> Iterator[PartitionSize]:
+    """A share is one of what the partitions before it have left; 100 % is all of that.
+
+    On a GPT sizes are whole MiB, since upstream tells sgdisk those.
+    """
+    step = MIB if table.label == "gpt" else 512
+    left = whole - _UNUSED_BYTES
+    for entry in table.partitions:
+        share = entry.size.share
+        size = int(left * share) if share is not None else entry.size.size_bytes or 0
+        yield REST if share == 1 else ExactSize(size // step * step)
+        # A logical partition has a table of its own before it.
+        is_logical = table.label == "mbr" and "primary" not in entry.flags
+        left -= size + (MIB if is_logical else 0)
+
+
+def _partition_of(
+    devices: BlockDevices, entry: PartitionEntry, label: str, size: PartitionSize = REST
+) -> Partition:
     filesystem, mount, fstab = _on(devices, entry.name)
     code = (entry.type or "8300").upper()
     kind = _BY_CODE.get(code, "data") if label == "gpt" else "data"
@@ -80,20 +104,20 @@ def _partition_of(devices: BlockDevices, entry: PartitionEntry, label: str) -> P
         kind = "root"
     elif mount is not None and mount.mount_point == "/boot" and kind == "data":
         kind = "boot"
+    is_mbr = label == "mbr"
     return Partition(
-        entry.name, kind, _size(entry.size), _filesystem(filesystem), _point(mount),
-        _options(fstab), bootable="boot" in entry.flags or None if label == "mbr" else None,
-        type_id=_type_id(entry, label, kind),
+        entry.name, kind, size, _filesystem(filesystem), _point(mount), _options(fstab),
+        "primary" not in entry.flags if is_mbr else None,
+        "boot" in entry.flags or None if is_mbr else None,
+        None if label == "none" else _type_id(entry, label),
     )  # fmt: skip
 
 
-def _type_id(entry: PartitionEntry, label: str, kind: str) -> str | None:
-    """What stands in the table, where it is not the kind's own."""
-    given = entry.type
-    if given is None or given.lower() in _LINUX or _BY_CODE.get(given.upper()) == kind:
-        return None
-    if label != "gpt":
-        return given
+def _type_id(entry: PartitionEntry, label: str) -> str:
+    """What stands in the table: for upstream it is Linux's own whatever lies there."""
+    if label == "mbr":
+        return entry.type or "83"
+    given = entry.type or "8300"
     if len(given) == 36:
         return given
     found = GPT_CODES.get(given.upper().removeprefix("0X"))
@@ -103,20 +127,6 @@ def _type_id(entry: PartitionEntry, label: str, kind: str) -> str | None:
             hint="write its GUID",
         )
     return found
-
-
-def _numbered(table: Partitioning, partitions: tuple[Partition, ...]) -> tuple[Partition, ...]:
-    """On an mbr primaries are those that say so; without any, all are as long as four suffice."""
-    primaries = {one.name for one in table.partitions if "primary" in one.flags}
-    if not primaries and len(partitions) <= 4:
-        return partitions
-    made = []
-    for one in partitions:
-        made.append(
-            Partition(one.name, one.type, one.size, one.filesystem, one.mount, one.mount_options,
-                      one.name not in primaries, one.bootable, one.type_id)
-        )  # fmt: skip
-    return tuple(made)
 
 
 def _groups(devices: BlockDevices) -> tuple[VolumeGroup, ...]:
@@ -162,7 +172,13 @@ def _size(extent: Extent) -> PartitionSize:
 
 
 def _filesystem(one: Mkfs | None) -> FileSystem | None:
-    return None if one is None else FileSystem(one.type, one.label, one.options)
+    if one is None:
+        return None
+    if not one.type.startswith("ext"):
+        return FileSystem(one.type, one.label, one.options, uuid=one.uuid)
+    words = read_ext_words(one.options)
+    return FileSystem(one.type, one.label, words.others, words.bytes_per_inode, words.journal_mib,
+                      uuid=one.uuid)  # fmt: skip
 
 
 def _point(mount: Mount | None) -> str | None:
@@ -173,6 +189,16 @@ def _options(fstab: Fstab | None) -> tuple[str, ...]:
     if fstab is None or fstab.options == "defaults":
         return ()
     return tuple(fstab.options.split(","))
+
+
+def chosen_uuids(devices: BlockDevices) -> tuple[tuple[str, str], ...]:
+    """The UUIDs of `mkfs` entries that have one, for a DiskIdentity: by what they lie on."""
+    groups = {one.name: one.base for lvm in devices.lvms for one in lvm.logical}
+    return tuple(
+        (volume_name(groups[one.base], one.base) if one.base in groups else one.base, one.uuid)
+        for one in devices.filesystems
+        if one.uuid
+    )
 
 
 def fstab_text(devices: BlockDevices) -> str:

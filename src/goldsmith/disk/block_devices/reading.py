@@ -33,6 +33,8 @@ from goldsmith.errors import Diagnostics
 
 ROOT_NODE: Final = "mkfs_root"
 """A file system of this name takes type, options and label from the command line."""
+ROOT_LABELS: Final[Mapping[str, str]] = {"": "cloudimg-rootfs", "xfs": "img-rootfs"}
+"""What it is called where nobody says so; the usual label is too long for xfs."""
 BLOCK_SIZES: Final = (512, 4096)
 FLAGS: Final = ("boot", "primary")
 
@@ -214,7 +216,8 @@ class _Reader:
         fields.require_base(base)
         is_root = name == ROOT_NODE
         kind = fields.text("type", self.root.type if is_root else "") or fields.required("type")
-        label = fields.text("label", self.root.label if is_root else "") or name
+        usual = self.root.label or ROOT_LABELS.get(kind, ROOT_LABELS[""]) if is_root else name
+        label = fields.text("label") or usual
         options = tuple(fields.text("opts").split()) or (self.root.options if is_root else ())
         self.nodes.append(
             Mkfs(name=name, base=base, place=fields.place, type=kind,

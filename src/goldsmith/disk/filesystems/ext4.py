@@ -71,6 +71,7 @@ class Ext4:
     label: str | None = None
     options: tuple[str, ...] = ()
     type: str = "ext4"
+    journal_mib: int | None = None
 
 
 def make(
@@ -105,7 +106,7 @@ def mkfs_words(stretch: Stretch, filesystem: Ext4) -> list[str]:
     mke2fs takes the last -E and the last -O only (1.47), so those of a layout join ours.
     """
     blocks = stretch.size_bytes // ext4_geometry.BLOCK_BYTES
-    journal = ext4_geometry.journal_blocks(blocks, filesystem.type)
+    journal = ext4_geometry.journal_blocks(blocks, filesystem.type, filesystem.journal_mib)
     extended = [
         f"offset={stretch.offset_bytes}", f"hash_seed={filesystem.hash_seed}", "root_owner=0:0",
         # The image is a hole: there is nothing to discard, and nothing to leave to the first mount.

@@ -83,10 +83,15 @@ def _has_superblock(group: int) -> bool:
     return False
 
 
-def journal_blocks(blocks: int, type: str = "ext4") -> int:
-    """The journal that mke2fs gives to a file system of so many blocks; none below 16 MiB."""
+def journal_blocks(blocks: int, type: str = "ext4", wanted_mib: int | None = None) -> int:
+    """The journal that mke2fs gives to a file system of so many blocks; none below 16 MiB.
+
+    `wanted_mib` is its size where it was asked for.
+    """
     if type == "ext2":
         return 0
+    if wanted_mib is not None:
+        return wanted_mib * MIB // BLOCK_BYTES
     return next((journal for limit, journal in _JOURNAL_BLOCKS if blocks < limit),
                 _LARGEST_JOURNAL_BLOCKS)  # fmt: skip
 
@@ -96,10 +101,10 @@ def superblock_groups(blocks: int) -> list[int]:
     return [g for g in range(_ceil(blocks, BLOCKS_PER_GROUP)) if _has_superblock(g)]
 
 
-def inode_count(size_bytes: int, needed: int) -> int:
+def inode_count(size_bytes: int, needed: int, bytes_per_inode: int | None = None) -> int:
     """How many inodes to ask mke2fs for: the usual ratio, or a quarter more than needed."""
     spare = needed + needed // 4 + 64 + FIRST_INODES
-    return max(size_bytes // BYTES_PER_INODE, spare)
+    return max(size_bytes // (bytes_per_inode or BYTES_PER_INODE), spare)
 
 
 def indirect_blocks(blocks: int) -> int:
@@ -109,8 +114,13 @@ def indirect_blocks(blocks: int) -> int:
     return single + double + (double > 1)
 
 
-def geometry(size_bytes: int, inodes: int, type: str = "ext4") -> Ext4Geometry | None:
-    """What `mke2fs -t type -N inodes` makes of a stretch of this size; None where it cannot."""
+def geometry(
+    size_bytes: int, inodes: int, type: str = "ext4", journal_mib: int | None = None
+) -> Ext4Geometry | None:
+    """What `mke2fs -t type -N inodes` makes of a stretch of this size; None where it cannot.
+
+    `journal_mib` is the size of the journal where mke2fs does not choose it.
+    """
     descriptors_per_block = BLOCK_BYTES // DESCRIPTOR_BYTES[type]
     blocks = size_bytes // BLOCK_BYTES
     if size_bytes < MINIMUM_BYTES:
@@ -134,7 +144,7 @@ def geometry(size_bytes: int, inodes: int, type: str = "ext4") -> Ext4Geometry |
             blocks -= rest
             continue
         break
-    journal = journal_blocks(size_bytes // BLOCK_BYTES, type)
+    journal = journal_blocks(size_bytes // BLOCK_BYTES, type, journal_mib)
     overhead = groups * own + len(superblock_groups(blocks)) * superblock + journal
     # The root directory, lost+found (16 KiB), the resize inode's index, the journal's extents.
     mapping = (1 if journal > 4 * 32768 else 0) if type == "ext4" else indirect_blocks(journal)

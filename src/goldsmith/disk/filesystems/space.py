@@ -7,10 +7,10 @@ known only when it is made: for those the planner takes the size of the finished
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Final
 
 from goldsmith.disk.filesystems import btrfs_geometry, ext4_geometry, vfat_geometry, xfs_geometry
+from goldsmith.disk.model import FileSystem
 from goldsmith.disk.usage import TreeUsage
 from goldsmith.units import MIB
 
@@ -23,16 +23,18 @@ _SLACK_BLOCKS: Final = 64
 _SLACK_SHARE: Final = 512
 
 
-def missing_bytes(type: str, usage: TreeUsage, size_bytes: int, spare_bytes: int = 0) -> int:
+def missing_bytes(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int = 0
+) -> int:
     """How many bytes are missing for files and spare in a file system of this size; 0: they fit."""
-    return _MISSING[type](usage, size_bytes, spare_bytes)
+    return _MISSING[filesystem.type](filesystem, usage, size_bytes, spare_bytes)
 
 
-def inode_count(type: str, usage: TreeUsage, size_bytes: int) -> int | None:
+def inode_count(filesystem: FileSystem, usage: TreeUsage, size_bytes: int) -> int | None:
     """How many inodes to ask mkfs for; None for a file system that makes them as it needs them."""
-    if type not in ext4_geometry.DESCRIPTOR_BYTES:
+    if filesystem.type not in ext4_geometry.DESCRIPTOR_BYTES:
         return None
-    return ext4_geometry.inode_count(size_bytes, usage.inodes)
+    return ext4_geometry.inode_count(size_bytes, usage.inodes, filesystem.bytes_per_inode)
 
 
 def largest_packed_bytes(usage: TreeUsage) -> int:
@@ -44,9 +46,12 @@ def largest_packed_bytes(usage: TreeUsage) -> int:
     )
 
 
-def _ext_missing(type: str, usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
-    inodes = ext4_geometry.inode_count(size_bytes, usage.inodes)
-    shape = ext4_geometry.geometry(size_bytes, inodes, type)
+def _ext_missing(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
+) -> int:
+    type = filesystem.type
+    inodes = ext4_geometry.inode_count(size_bytes, usage.inodes, filesystem.bytes_per_inode)
+    shape = ext4_geometry.geometry(size_bytes, inodes, type, filesystem.journal_mib)
     if shape is None:
         return MIB
     slack = _SLACK_BLOCKS + usage.blocks // _SLACK_SHARE
@@ -58,7 +63,9 @@ def _ext_missing(type: str, usage: TreeUsage, size_bytes: int, spare_bytes: int)
     return max(needed - shape.free_blocks, 0) * BLOCK_BYTES
 
 
-def _vfat_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
+def _vfat_missing(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
+) -> int:
     shape = vfat_geometry.geometry(size_bytes)
     if shape is None:
         return MIB
@@ -69,7 +76,9 @@ def _vfat_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
     return max(files + spare_bytes - shape.free_bytes, 0)
 
 
-def _xfs_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
+def _xfs_missing(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
+) -> int:
     free = xfs_geometry.free_blocks(size_bytes)
     if free is None:
         return xfs_geometry.MINIMUM_BYTES - size_bytes
@@ -78,23 +87,29 @@ def _xfs_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
     return max(needed - (-spare_bytes // BLOCK_BYTES) - free, 0) * BLOCK_BYTES
 
 
-def _btrfs_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
+def _btrfs_missing(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
+) -> int:
     return max(btrfs_geometry.needed_bytes(usage) + spare_bytes - size_bytes, 0)
 
 
-def _packed_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
+def _packed_missing(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
+) -> int:
     # Whether the files fit is known when they are packed.
     return max(BLOCK_BYTES - size_bytes, 0)
 
 
-def _swap_missing(usage: TreeUsage, size_bytes: int, spare_bytes: int) -> int:
+def _swap_missing(
+    filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
+) -> int:
     return 0 if size_bytes >= MIB else MIB
 
 
-_MISSING: Final[Mapping[str, Callable[[TreeUsage, int, int], int]]] = {
-    "ext2": partial(_ext_missing, "ext2"),
-    "ext3": partial(_ext_missing, "ext3"),
-    "ext4": partial(_ext_missing, "ext4"),
+_MISSING: Final[Mapping[str, Callable[[FileSystem, TreeUsage, int, int], int]]] = {
+    "ext2": _ext_missing,
+    "ext3": _ext_missing,
+    "ext4": _ext_missing,
     "vfat": _vfat_missing,
     "xfs": _xfs_missing,
     "btrfs": _btrfs_missing,

@@ -39,6 +39,8 @@ class Vfat:
     serial: int
     label: str | None = None
     options: tuple[str, ...] = ()
+    sector_bytes: int = 512
+    """Those of the disk: nobody mounts a vfat of smaller ones."""
 
 
 Contents = Mapping[PurePosixPath, Path | None]
@@ -114,14 +116,15 @@ def make(stretch: Stretch, filesystem: Vfat, contents: Contents, *, epoch_s: int
             if parent.name:
                 complete.setdefault(parent, None)
     check_names(complete)
-    shape = vfat_geometry.geometry(stretch.size_bytes)
+    shape = vfat_geometry.geometry(stretch.size_bytes, filesystem.sector_bytes)
     if shape is None:
         raise LayoutError([f"{format_size(stretch.size_bytes)} is too small for vfat"],
                           hint="give the partition at least 1MiB")  # fmt: skip
     with full_file_system_named(stretch.image):
         argv = ["mkfs.vfat", "--invariant", "-a", "-F", str(shape.fat_bits),
-                "-s", str(shape.sectors_per_cluster), "-S", "512", "-i", f"{filesystem.serial:08X}",
-                "--offset", str(stretch.offset_bytes // 512)]  # fmt: skip
+                "-s", str(shape.sectors_per_cluster), "-S", str(filesystem.sector_bytes),
+                "-i", f"{filesystem.serial:08X}",
+                "--offset", str(stretch.offset_bytes // filesystem.sector_bytes)]  # fmt: skip
         if filesystem.label is not None:
             argv += ["-n", filesystem.label]
         argv += [*filesystem.options, stretch.image.name, str(stretch.size_bytes // 1024)]

@@ -30,11 +30,12 @@ class VfatGeometry:
     fat_bits: int
     sectors_per_cluster: int
     free_clusters: int
+    sector_bytes: int = SECTOR_BYTES
 
     @property
     def cluster_bytes(self) -> int:
         """The unit in which files take space."""
-        return self.sectors_per_cluster * SECTOR_BYTES
+        return self.sectors_per_cluster * self.sector_bytes
 
     @property
     def free_bytes(self) -> int:
@@ -42,13 +43,16 @@ class VfatGeometry:
         return self.free_clusters * self.cluster_bytes
 
 
-def geometry(size_bytes: int) -> VfatGeometry | None:
+def geometry(size_bytes: int, sector_bytes: int = SECTOR_BYTES) -> VfatGeometry | None:
     """The shape for a stretch of this size; None below 1 MiB.
 
-    FAT32 from 33 MiB on, as firmware expects of an ESP on a fixed disk.
+    FAT32 from 33 MiB on, as firmware expects of an ESP on a fixed disk; where sectors are larger,
+    from as many of them on.
     """
     if size_bytes < MINIMUM_BYTES:
         return None
+    if sector_bytes != SECTOR_BYTES:
+        return _of_large_sectors(size_bytes, sector_bytes)
     sectors = size_bytes // SECTOR_BYTES
     if size_bytes >= _FAT32_FROM_BYTES:
         fat_bits, cluster = 32, _fat32_cluster_sectors(size_bytes)
@@ -63,6 +67,16 @@ def geometry(size_bytes: int) -> VfatGeometry | None:
     usable_bits = (sectors - fixed - 4 * cluster) * SECTOR_BYTES * 8
     clusters = usable_bits // (cluster * SECTOR_BYTES * 8 + per_cluster_bits) - 2
     return VfatGeometry(fat_bits, cluster, max(clusters, 0))
+
+
+def _of_large_sectors(size_bytes: int, sector_bytes: int) -> VfatGeometry:
+    """Clusters of one sector, as many as FAT32 needs, or FAT16."""
+    sectors = size_bytes // sector_bytes
+    fat_bits = 32 if size_bytes >= _FAT32_FROM_BYTES * sector_bytes // SECTOR_BYTES else 16
+    cluster = max(_fat32_cluster_sectors(size_bytes) * SECTOR_BYTES // sector_bytes, 1)
+    tables = 2 * -(-(sectors // cluster) * fat_bits // 8 // sector_bytes)
+    clusters = (sectors - 32 - ROOT_ENTRIES * 32 // sector_bytes - tables) // cluster - 4
+    return VfatGeometry(fat_bits, cluster, max(clusters, 0), sector_bytes)
 
 
 def _fat32_cluster_sectors(size_bytes: int) -> int:

@@ -69,6 +69,9 @@ def run_store(
         words = replace(request, later=()).wanted()
         # Before anything is fetched: what lies in the archives is not listed.
         now, essential = apt.listed(words), apt.listed(_ESSENTIAL)
+        if not essential:
+            # Else a tree without dpkg would fail only where that is run.
+            raise PackageError("the sources have no essential packages: is the component right?")
         on_line("stdout", "I: downloading packages with apt")
         archives = apt.fetch(())
         kept = request.store.parent if request.store is not None else work

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from goldsmith.errors import GoldsmithError
 from goldsmith.plugin.described import BEING_DESCRIBED, Description, parse_description
 from goldsmith.plugin.discovery import (
     InstalledPlugin,
@@ -20,6 +21,8 @@ from goldsmith.plugin.discovery import (
     plugin_directory,
     plugin_names,
     single_programs,
+    unsound_plugins,
+    why_unsound,
 )
 from goldsmith.plugin.packages import ENTRY_POINTS, load_set
 from goldsmith.plugin.remote.places import KIND_NAMES, ComponentPlace
@@ -115,7 +118,8 @@ class Catalogue:
     def find(self, kind: str, name: str) -> ComponentPlace | None:
         """The component of that name: of required plugins, of files, of Python packages.
 
-        Raises GoldsmithError where plugins cannot be looked for.
+        Raises GoldsmithError where plugins cannot be looked for, or the only one that may have it
+        is not what its digest says.
         """
         for accessor, chosen in self.required.items():
             if place := self._in_program(kind, name, accessor, chosen):
@@ -124,7 +128,20 @@ class Catalogue:
             for chosen in self._newest(plugin):
                 if place := self._in_program(kind, name, plugin, chosen):
                     return place
-        return self._in_package(kind, name)
+        if place := self._in_package(kind, name):
+            return place
+        for plugin in self._candidates(name):
+            self._refuse_unsound(kind, name, plugin)
+        return None
+
+    def _refuse_unsound(self, kind: str, name: str, plugin: str) -> None:
+        """Raise GoldsmithError where only a plugin that cannot be trusted may have a component."""
+        every = unsound_plugins(self.directory, prereleases=self.prereleases, named=plugin)
+        for one in sorted(every, key=age, reverse=True):
+            raise GoldsmithError(
+                f'there is no {kind} "{name}" that can be used: {one.path} {why_unsound(one)}',
+                hint="get the plugin again and run goldsmith plugins install, or remove it",
+            )
 
     def names(self, kind: str) -> list[str]:
         """All names of a kind; asks every plugin."""

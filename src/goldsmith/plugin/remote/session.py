@@ -7,14 +7,15 @@ process, as Packer does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from goldsmith.core.foreign import Surroundings
 from goldsmith.errors import GoldsmithError
 from goldsmith.plugin.discovery import digest_of
+from goldsmith.plugin.printed import logged_prints, printing_to
 from goldsmith.plugin.remote.configuration import RunSettings
 from goldsmith.plugin.remote.places import KIND_NAMES, ComponentPlace
 from goldsmith.plugin.wire.errors import RemoteError, WireError
@@ -45,7 +46,8 @@ class Use:
         from goldsmith.plugin.client.client import PluginError
 
         try:
-            yield
+            with printing_to(_to_last(self.log)) if self.log else nullcontext():
+                yield
         except PluginError:
             raise
         except RemoteError as error:
@@ -134,6 +136,7 @@ class Session:
 
     def _opened(self, place: ComponentPlace) -> Use:
         if place.package:
+            self._scope.enter_context(logged_prints())
             return Use(place, _in_process(place), None)
         if place.digest and digest_of_program(place) != place.digest:
             raise GoldsmithError(
@@ -147,14 +150,9 @@ class Session:
         from goldsmith.plugin.client import Client, ClientConfig
 
         log: list[Callable[[str], None]] = []
-
-        def tell(line: str) -> None:
-            for hand_on in log[-1:]:
-                hand_on(line)
-
         client = Client(
             ClientConfig(
-                command=place.command, protobuf=place.protobuf, name=place.label, log=tell,
+                command=place.command, protobuf=place.protobuf, name=place.label, log=_to_last(log),
                 origin=place.program,
             )
         )  # fmt: skip
@@ -172,6 +170,16 @@ class Session:
             client.kill()
             raise
         return Use(place, component, client, log=log)
+
+
+def _to_last(log: Sequence[Callable[[str], None]]) -> Callable[[str], None]:
+    """Hands a line on to the last of those who take a log now, if there is one."""
+
+    def tell(line: str) -> None:
+        for hand_on in log[-1:]:
+            hand_on(line)
+
+    return tell
 
 
 def digest_of_program(place: ComponentPlace) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from goldsmith.plugin.wire import gob_encoder as put
 from goldsmith.plugin.wire import gob_types
 from goldsmith.plugin.wire.cty_gob_types import decode_type, encode_type
+from goldsmith.plugin.wire.cty_reading import ValueReader
 from goldsmith.plugin.wire.errors import WireError
 from goldsmith.plugin.wire.gob import Decoder
 from goldsmith.plugin.wire.gob_types import (
@@ -20,26 +21,9 @@ from goldsmith.plugin.wire.gob_types import (
     SliceType,
     StructType,
 )
-from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.numbers import PRECISION, NotANumber, Number
-from goldsmith.values.types import (
-    ListType,
-    MapType,
-    ObjectType,
-    SetType,
-    TupleType,
-    Type,
-)
-from goldsmith.values.value import (
-    Unknown,
-    Value,
-    boolean,
-    null,
-    number,
-    object_of,
-    string,
-    tuple_of,
-)
+from goldsmith.values.types import SetType, Type
+from goldsmith.values.value import Unknown, Value, boolean, number, string
 
 _VALUE, _GOB_VALUE, _TYPE, _MAP, _FLOAT, _LIST = 65, 66, 67, 68, 69, 70
 _DEFINITIONS: Final[dict[int, OwnType]] = {
@@ -146,45 +130,21 @@ def decode(data: bytes) -> Value:
     of = inner.get("Ty") if isinstance(inner, dict) else None
     if not isinstance(of, Opaque):
         raise GobError("a value from the other side lacks its type")
-    return _value(inner.get("V"), decode_type(of.data))
+    return _GobReader().read(inner.get("V"), decode_type(of.data))
 
 
-def _value(content: Any, of: Type) -> Value:
-    plain = content.value if isinstance(content, Named) else content
-    try:
-        return convert(_loose(plain, of), of)
-    except ConversionError as e:
-        raise GobError(f"a value from the other side is not of its own type: {e}") from e
+class _GobReader(ValueReader):
+    error = GobError
 
-
-def _loose(content: Any, of: Type) -> Value:
-    """The value as its content says, to be converted to its type."""
-    match content:
-        case None:
-            return null(of)
-        case bool():
-            return boolean(content)
-        case str():
-            return string(content)
-        case Opaque(data):
-            return number(decode_float(data))
-        case list():
-            elements = zip(content, _element_types(of, len(content)), strict=True)
-            return tuple_of(_value(item, one) for item, one in elements)
-        case dict():
-            types = of.attributes if isinstance(of, ObjectType) else {}
-            one = of.element if isinstance(of, MapType) else None
-            return object_of({
-                str(name): _value(item, one or types.get(name, of))
-                for name, item in content.items()
-            })  # fmt: skip
-        case _:
-            raise GobError(f"a value from the other side is a {type(content).__name__}")
-
-
-def _element_types(of: Type, count: int) -> list[Type]:
-    if isinstance(of, ListType | SetType):
-        return [of.element] * count
-    if isinstance(of, TupleType) and len(of.elements) == count:
-        return list(of.elements)
-    raise GobError("a value from the other side is not of its own type")
+    def leaf(self, content: Any, of: Type) -> Value | None:
+        match content:
+            case Named():
+                return self.read(content.value, of)
+            case bool():
+                return boolean(content)
+            case str():
+                return string(content)
+            case Opaque(data):
+                return number(decode_float(data))
+            case _:
+                return None

@@ -8,30 +8,11 @@ import msgpack
 
 from goldsmith.plugin.wire import messages
 from goldsmith.plugin.wire.cty_json import decode_type, encode_type
+from goldsmith.plugin.wire.cty_reading import ValueReader
 from goldsmith.plugin.wire.errors import ProtocolError
-from goldsmith.values.convert import ConversionError, convert
 from goldsmith.values.numbers import NotANumber, Number
-from goldsmith.values.types import (
-    ANY,
-    NUMBER,
-    ListType,
-    MapType,
-    ObjectType,
-    SetType,
-    TupleType,
-    Type,
-)
-from goldsmith.values.value import (
-    Unknown,
-    Value,
-    boolean,
-    null,
-    number,
-    object_of,
-    string,
-    tuple_of,
-    unknown,
-)
+from goldsmith.values.types import ANY, NUMBER, Type
+from goldsmith.values.value import Unknown, Value, boolean, number, string, unknown
 
 _UNKNOWN: Final = msgpack.ExtType(0, b"")
 
@@ -79,48 +60,25 @@ def decode(data: bytes) -> Value:
 def _typed(content: Any) -> Value:
     match content:
         case [bytes() as of, inner]:
-            return _value(inner, decode_type(of))
+            return _MsgpackReader().read(inner, decode_type(of))
         case _:
             raise ProtocolError("a value from the other side lacks its type")
 
 
-def _value(content: Any, of: Type) -> Value:
-    try:
-        return convert(_loose(content, of), of)
-    except (ConversionError, NotANumber) as e:
-        raise ProtocolError(f"a value from the other side is not of its own type: {e}") from e
+class _MsgpackReader(ValueReader):
+    error = ProtocolError
 
-
-def _loose(content: Any, of: Type) -> Value:
-    """The value as its content says, to be converted to its type."""
-    if content is None:
-        return null(of)
-    if isinstance(content, msgpack.ExtType):
-        return unknown(of)
-    if of == ANY:
-        return _typed(content)
-    match content:
-        case bool():
-            return boolean(content)
-        case int() | float():
-            return number(content)
-        case str():
-            return number(Number.parse(content)) if of == NUMBER else string(content)
-        case list():
-            elements = zip(content, _element_types(of, len(content)), strict=True)
-            return tuple_of(_value(item, one) for item, one in elements)
-        case dict() if isinstance(of, MapType):
-            return object_of({str(key): _value(item, of.element) for key, item in content.items()})
-        case dict() if isinstance(of, ObjectType) and of.attributes.keys() == content.keys():
-            types = of.attributes
-            return object_of({name: _value(item, types[name]) for name, item in content.items()})
-        case _:
-            raise ProtocolError("a value from the other side is not of its own type")
-
-
-def _element_types(of: Type, count: int) -> list[Type]:
-    if isinstance(of, ListType | SetType):
-        return [of.element] * count
-    if isinstance(of, TupleType) and len(of.elements) == count:
-        return list(of.elements)
-    raise ProtocolError("a value from the other side is not of its own type")
+    def leaf(self, content: Any, of: Type) -> Value | None:
+        if isinstance(content, msgpack.ExtType):
+            return unknown(of)
+        if of == ANY:
+            return _typed(content)
+        match content:
+            case bool():
+                return boolean(content)
+            case int() | float():
+                return number(content)
+            case str():
+                return number(Number.parse(content)) if of == NUMBER else string(content)
+            case _:
+                return None

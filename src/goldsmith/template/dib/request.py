@@ -20,6 +20,8 @@ from goldsmith.template.dib.getopt_words import read_words
 
 TYPES: Final = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
 CHECKSUMS: Final = ("md5", "sha256")
+DEFAULT_JOURNAL_MIB: Final = 64
+_FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 _SHORT: Final = {"a": True, "o": True, "t": True, "x": False, "u": False, "c": False, "n": False,
@@ -61,7 +63,7 @@ class ImageRequest:
     extra_size_bytes: int | None = None
     image_cache: str = ""
     max_online_resize: int | None = None
-    journal_size_mib: int = 64
+    journal_size_mib: int = DEFAULT_JOURNAL_MIB
     mkfs_options: tuple[str, ...] = ()
     offline: bool = False
     qemu_img_options: str = ""
@@ -135,17 +137,19 @@ class _Reader:
 
         if not elements:
             self.findings.append("At least one distribution root element must be specified")
-        types = self._types(text("t", "IMAGE_TYPES", "qcow2"))
+        # Upstream sets some anew, so the environment has no say in types, options and targets.
+        types = self._types(self.said.get("t") or "qcow2")
         name = text("o", "IMAGE_NAME", "image")
         if len(types) == 1:
             name = name.removesuffix(f".{types[0]}")
-        target = text("docker-target", "DOCKER_TARGET")
+        target = self.said.get("docker-target", "")
         if "docker" in types and not target:
             self.findings.append("-t docker needs --docker-target REPOSITORY:TAG")
         request = ImageRequest(
             elements, ramdisk, text("a", "ARCH") or _this_architecture(), name, types,
-            self.trace or _count(environment.get("DIB_DEBUG_TRACE", "")),
-            "u" not in self.said, "c" in self.said, "n" in self.said, tuple(self.packages),
+            self.trace + _count(environment.get("DIB_DEBUG_TRACE", "")),
+            "u" not in self.said, "c" in self.said,
+            "n" in self.said or environment.get("SKIP_BASE") == "1", tuple(self.packages),
             self._checksums(environment.get("DIB_CHECKSUM", "")),
             self._size("--image-size", text("image-size", "DIB_IMAGE_SIZE"), 1 << 30),
             self._size("--image-extra-size", text("image-extra-size", "DIB_IMAGE_EXTRA_SIZE"),
@@ -153,14 +157,14 @@ class _Reader:
             text("image-cache", "DIB_IMAGE_CACHE"),
             self._number("--max-online-resize", text("max-online-resize", "MAX_ONLINE_RESIZE")),
             self._number("--mkfs-journal-size", text("mkfs-journal-size", "DIB_JOURNAL_SIZE"))
-            or 64,
-            tuple(text("mkfs-options", "MKFS_OPTS").split()),
+            or DEFAULT_JOURNAL_MIB,
+            tuple(self.said.get("mkfs-options", "").split()),
             "offline" in self.said or bool(environment.get("DIB_OFFLINE")),
             text("qemu-img-options", "QEMU_IMG_OPTIONS"), text("root-label", "ROOT_LABEL"),
             environment.get("FS_TYPE") or "ext4",
             text("ramdisk-element", "RAMDISK_ELEMENT", "ramdisk"),
             text("install-type", "DIB_DEFAULT_INSTALLTYPE", "source"), target,
-            text("logfile", "LOGFILE"), environment.get("OVERWRITE_OLD_IMAGE", "0") != "0",
+            self.said.get("logfile", ""), environment.get("OVERWRITE_OLD_IMAGE", "0") != "0",
             self._breaks(environment.get("break", "")), "no-cache" not in self.said,
             "no-compat-elements" not in self.said,
         )  # fmt: skip
@@ -171,9 +175,10 @@ class _Reader:
     def _types(self, text: str) -> tuple[str, ...]:
         types = tuple(dict.fromkeys(word for word in re.split(r"[,\s]+", text) if word))
         for word in types:
-            if word not in TYPES:
-                self.findings.append(f"-t {word}: there is no such type of image, only "
-                                     + ", ".join(TYPES))  # fmt: skip
+            # Whether qemu-img knows another word is found with what else a host must have.
+            if word not in TYPES and not _FORMAT.fullmatch(word):
+                self.findings.append(f"-t {word}: there is no such type of image; there are "
+                                     f"{', '.join(TYPES)}, and what qemu-img writes")  # fmt: skip
         return types
 
     def _checksums(self, text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from goldsmith import builders, datasources
 from goldsmith.core.build import Template
-from goldsmith.core.registry import Registry
+from goldsmith.core.registry import Registry, UnknownComponent
 from goldsmith.errors import Diagnostic, Diagnostics, Position, SourceRange, TemplateError
 from goldsmith.redact import Redactor
 from goldsmith.template.hcl2.ast import Block, Body
@@ -48,9 +48,19 @@ HCL_SUFFIX = ".pkr.hcl"
 JSON_SUFFIX = ".pkr.json"
 
 
-def no_announcements(source_type: str) -> Iterable[str]:
-    """No names beyond those that every build has."""
-    return ()
+def announcements_of(registry: Registry) -> Callable[[str], Iterable[str]]:
+    """What builders add to `build`; what one in a plugin adds is known once it is prepared."""
+
+    def announced(source_type: str) -> Iterable[str]:
+        if registry.is_foreign("builder", source_type):
+            return ()
+        try:
+            found: Iterable[str] = registry.get("builder", source_type).announces
+        except UnknownComponent:
+            return ()
+        return found
+
+    return announced
 
 
 def _own() -> Registry:
@@ -75,7 +85,7 @@ def load(
     variables: Sequence[tuple[str, str]] = (),
     variable_files: Sequence[str] = (),
     world: World,
-    announced: Callable[[str], Iterable[str]] = no_announcements,
+    announced: Callable[[str], Iterable[str]] | None = None,
     read_data: bool = True,
     find_plugin: Finder = no_wishes,
     registry: Registry | None = None,
@@ -83,9 +93,10 @@ def load(
     """Load a `.pkr.hcl` or `.pkr.json` file, or all of them in a directory.
 
     `variables` are the `-var` pairs; `announced` tells, for a source type, which names its builder
-    adds to `build`. Without `read_data` the outputs of data sources are unknown; `find_plugin` says
-    which plugins are there, and `registry` has their components besides goldsmith's own. Raises
-    TemplateError with every finding and the text of every file.
+    adds to `build`, by default as the registry's do. Without `read_data` the outputs of data
+    sources are unknown; `find_plugin` says which plugins are there, and `registry` has their
+    components besides goldsmith's own. Raises TemplateError with every finding and the text of
+    every file.
     """
     loading = _Loading(
         path, world, read_data=read_data, find_plugin=find_plugin, registry=registry or _own()
@@ -249,14 +260,16 @@ class _Loading:
             names["data"] = data_object(outputs)
         return scope.child(names), local_values
 
-    def template(self, inputs: Inputs, announced: Callable[[str], Iterable[str]]) -> Template:
+    def template(
+        self, inputs: Inputs, announced: Callable[[str], Iterable[str]] | None
+    ) -> Template:
         """The template with its builds."""
         scope = self.scope(inputs)
         self._expand(scope)
         sources = declare_sources(self._of("source"), self.found)
         check_registry(self._of("hcp_packer_registry"), self._of("build"), scope, self.found)
         assembly = BuildAssembly(
-            sources, scope, self.found, announced,
+            sources, scope, self.found, announced or announcements_of(self.registry),
             lambda source_type: self.registry.is_foreign("builder", source_type),
         )  # fmt: skip
         builds = [build for block in self._of("build") for build in assembly.builds(block)]

@@ -34,7 +34,7 @@ class RequiredPlugin:
 
 
 Finder = Callable[[RequiredPlugin], str]
-"""Says what to do about a plugin that is not here; "" for one that is."""
+"""Says what is wrong with a plugin and what to do about it, after its name; "" for none."""
 
 
 def no_wishes(plugin: RequiredPlugin) -> str:
@@ -129,8 +129,8 @@ def _plugin(
 
 
 def report_missing(plugins: Iterable[RequiredPlugin], find: Finder, found: Diagnostics) -> None:
-    """Add an error for each plugin that is not here, with what to do about it."""
+    """Add an error for each plugin that cannot be used, with what to do about it."""
     for plugin in plugins:
         if remedy := find(plugin):
-            detail = f'{plugin.name} ({plugin.source} "{plugin.constraint}") is not here. {remedy}'
+            detail = f'{plugin.name} ({plugin.source} "{plugin.constraint}") {remedy}'
             found.error(MISSING_SUMMARY, detail, plugin.range, "required_plugins")

@@ -13,11 +13,12 @@ import struct
 import zlib
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, BinaryIO, Final, Protocol, Self
 
+from goldsmith.disk.parallel import cores
 from goldsmith.errors import CommandFailed
 from goldsmith.host import process
 
@@ -32,10 +33,17 @@ _ISAL_LEVELS: Final = {1: 1, 2: 2, 3: 3}
 DEFAULT_LEVEL: Final = -1
 
 
+class Target(Protocol):
+    """What compressed bytes are written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of the bytes."""
+
+
 class Compressor(AbstractContextManager["Compressor"]):
     """Takes bytes and writes compressed ones; complete when its block is left without an error."""
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: Target) -> None:
         self.target = target
 
     @abstractmethod
@@ -82,7 +90,7 @@ class _Streaming(Protocol):
 class OneCore(Compressor):
     """A compressor object of the standard library or of zstandard."""
 
-    def __init__(self, target: BinaryIO, streaming: _Streaming) -> None:
+    def __init__(self, target: Target, streaming: _Streaming) -> None:
         super().__init__(target)
         self._streaming = streaming
 
@@ -100,7 +108,7 @@ class Pieces(Compressor):
 
     chunk_bytes: int
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: Target) -> None:
         super().__init__(target)
         self._pool = ThreadPoolExecutor(cores(), "compress")
         self._pending: deque[Future[bytes]] = deque()
@@ -142,7 +150,7 @@ class Gzip(Pieces):
 
     chunk_bytes = _GZIP_CHUNK_BYTES
 
-    def __init__(self, target: BinaryIO, level: int) -> None:
+    def __init__(self, target: Target, level: int) -> None:
         super().__init__(target)
         self._level = level
         self._window = b""
@@ -169,7 +177,7 @@ class Bgzf(Pieces):
 
     chunk_bytes = _BGZF_CHUNK_BYTES
 
-    def __init__(self, target: BinaryIO, level: int) -> None:
+    def __init__(self, target: Target, level: int) -> None:
         super().__init__(target)
         self._level = level
 
@@ -205,23 +213,18 @@ def deflated(data: bytes, level: int, window: bytes, flush: int) -> bytes:
     return bytes(made.compress(data) + made.flush(flush))
 
 
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
-def xz(target: BinaryIO, level: int) -> Compressor:
+def xz(target: Target, level: int) -> Compressor:
     """An xz stream."""
     preset = lzma.PRESET_DEFAULT if level == DEFAULT_LEVEL else level
     return OneCore(target, lzma.LZMACompressor(preset=preset))
 
 
-def bzip2(target: BinaryIO, level: int) -> Compressor:
+def bzip2(target: Target, level: int) -> Compressor:
     """A bzip2 stream."""
     return OneCore(target, bz2.BZ2Compressor(9 if level == DEFAULT_LEVEL else level))
 
 
-def zstd(target: BinaryIO, level: int) -> Compressor:
+def zstd(target: Target, level: int) -> Compressor:
     """A zstd frame with a checksum, on all cores."""
     import zstandard
 
@@ -231,10 +234,12 @@ def zstd(target: BinaryIO, level: int) -> Compressor:
     return OneCore(target, chosen.compressobj())
 
 
-class Lz4(Compressor):
-    """An lz4 frame, by the program of that name: Python's library is not among ours."""
+class ByProgram(Compressor):
+    """What a program makes of the bytes on its standard input; it writes to the target itself."""
 
-    def __init__(self, target: BinaryIO, level: int) -> None:
+    def __init__(
+        self, target: BinaryIO, argv: Sequence[str], *, env: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(target)
         self._stack = ExitStack()
         target.flush()
@@ -242,11 +247,8 @@ class Lz4(Compressor):
         self._input = self._stack.enter_context(os.fdopen(writer, "wb", buffering=0))
         try:
             self._running = self._stack.enter_context(
-                process.start(
-                    ["lz4", "-z", "-q", "-c", f"-{1 if level == DEFAULT_LEVEL else level}"],
-                    stdin=reader, stdout=target.fileno(),
-                )
-            )  # fmt: skip
+                process.start(argv, stdin=reader, stdout=target.fileno(), env=env)
+            )
         except BaseException:
             self._stack.close()
             raise
@@ -277,3 +279,9 @@ class Lz4(Compressor):
     def stop(self) -> None:
         """End the program."""
         self._stack.close()
+
+
+def lz4(target: BinaryIO, level: int) -> Compressor:
+    """An lz4 frame, by the program of that name: Python's library is not among ours."""
+    chosen = 1 if level == DEFAULT_LEVEL else level
+    return ByProgram(target, ["lz4", "-z", "-q", "-c", f"-{chosen}"])

@@ -1,0 +1,205 @@
+"""What a template can say in `source "amazon-chroot"`; the manual is made from this model."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from goldsmith.builders.amazon_chroot.texts import Texts, sample_data
+from goldsmith.builders.volume_steps.options import PLAIN_WRAPPER, VolumeOptions
+from goldsmith.cloud.access_options import AccessOptions
+from goldsmith.cloud.image_options import ImageOptions, TagBlock, key_findings, kms_findings
+from goldsmith.core.options import Finding, Options
+from goldsmith.errors import GoldsmithError, Severity
+
+ARCHITECTURES: Final = ("arm64", "arm64_mac", "i386", "x86_64", "x86_64_mac")
+RESOLVER: Final = "/etc/resolv.conf"
+
+
+class SourceFilter(Options):
+    """Which image is the source, where no id says it."""
+
+    filters: dict[str, str] = Field({}, description="Filters of DescribeImages by their names.")
+    owners: tuple[str, ...] = Field((), description="Accounts, or self, amazon, aws-marketplace.")
+    most_recent: bool = Field(False, description="Of several take the newest.")
+    include_deprecated: bool = Field(False, description="Look at deprecated images too.")
+
+
+class DeviceMapping(Options):
+    """One device that machines of the image get."""
+
+    device_name: str = Field("", description="Its name; needed.")
+    delete_on_termination: bool = Field(False, description="Whether it goes with its machine.")
+    encrypted: bool | None = Field(None, description="Whether a new volume is encrypted.")
+    iops: int | None = Field(None, ge=0, description="Operations a second: io1, io2, gp3.")
+    no_device: bool = Field(False, description="Leave out a device of the source.")
+    snapshot_id: str = Field("", description="What a volume is made of.")
+    throughput: int | None = Field(None, ge=0, description="MiB a second: gp3.")
+    virtual_name: str = Field("", description="An instance store: ephemeral0 and so on.")
+    volume_type: str = Field("", description="gp2, gp3, io1, io2, sc1, st1 or standard.")
+    volume_size: int = Field(0, ge=0, description="GiB.")
+    kms_key_id: str = Field("", description="The key of an encrypted volume.")
+
+
+class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
+    """Options of the `amazon-chroot` source."""
+
+    go_templates: ClassVar[bool] = True
+    verbatim: ClassVar[frozenset[str]] = VolumeOptions.verbatim | {
+        "ami_description", "tags", "tag", "snapshot_tags", "snapshot_tag", "root_volume_tags",
+        "root_volume_tag", "mount_path",
+    }  # fmt: skip
+
+    source_ami: str = Field("", description="The image to start from.")
+    source_ami_filter: SourceFilter | None = None
+    from_scratch: bool = Field(
+        False, description="Start from an empty volume that pre_mount_commands fill."
+    )
+    ami_architecture: str = Field("x86_64", description="Of an image from scratch.")
+    ami_block_device_mappings: tuple[DeviceMapping, ...] = ()
+    root_device_name: str = Field(
+        "", description="Which of ami_block_device_mappings is the root's."
+    )
+    root_volume_size: int = Field(0, ge=0, description="GiB; used where the source is smaller.")
+    root_volume_type: str = Field("", description="By default the source's, gp2 from scratch.")
+    root_volume_encrypt_boot: bool | None = Field(None, description="By default as the source's.")
+    root_volume_kms_key_id: str = Field("", description="The key of the encrypted volume.")
+    root_volume_tags: dict[str, str] = Field({}, description="Tags of the working volume.")
+    root_volume_tag: tuple[TagBlock, ...] = ()
+    device_path: str = Field(
+        "", description="The device name to attach the volume as; by default the first free one."
+    )
+    nvme_device_path: str = Field(
+        "",
+        description="The node by which the volume is seen, to which the partition's number is "
+        "appended; by default it is found by the volume's id.",
+    )
+    mount_partition: str = Field(
+        "1", description='The number of the root\'s partition, "0" for the whole volume.'
+    )
+    mount_path: str = Field(
+        "",
+        description="Where the root is mounted while the build runs, seen by this build alone; "
+        "{{.Device}} is the device's name. By default in the directory of the run.",
+    )
+    mount_command: str = Field("mount", description="The program that mounts, with arguments.")
+    unmount_command: str = Field("umount", description="The program that unmounts.")
+    copy_files: tuple[str, ...] = Field(
+        (RESOLVER,),
+        description="Files of this host that provisioners see at the same path; the image keeps "
+        "its own. From scratch there are none by default.",
+    )
+
+    @property
+    def shown_files(self) -> tuple[str, ...]:
+        """The files that provisioners see; the resolver's is shown to all that have a network."""
+        if self.from_scratch and "copy_files" not in self.model_fields_set:
+            return ()
+        return tuple(path for path in self.copy_files if path != RESOLVER)
+
+    @property
+    def all_volume_tags(self) -> dict[str, str]:
+        """The tags of the working volume, of both ways to write them."""
+        return {**self.root_volume_tags, **{one.key: one.value for one in self.root_volume_tag}}
+
+    @property
+    def delayed_texts(self) -> dict[str, str]:
+        """Texts that are rendered when the source is known, by where they stand."""
+        groups = (("tags", self.all_tags), ("snapshot_tags", self.all_snapshot_tags),
+                  ("root_volume_tags", self.all_volume_tags))  # fmt: skip
+        found = {f"{name} {key}": value for name, tags in groups for key, value in tags.items()}
+        return {"ami_description": self.ami_description, **found}
+
+    def findings(self, texts: Texts) -> Iterator[Finding]:
+        """What is wrong with options that belong together, all of it."""
+        yield from self.access_findings()
+        yield from self.image_findings(self.ami_architecture)
+        yield from self._source_findings()
+        yield from self._mapping_findings()
+        yield from self._volume_findings()
+        yield from self._mount_findings()
+        yield from key_findings("root_volume_tag", self.root_volume_tag)
+        data = sample_data(from_scratch=self.from_scratch)
+        delayed = [(name, text, data) for name, text in self.delayed_texts.items()]
+        for name, text, known in [*delayed, ("mount_path", self.mount_path, {"Device": "x"})]:
+            try:
+                texts.render(text, known)
+            except GoldsmithError as e:
+                yield Finding(f"{name}: {e}", (name.partition(" ")[0],))
+
+    def _source_findings(self) -> Iterator[Finding]:
+        one = self.source_ami_filter
+        filtered = one is not None and bool(one.filters or one.owners)
+        if not self.from_scratch:
+            if not self.source_ami and not filtered:
+                yield Finding("source_ami or source_ami_filter is required.", ("source_ami",))
+            return
+        if self.source_ami or filtered:
+            yield Finding("source_ami is unused when from_scratch is true", ("source_ami",), "",
+                          Severity.WARNING)  # fmt: skip
+        if self.root_volume_size == 0:
+            yield Finding("root_volume_size is required with from_scratch.", ("root_volume_size",))
+        for name in ("pre_mount_commands", "ami_virtualization_type", "root_device_name",
+                     "ami_block_device_mappings"):  # fmt: skip
+            if not getattr(self, name):
+                yield Finding(f"{name} is required with from_scratch.", (name,))
+        if self.root_volume_type == "io1":
+            yield Finding("root_volume_type io1 cannot be made from scratch: it has no iops",
+                          ("root_volume_type",))  # fmt: skip
+
+    def _mapping_findings(self) -> Iterator[Finding]:
+        names = [one.device_name for one in self.ami_block_device_mappings]
+        where = ("ami_block_device_mappings",)
+        if names and not self.from_scratch:
+            yield Finding(
+                "ami_block_device_mappings from source image will be completely overwritten",
+                where, "", Severity.WARNING,
+            )  # fmt: skip
+            if not self.root_device_name:
+                yield Finding("If ami_block_device_mappings is specified, root_device_name must be "
+                              "specified", ("root_device_name",))  # fmt: skip
+            if not self.root_volume_size:
+                yield Finding("If ami_block_device_mappings is specified, root_volume_size must be "
+                              "specified", ("root_volume_size",))  # fmt: skip
+        elif self.root_device_name and not self.from_scratch:
+            yield Finding("If root_device_name is specified, ami_block_device_mappings must be "
+                          "specified", where)  # fmt: skip
+        if names and self.root_device_name and self.root_device_name not in names:
+            yield Finding(f"no device of ami_block_device_mappings is {self.root_device_name}",
+                          ("root_device_name",))  # fmt: skip
+        for number, one in enumerate(self.ami_block_device_mappings):
+            if not one.device_name:
+                yield Finding("ami_block_device_mappings needs a device_name", (*where, number))
+            if one.throughput and not 125 <= one.throughput <= 1000:
+                yield Finding("throughput is between 125 and 1000", (*where, number, "throughput"))
+            yield from kms_findings("ami_block_device_mappings", one.kms_key_id)
+
+    def _volume_findings(self) -> Iterator[Finding]:
+        if self.ami_architecture not in ARCHITECTURES:
+            yield Finding(f"ami_architecture is one of {', '.join(ARCHITECTURES)}",
+                          ("ami_architecture",))  # fmt: skip
+        if self.root_volume_kms_key_id:
+            if self.root_volume_encrypt_boot is False:
+                yield Finding("root_volume_kms_key_id needs root_volume_encrypt_boot",
+                              ("root_volume_kms_key_id",))  # fmt: skip
+            yield from kms_findings("root_volume_kms_key_id", self.root_volume_kms_key_id)
+
+    def _mount_findings(self) -> Iterator[Finding]:
+        if not self.mount_partition.isdecimal():
+            yield Finding(f'mount_partition is a number, not "{self.mount_partition}"',
+                          ("mount_partition",))  # fmt: skip
+        for name, usual in (("mount_command", "mount"), ("unmount_command", "umount")):
+            given = str(getattr(self, name))
+            try:
+                words = shlex.split(given)
+            except ValueError as e:
+                yield Finding(f"{name} cannot be read: {e}", (name,))
+                continue
+            if not words:
+                yield Finding(f"{name} is empty", (name,))
+            if given != usual and self.command_wrapper != PLAIN_WRAPPER:
+                yield Finding(f"{name} and command_wrapper exclude each other", (name,),
+                              "say in the command itself what wraps it")  # fmt: skip

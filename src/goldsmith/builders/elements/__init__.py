@@ -1,0 +1,1 @@
+"""The `elements` source: diskimage-builder's elements become a tree, and the tree an image."""

@@ -1,0 +1,87 @@
+"""One way to ask AWS, with the only layer that repeats calls.
+
+The library's own retries are off. Pauses have full jitter: `random * min(longest, first * 2^n)`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from goldsmith.cloud.refusals import AwsError, Unreachable, refusal
+from goldsmith.host.cancellation import pause
+from goldsmith.host.signals import check_interrupted
+
+RETRIES: Final = 10
+_FIRST_PAUSE_S: Final = 0.1
+_FIRST_THROTTLED_PAUSE_S: Final = 0.5
+_LONGEST_PAUSE_S: Final = 20.0
+
+MadeBefore = Callable[[], Mapping[str, Any] | None]
+"""Looks whether a call whose answer was lost has had its effect: then the answer it would have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A client of one service in one region."""
+
+    client: Any
+    region: str
+    retries: int = RETRIES
+    explain: Callable[[AwsError], AwsError] = lambda error: error
+    """Makes more of an error before it is told."""
+
+    def call(self, operation: str, *, made_before: MadeBefore | None = None, **given: Any) -> Any:
+        """Call an operation by its name in the library (`describe_images`); raises AwsError.
+
+        Parameters that are None are left out. What makes something and has no token of its own is
+        called with `made_before`, so that a lost answer does not make it twice.
+        """
+        params = {name: value for name, value in given.items() if value is not None}
+        for number in range(self.retries + 1):
+            check_interrupted()
+            try:
+                return self._once(operation, params)
+            except AwsError as e:
+                if not e.is_passing or number == self.retries:
+                    raise self.explain(e) from e.__cause__
+                if e.is_throttle:
+                    pause(_jittered(_FIRST_THROTTLED_PAUSE_S, number))
+                    continue
+                pause(_jittered(_FIRST_PAUSE_S, number))
+                if made_before is not None and (made := made_before()) is not None:
+                    return made
+        raise AssertionError("the last try returns or raises")
+
+    def _once(self, operation: str, params: Mapping[str, Any]) -> Any:
+        # Late: validate and plan need no library.
+        from botocore import exceptions
+        from botocore.parsers import ResponseParserError
+
+        action = operation.title().replace("_", "")
+        try:
+            return getattr(self.client, operation)(**params)
+        except exceptions.ClientError as e:
+            raise refusal(action, e.response) from e
+        except exceptions.NoCredentialsError as e:
+            raise no_credentials() from e
+        except (exceptions.HTTPClientError, ResponseParserError) as e:
+            raise Unreachable(action, str(e)) from e
+        except exceptions.BotoCoreError as e:
+            raise AwsError(action, type(e).__name__, str(e)) from e
+
+
+def _jittered(first_s: float, number: int) -> float:
+    return random.random() * min(_LONGEST_PAUSE_S, first_s * float(2**number))  # noqa: S311
+
+
+def no_credentials() -> AwsError:
+    """The error of a host on which nobody has said who builds."""
+    error = AwsError("credentials", "NoCredentials", "no credentials for AWS were found")
+    error.hint = (
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile, or give the instance a "
+        "role"
+    )
+    return error

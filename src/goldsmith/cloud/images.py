@@ -1,0 +1,299 @@
+"""Snapshots and images: made, waited for, copied to other regions, and taken back."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from goldsmith.cloud.calls import Service
+from goldsmith.cloud.image_options import ImageOptions
+from goldsmith.cloud.journal import Claim, Ledger, gone
+from goldsmith.cloud.polling import IMAGE, SNAPSHOT, Waiting
+from goldsmith.cloud.refusals import AwsError
+from goldsmith.cloud.session import Account
+from goldsmith.core.step import StepContext
+from goldsmith.errors import GoldsmithError
+from goldsmith.host.teardown import Handle, Teardown
+
+_NAME_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(slots=True)
+class Publishing:
+    """What the steps that make images share."""
+
+    account: Account
+    options: ImageOptions
+    waiting: Waiting
+    ledger: Ledger
+    teardown: Teardown
+    force: bool = False
+    images: dict[str, str] = field(default_factory=dict)
+    """The lasting images by region."""
+    snapshots: dict[str, list[str]] = field(default_factory=dict)
+    """Their snapshots by region."""
+    kept: list[tuple[Handle, Claim]] = field(default_factory=list)
+    """What takes back each of them, and their entries in the journal."""
+
+    @property
+    def replaces(self) -> bool:
+        """Whether an older image of the name makes room."""
+        return self.force or self.options.force_deregister
+
+    @property
+    def copy_regions(self) -> list[str]:
+        """Where copies go, each once and sorted; the build's own region only if copied there."""
+        regions = set(self.options.ami_regions) - {self.account.region}
+        if self.options.encrypt_boot is True and not self.options.skip_save_build_region:
+            regions.add(self.account.region)
+        return sorted(regions)
+
+    def keep(self) -> None:
+        """All is well: nothing of it is taken back any more."""
+        for handle, claim in self.kept:
+            handle.forget()
+            claim.settle()
+        self.kept.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotStep:
+    """Makes a snapshot of a volume that is not written to any more."""
+
+    publishing: Publishing
+    volume_id: str
+    name: str = "StepSnapshot"
+    label: str = "Creating snapshot"
+
+    def run(self, context: StepContext) -> str:
+        """Make it, wait for it and return its id; it goes again unless the image is kept."""
+        publishing = self.publishing
+        ec2 = publishing.account.ec2()
+        claim = publishing.ledger.claim("snapshot", ec2.region)
+
+        def made_before() -> Mapping[str, Any] | None:
+            found = ec2.call("describe_snapshots", OwnerIds=["self"], Filters=claim.filters())
+            return next(iter(found["Snapshots"]), None)
+
+        with claim.settled_if_refused():
+            made = ec2.call(
+                "create_snapshot", VolumeId=self.volume_id, made_before=made_before,
+                Description=time.strftime("Packer: %Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime()),
+                TagSpecifications=claim.tags("snapshot"),
+            )  # fmt: skip
+        snapshot_id = str(made["SnapshotId"])
+
+        lasting = not publishing.options.copies_first
+
+        def remove() -> None:
+            if lasting:
+                context.emitter.say("Removing snapshot since we cancelled or halted...")
+            gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
+            claim.settle()
+
+        handle = publishing.teardown.defer(f"delete snapshot {snapshot_id}", remove)
+        if lasting:
+            publishing.kept.append((handle, claim))
+        context.emitter.say(f"Snapshot ID: {snapshot_id}")
+
+        def look() -> tuple[str, bool]:
+            found = ec2.call("describe_snapshots", SnapshotIds=[snapshot_id])["Snapshots"]
+            state = str(found[0]["State"])
+            if state == "error":
+                said = found[0].get("StateMessage", "AWS says no more")
+                raise GoldsmithError(f"snapshot {snapshot_id} failed: {said}")
+            return state, state == "completed"
+
+        publishing.waiting.until(SNAPSHOT, f"snapshot {snapshot_id}", look)
+        return snapshot_id
+
+
+@dataclass(frozen=True, slots=True)
+class DeregisterStep:
+    """Makes room for the new image: only once its registration was tried."""
+
+    publishing: Publishing
+    request: Mapping[str, Any]
+    """What the image will be registered with."""
+    name: str = "StepDeregisterAMI"
+    label: str = "Deregistering older images of this name"
+
+    def run(self, context: StepContext) -> None:
+        """Deregister images of the name in every region; raises what a refusal raises."""
+        publishing = self.publishing
+        self._try_registration()
+        home = publishing.account.region
+        others = [one for one in publishing.options.ami_regions if one != home]
+        regions = [*dict.fromkeys(others)]
+        if not publishing.options.skip_save_build_region:
+            regions.append(home)
+        for region in regions:
+            self._remove(publishing.account.ec2(region), context)
+
+    def _try_registration(self) -> None:
+        try:
+            self.publishing.account.ec2().call("register_image", **self.request, DryRun=True)
+        except AwsError as e:
+            # The name is what makes room.
+            if e.code not in ("DryRunOperation", "InvalidAMIName.Duplicate"):
+                raise
+
+    def _remove(self, ec2: Service, context: StepContext) -> None:
+        name = self.publishing.options.ami_name
+        for image in find_named(ec2, name):
+            ec2.call("deregister_image", ImageId=image["ImageId"])
+            context.emitter.say(f"Deregistered AMI {name}, id: {image['ImageId']}")
+            if self.publishing.options.force_delete_snapshot:
+                for snapshot_id in snapshots_of(image):
+                    gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
+                    context.emitter.say(f"Deleted snapshot: {snapshot_id}")
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterStep:
+    """Registers the image of a snapshot."""
+
+    publishing: Publishing
+    request: Mapping[str, Any]
+    name: str = "StepRegisterAMI"
+    label: str = "Registering the AMI"
+
+    def run(self, context: StepContext) -> str:
+        """Register it, wait for it and return its id."""
+        publishing = self.publishing
+        ec2 = publishing.account.ec2()
+        claim = publishing.ledger.claim("image", ec2.region)
+        lasting = not publishing.options.copies_first
+        name = publishing.options.ami_name if lasting else temporary_name()
+
+        def made_before() -> Mapping[str, Any] | None:
+            found = ec2.call("describe_images", Owners=["self"], Filters=claim.filters())
+            return next(iter(found["Images"]), None)
+
+        with claim.settled_if_refused():
+            made = ec2.call(
+                "register_image", **{**self.request, "Name": name}, made_before=made_before,
+                TagSpecifications=claim.tags("image"),
+            )  # fmt: skip
+        image_id = str(made["ImageId"])
+        take_back = _take_back(ec2, image_id, claim)
+        handle = publishing.teardown.defer(f"deregister {image_id}", take_back)
+        if lasting:
+            publishing.kept.append((handle, claim))
+            publishing.images[ec2.region] = image_id
+        context.emitter.say(f"AMI: {image_id}")
+        context.emitter.say("Waiting for AMI to become ready...")
+        wait_for_image(ec2, publishing.waiting, image_id)
+        return image_id
+
+
+@dataclass(frozen=True, slots=True)
+class RegionCopyStep:
+    """Copies the image to other regions, all at once."""
+
+    publishing: Publishing
+    image_id: str
+    name: str = "StepAMIRegionCopy"
+
+    @property
+    def label(self) -> str:
+        """Names the image."""
+        return f"Copying/Encrypting AMI ({self.image_id}) to other regions"
+
+    def run(self, context: StepContext) -> None:
+        """Ask for every copy, then wait for them; raises what the first that fails raises."""
+        publishing = self.publishing
+        for region in publishing.copy_regions:
+            context.emitter.say(f"Copying to: {region}")
+            self._copy(publishing.account.ec2(region))
+        context.emitter.say("Waiting for all copies to complete...")
+        for region in publishing.copy_regions:
+            ec2, image_id = publishing.account.ec2(region), publishing.images[region]
+            wait_for_image(ec2, publishing.waiting, image_id)
+
+    def _copy(self, ec2: Service) -> None:
+        publishing, options = self.publishing, self.publishing.options
+        claim = publishing.ledger.claim("image", ec2.region)
+        home = publishing.account.region
+        key = options.region_kms_key_ids.get(ec2.region, "")
+        if ec2.region == home:
+            key = options.kms_key_id
+        with claim.settled_if_refused():
+            made = ec2.call(
+                "copy_image", SourceRegion=home, SourceImageId=self.image_id,
+                Name=options.ami_name, Encrypted=options.encrypt_boot, KmsKeyId=key or None,
+                CopyImageTags=True, ClientToken=secrets.token_hex(16),
+                SnapshotCopyCompletionDurationMinutes=options.snapshot_copy_duration_minutes
+                or None,
+                TagSpecifications=claim.tags("image", "snapshot"),
+            )  # fmt: skip
+        image_id = str(made["ImageId"])
+        handle = publishing.teardown.defer(
+            f"deregister {image_id} in {ec2.region}", _take_back(ec2, image_id, claim, copy=True)
+        )
+        publishing.images[ec2.region] = image_id
+        publishing.kept.append((handle, claim))
+
+
+def _take_back(
+    ec2: Service, image_id: str, claim: Claim, *, copy: bool = False
+) -> Callable[[], None]:
+    """What removes an image; a copy's snapshots are its own, and go with it."""
+
+    def remove() -> None:
+        snapshots: list[str] = []
+        if copy:
+            try:
+                (image,) = ec2.call("describe_images", ImageIds=[image_id])["Images"]
+                snapshots = snapshots_of(image)
+            except AwsError as e:
+                if not e.is_absence:
+                    raise
+        gone(ec2, "deregister_image", ImageId=image_id)
+        for snapshot_id in snapshots:
+            gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
+        claim.settle()
+
+    return remove
+
+
+def wait_for_image(ec2: Service, waiting: Waiting, image_id: str) -> None:
+    """Wait until an image can be used; raises GoldsmithError when it never will."""
+
+    def look() -> tuple[str, bool]:
+        found = ec2.call("describe_images", ImageIds=[image_id])["Images"]
+        if not found:
+            return "not known yet", False
+        state = str(found[0]["State"])
+        if state in ("failed", "error", "invalid", "deregistered"):
+            said = found[0].get("StateReason", {}).get("Message", "AWS says no more")
+            raise GoldsmithError(
+                f"AMI {image_id} became {state}: {said}",
+                hint="a key that may not be used, or a snapshot that is gone, are usual causes",
+            )
+        return state, state == "available"
+
+    waiting.until(IMAGE, f"AMI {image_id}", look)
+
+
+def find_named(ec2: Service, name: str) -> Sequence[Mapping[str, Any]]:
+    """The account's own images of a name."""
+    filters = [{"Name": "name", "Values": [name]}]
+    found: Sequence[Mapping[str, Any]] = ec2.call(
+        "describe_images", Owners=["self"], Filters=filters
+    )["Images"]
+    return found
+
+
+def snapshots_of(image: Mapping[str, Any]) -> list[str]:
+    """The snapshots of an image's devices; ephemeral ones have none."""
+    ebs = (mapping.get("Ebs", {}) for mapping in image.get("BlockDeviceMappings", ()))
+    return [one["SnapshotId"] for one in ebs if one.get("SnapshotId")]
+
+
+def temporary_name() -> str:
+    """A name for an image that does not last."""
+    return "".join(secrets.choice(_NAME_LETTERS) for _ in range(7))

@@ -1,0 +1,154 @@
+"""What a build makes at AWS is written down before it is asked for, and found again by a tag.
+
+An id is known only from the answer, which a killed build never hears. So whatever is made carries
+the tag `goldsmith:run` with a mark of its own, and the journal holds the mark.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from goldsmith.cloud.access_options import AccessOptions, AssumeRole
+from goldsmith.cloud.calls import Service
+from goldsmith.cloud.polling import ATTACHMENT, Waiting
+from goldsmith.cloud.refusals import AwsError
+from goldsmith.cloud.session import Account
+from goldsmith.host.journal import RunDirectory
+from goldsmith.redact import Redactor
+
+RUN_TAG: Final = "goldsmith:run"
+KIND: Final = "aws"
+_ACCESS: Final = (
+    "profile", "shared_credentials_file", "custom_endpoint_ec2", "insecure_skip_tls_verify",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One journalled resource that is about to be made; `mark` is the value of its tag."""
+
+    mark: str
+    region: str
+    entry: str
+    run: RunDirectory
+
+    def tags(self, *kinds: str, own: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+        """TagSpecifications for a call that makes these kinds of resources."""
+        tags = {**(own or {}), RUN_TAG: self.mark}
+        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+        return [{"ResourceType": kind, "Tags": listed} for kind in kinds]
+
+    def filters(self) -> list[dict[str, Any]]:
+        """What finds the resource again."""
+        return marked(self.mark)
+
+    @contextmanager
+    def settled_if_refused(self) -> Iterator[None]:
+        """Around the call that makes it: a plain no means that there is nothing."""
+        try:
+            yield
+        except AwsError as e:
+            if not e.is_passing:
+                self.settle()
+            raise
+
+    def settle(self) -> None:
+        """It is gone, or is now what the user asked for."""
+        self.run.forget(self.entry)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The claims of one build."""
+
+    run: RunDirectory
+    account: Account
+    build: str
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _claims: list[Claim] = field(default_factory=list)
+
+    def claim(self, resource: str, region: str) -> Claim:
+        """Write down that a "volume", "snapshot" or "image" is about to be made."""
+        mark = f"{self.run.id}/{self.build}/{next(self._numbers)}"[:255]
+        options = self.account.options
+        access = {name: value for name in _ACCESS if (value := getattr(options, name))}
+        role = options.assume_role
+        if role is not None:
+            access["role"] = {"role_arn": role.role_arn, "external_id": role.external_id}
+        entry = self.run.record(KIND, resource=resource, region=region, mark=mark, access=access)
+        claim = Claim(mark, region, entry, self.run)
+        self._claims.append(claim)
+        return claim
+
+    def settle_all(self) -> None:
+        """All that was made stays, as the user wants."""
+        for claim in self._claims:
+            claim.settle()
+
+
+def marked(mark: str) -> list[dict[str, Any]]:
+    """The filter that finds what carries a mark."""
+    return [{"Name": f"tag:{RUN_TAG}", "Values": [mark]}]
+
+
+def undo_resource(fields: Mapping[str, Any]) -> None:
+    """Remove what carries the mark of an entry, if anything does.
+
+    Keys that stood in a template are not in the journal: then those of the environment are used.
+    """
+    access = dict(fields.get("access", {}))
+    role = access.pop("role", None)
+    options = AccessOptions(
+        **access, region=fields["region"], assume_role=None if role is None else AssumeRole(**role)
+    )
+    ec2 = Account(options, Redactor()).ec2()
+    filters = marked(fields["mark"])
+    match fields["resource"]:
+        case "volume":
+            for volume in ec2.call("describe_volumes", Filters=filters)["Volumes"]:
+                if volume["Attachments"]:
+                    detach(ec2, Waiting(), volume["VolumeId"])
+                gone(ec2, "delete_volume", VolumeId=volume["VolumeId"])
+        case "image":
+            images = ec2.call("describe_images", Owners=["self"], Filters=filters)["Images"]
+            for image in images:
+                gone(ec2, "deregister_image", ImageId=image["ImageId"])
+            _delete_snapshots(ec2, filters)
+        case _:
+            _delete_snapshots(ec2, filters)
+
+
+def _delete_snapshots(ec2: Service, filters: list[dict[str, Any]]) -> None:
+    found = ec2.call("describe_snapshots", OwnerIds=["self"], Filters=filters)["Snapshots"]
+    for snapshot in found:
+        gone(ec2, "delete_snapshot", SnapshotId=snapshot["SnapshotId"])
+
+
+def gone(ec2: Service, operation: str, **given: Any) -> None:
+    """Remove something; that it is not there any more is well."""
+    try:
+        ec2.call(operation, **given)
+    except AwsError as e:
+        if not e.is_absence and e.code != "InvalidAMIID.Unavailable":
+            raise
+
+
+def detach(ec2: Service, waiting: Waiting, volume_id: str) -> None:
+    """Detach a volume from whatever it is attached to, and wait until it is."""
+
+    def look() -> tuple[str, bool]:
+        (volume,) = ec2.call("describe_volumes", VolumeIds=[volume_id])["Volumes"]
+        states = [attachment["State"] for attachment in volume["Attachments"]]
+        return ", ".join(states), not states or set(states) == {"detached"}
+
+    try:
+        ec2.call("detach_volume", VolumeId=volume_id)
+    except AwsError as e:
+        # It was not attached, or is being detached already: the look tells.
+        if e.code != "IncorrectState":
+            raise
+    waiting.until(ATTACHMENT, f"the attachment of {volume_id}", look)

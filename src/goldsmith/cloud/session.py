@@ -1,0 +1,230 @@
+"""Who asks AWS: credentials as AWS's own tools find them, and clients made with them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from goldsmith.cloud.access_options import AccessOptions, VaultEngine
+from goldsmith.cloud.calls import RETRIES, Service, no_credentials
+from goldsmith.cloud.metadata import instance_document
+from goldsmith.cloud.refusals import AwsError
+from goldsmith.errors import GoldsmithError
+from goldsmith.redact import Redactor
+
+_CONNECT_S: Final = 10.0
+_READ_S: Final = 60.0
+_ENCODED: Final = "Encoded authorization failure message: "
+_MOST_OF_VAULT: Final = 1 << 20
+
+
+@contextmanager
+def given_environment(environment: Mapping[str, str]) -> Iterator[None]:
+    """Variables that the library reads, for the length of a block; for a worker's own process."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@dataclass(slots=True)
+class Account:
+    """The account of a build: one client for each service and region, made when first asked for."""
+
+    options: AccessOptions
+    redactor: Redactor
+    _session: Any = None
+    _services: dict[tuple[str, str], Service] = field(default_factory=dict)
+    _region: str = ""
+
+    @property
+    def region(self) -> str:
+        """The template's region, else AWS_REGION, the profile's, the instance's; raises."""
+        if not self._region:
+            environment = os.environ
+            self._region = (
+                self.options.region or environment.get("AWS_REGION", "")
+                or environment.get("AWS_DEFAULT_REGION", "")
+                or self._bare_session().get_config_variable("region") or self._region_of_instance()
+            )  # fmt: skip
+        return self._region
+
+    def _region_of_instance(self) -> str:
+        try:
+            return instance_document()["region"]
+        except GoldsmithError as e:
+            raise GoldsmithError(
+                "no region is known: neither the template, AWS_REGION, the profile nor an "
+                "instance's metadata say one",
+                hint='write region = "…" in the source',
+            ) from e
+
+    def ec2(self, region: str = "") -> Service:
+        """EC2 of a region, the build's own by default."""
+        return self._service("ec2", region or self.region)
+
+    def _service(self, name: str, region: str) -> Service:
+        found = self._services.get((name, region))
+        if found is None:
+            endpoint = self.options.custom_endpoint_ec2 if name == "ec2" else ""
+            client = self._client(self._authorized(), name, region, endpoint)
+            retries = self.options.max_retries or RETRIES
+            found = Service(client, region, retries, self._explained)
+            self._services[name, region] = found
+        return found
+
+    def _client(self, session: Any, name: str, region: str, endpoint: str) -> Any:
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+
+        config = Config(
+            retries={"total_max_attempts": 1}, connect_timeout=_CONNECT_S, read_timeout=_READ_S,
+            tcp_keepalive=True,
+        )  # fmt: skip
+        try:
+            return session.create_client(
+                name, region_name=region, endpoint_url=endpoint or None, config=config,
+                verify=False if self.options.insecure_skip_tls_verify else None,
+            )  # fmt: skip
+        except (BotoCoreError, ValueError) as e:
+            raise GoldsmithError(f"AWS cannot be reached: {e}") from e
+
+    def _bare_session(self) -> Any:
+        """A session that knows the files of the user, but no credentials yet."""
+        try:
+            from botocore.exceptions import BotoCoreError
+            from botocore.session import Session
+        except ImportError as e:
+            raise GoldsmithError(
+                "the library for AWS is not installed", hint="pip install 'goldsmith[aws]'"
+            ) from e
+        options = self.options
+        session = Session(profile=options.profile or None)
+        session.register_component("data_loader", _descriptions())
+        if options.shared_credentials_file:
+            path = os.path.expanduser(options.shared_credentials_file)
+            session.set_config_variable("credentials_file", path)
+        try:
+            session.get_scoped_config()
+        except BotoCoreError as e:
+            raise GoldsmithError(f"profile {options.profile}: {e}") from e
+        return session
+
+    def _authorized(self) -> Any:
+        """The session with its credentials; their secrets are masked from now on."""
+        if self._session is None:
+            session = self._bare_session()
+            self._give_credentials(session)
+            if self.options.assume_role is not None:
+                session = self._in_role(session)
+            self._session = session
+        return self._session
+
+    def _give_credentials(self, session: Any) -> None:
+        options, environment = self.options, os.environ
+        if options.vault_aws_engine is not None:
+            self._set(session, *_from_vault(options.vault_aws_engine))
+        elif options.access_key:
+            self._set(session, options.access_key, options.secret_key, options.token)
+        elif environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
+            # Before a profile too, as amazon-chroot's users know it.
+            self._set(
+                session, environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"],
+                environment.get("AWS_SESSION_TOKEN", ""),
+            )  # fmt: skip
+        else:
+            if options.mfa_code:
+                resolver = session.get_component("credential_provider")
+                role = resolver.get_provider("assume-role")
+                role._prompter = lambda prompt: options.mfa_code
+            self._require(session)
+
+    def _set(self, session: Any, key: str, secret: str, token: str) -> None:
+        self.redactor.add([secret, token])
+        session.set_credentials(key, secret, token or None)
+
+    def _require(self, session: Any) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            credentials = session.get_credentials()
+            frozen = credentials and credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError) as e:
+            error = no_credentials()
+            raise GoldsmithError(f"{error}: {e}", hint=error.hint) from e
+        if not frozen:
+            raise no_credentials()
+        self.redactor.add([frozen.secret_key or "", frozen.token or ""])
+
+    def _in_role(self, session: Any) -> Any:
+        """A session of the role that the template wants to be taken on."""
+        from botocore.session import Session
+
+        role = self.options.assume_role
+        assert role is not None
+        sts = Service(self._client(session, "sts", self.region, ""), self.region)
+        answer = sts.call(
+            "assume_role", RoleArn=role.role_arn,
+            RoleSessionName=role.session_name or "goldsmith",
+            DurationSeconds=role.duration_seconds, ExternalId=role.external_id or None,
+            Policy=role.policy or None,
+            PolicyArns=[{"arn": arn} for arn in role.policy_arns] or None,
+            Tags=[{"Key": key, "Value": value} for key, value in role.tags.items()] or None,
+            TransitiveTagKeys=list(role.transitive_tag_keys) or None,
+        )["Credentials"]  # fmt: skip
+        inner = Session(profile=self.options.profile or None)
+        inner.register_component("data_loader", _descriptions())
+        self._set(inner, answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
+        return inner
+
+    def _explained(self, error: AwsError) -> AwsError:
+        """The error with what STS says of an encoded refusal, where the user wants to know."""
+        text, _, encoded = error.text.partition(_ENCODED)
+        if not encoded or not self.options.decode_authorization_messages:
+            return error
+        try:
+            sts = self._service("sts", self.region)
+            answer = sts.call("decode_authorization_message", EncodedMessage=encoded.strip())
+        except GoldsmithError as e:
+            return AwsError(error.action, error.code, f"{text}(not decoded: {e})")
+        return AwsError(error.action, error.code, f"{text}{answer['DecodedMessage']}")
+
+
+@functools.cache
+def _descriptions() -> Any:
+    """The library's descriptions of services: that of EC2 takes long to read."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _from_vault(engine: VaultEngine) -> tuple[str, str, str]:
+    """Key, secret and token that Vault makes; raises GoldsmithError."""
+    address, token = os.environ.get("VAULT_ADDR", ""), os.environ.get("VAULT_TOKEN", "")
+    if not address.startswith(("http://", "https://")) or not token:
+        raise GoldsmithError("vault_aws_engine needs VAULT_ADDR and VAULT_TOKEN in the environment")
+    wanted = {"role_arn": engine.role_arn, "ttl": engine.ttl}
+    query = urllib.parse.urlencode({name: value for name, value in wanted.items() if value})
+    kind = "sts" if engine.role_arn else "creds"
+    url = f"{address.rstrip('/')}/v1/{engine.engine_name}/{kind}/{engine.name}?{query}"
+    request = urllib.request.Request(url, headers={"X-Vault-Token": token})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=_READ_S) as answer:  # noqa: S310
+            data = json.loads(answer.read(_MOST_OF_VAULT))["data"]
+        return data["access_key"], data["secret_key"], data.get("security_token") or ""
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise GoldsmithError(
+            f"Vault gave no credentials at {engine.engine_name}/{kind}/{engine.name}: {e}",
+            hint="are VAULT_ADDR, VAULT_TOKEN and the role of the engine right?",
+        ) from e

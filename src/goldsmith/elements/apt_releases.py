@@ -1,0 +1,41 @@
+"""The APT sources that hooks will install from, as far as the environment says them beforehand.
+
+Source: upstream's elements `debian-minimal`, `ubuntu-minimal`, `apt-sources`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from goldsmith.elements.setup import APT_BASED, Setup
+from goldsmith.packages.apt_sources import AptSource, parse_source_lines, parse_sources
+from goldsmith.packages.errors import PackageError
+
+
+def apt_sources(setup: Setup, environment: Mapping[str, str]) -> list[AptSource]:
+    """The sources of the image's APT; `environment` is what `environment.d` makes of it.
+
+    Empty for images without APT, and where nothing is known beforehand.
+    """
+    if APT_BASED not in setup.expansion.names:
+        return []
+    lines = environment.get("DIB_APT_SOURCES_CONF", "").splitlines()
+    found = _parsed("\n".join(line.partition(":")[2] for line in lines), "DIB_APT_SOURCES_CONF")
+    named = environment.get("DIB_APT_SOURCES", "")
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        found += _parsed(Path(named).read_text() if named else "", named)
+    mirror, suite = environment.get("DIB_DISTRIBUTION_MIRROR"), environment.get("DIB_RELEASE")
+    if not found and mirror and suite:
+        components = environment.get("DIB_DEBIAN_COMPONENTS", "main").replace(",", " ").split()
+        found = [AptSource(("deb",), (mirror,), (suite,), tuple(components))]
+    return found
+
+
+def _parsed(text: str, origin: str) -> list[AptSource]:
+    """The sources of a text in either form; of what cannot be read APT itself tells."""
+    for parse in (parse_source_lines, parse_sources):
+        with contextlib.suppress(PackageError):
+            return parse(text, origin)
+    return []

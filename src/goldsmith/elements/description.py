@@ -1,0 +1,41 @@
+"""What an image of elements is made of: all that its tree depends on, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from goldsmith.elements.phases import Breaks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """One image, as `disk-image-create` was asked for it."""
+
+    elements: tuple[str, ...]
+    """The names after `expansion.asked_for`: with `base` and a partition table."""
+    arch: str = "amd64"
+    image_name: str = "image"
+    """As `-o` has it: may be a path, relative to the caller's directory."""
+    image_types: tuple[str, ...] = ("qcow2",)
+    packages: tuple[str, ...] = ()
+    install_type: str = "source"
+    offline: bool = False
+    trace: int = 0
+    ramdisk: bool = False
+    compat_elements: bool = True
+    """Whether images made by APT get `apt-keys` and `build-settings`."""
+    arguments: str = ""
+    """The words of the command line, which manifests store."""
+    root_filesystem: str = "ext4"
+    image_cache: str = ""
+    """Where hooks keep what they fetch; "" is `~/.cache/image-create`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """The caller's, as given."""
+    cache_ttl_s: float | None = None
+    """How long results of phases are used, in seconds; None is the default of all steps."""
+
+    @property
+    def breaks(self) -> Breaks:
+        """Where the variable `break` asks for a shell; raises ElementError for an unknown place."""
+        return Breaks.parse(self.environment.get("break", ""))

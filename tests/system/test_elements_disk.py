@@ -1,0 +1,170 @@
+"""The disk of an element image, for real: filled, attached, finished by hooks, put right."""
+
+import os
+import subprocess
+
+import pytest
+from built_disks import Making, look
+from tiny_elements import write_hook
+
+pytestmark = pytest.mark.root
+MIB = 1 << 20
+
+
+@pytest.fixture
+def making(tmp_path, small_tree):
+    return Making(tmp_path, small_tree)
+
+
+def told(made, start):
+    """The first line of a hook that begins with a word, without it."""
+    return next(line.removeprefix(start).strip() for line in made["lines"]
+                if line.startswith(start))  # fmt: skip
+
+
+def checked(path, offset_bytes):
+    """Whether fsck has nothing to say of an ext4 in an image."""
+    done = subprocess.run(["e2fsck", "-fn", f"{path}?offset={offset_bytes}"], capture_output=True,
+                          check=False)  # fmt: skip
+    return done.returncode == 0
+
+
+def test_a_disk_with_a_table_is_finished_by_its_hooks(making, tmp_path):
+    write_hook(making.element, "pre-finalise.d/60-look",
+               'echo "FSTAB $(cat $TMP_MOUNT_PATH/etc/fstab)"')  # fmt: skip
+    write_hook(making.element, "finalise.d/60-look",
+               'echo "DEVICE $IMAGE_BLOCK_DEVICE$IMAGE_BLOCK_DEVICES"\n'
+               'test -b "$IMAGE_BLOCK_DEVICE"; test -d /tmp/in_target.d/finalise.d\n'
+               '! touch /tmp/in_target.d/x 2>/dev/null; test -w /dev/null; test -d /proc/self\n'
+               'echo resolver: "$(cat /etc/resolv.conf)" > /resolver\n'
+               'mkdir -p /var/log/a; echo log > /var/log/a/x; echo log > /root/y.log\n'
+               'cp /bin/cat /tmp')  # fmt: skip
+    write_hook(making.element, "cleanup.d/60-look", 'test "$TARGET_ROOT" = "$TMP_MOUNT_PATH"')
+    made = making.make("block-device-mbr", finish=lambda tree: sorted(os.listdir(tree / "tmp")))
+    assert told(made, "FSTAB ") == "LABEL=cloudimg-rootfs / ext4 defaults 0 1"
+    device = told(made, "DEVICE ").split(" ")[0]
+    assert f"[image0]={device} " in told(made, "DEVICE ")
+    assert f"[root]={device}p1" in told(made, "DEVICE ")
+    assert made["finished"] == []
+
+    def body(top):
+        return {
+            "phases": (top / "phases").read_text().split(), "names": set(os.listdir(top)),
+            "log": (top / "var/log/a/x").read_text(), "root": os.listdir(top / "root"),
+        }  # fmt: skip
+
+    found = look(tmp_path / "disk.raw", made["offsets"]["root"], body)
+    assert found["phases"] == ["pre-finalise.d", "finalise.d", "cleanup.d"]
+    assert found["log"] == ""
+    assert found["root"] == []
+    assert {".top", "resolver", "lost+found"} <= found["names"]
+    assert checked(tmp_path / "disk.raw", made["offsets"]["root"])
+
+
+def test_an_explicit_size_is_kept_and_options_reach_the_root(making, tmp_path):
+    made = making.make(
+        "block-device-gpt", DIB_IMAGE_SIZE="0.25", ROOT_LABEL="mine", DIB_JOURNAL_SIZE="8",
+        MKFS_OPTS="-m 3 -O ^64bit", MAX_ONLINE_RESIZE="1000000",
+    )  # fmt: skip
+    assert made["size_bytes"] == (tmp_path / "disk.raw").stat().st_size == 256 * MIB
+    place = f"{tmp_path}/disk.raw?offset={made['offsets']['root']}"
+    shown = subprocess.run(["dumpe2fs", "-h", place], capture_output=True, text=True, check=True)
+    lines = {" ".join(line.split()) for line in shown.stdout.splitlines()}
+    blocks = next(int(line.split()[-1]) for line in lines if line.startswith("Block count:"))
+    assert {"Filesystem volume name: mine", "Total journal size: 8M"} <= lines
+    assert f"Reserved block count: {blocks * 3 // 100}" in lines
+    assert not any("64bit" in line for line in lines if line.startswith("Filesystem features"))
+    inodes = next(int(line.split()[-1]) for line in lines if line.startswith("Inode count:"))
+    assert inodes == pytest.approx(blocks, rel=0.02)
+
+
+def test_a_partition_that_this_kernel_may_not_mount_gets_its_files_all_the_same(making, tmp_path):
+    write_hook(making.element, "install.d/60-none", "true")
+    write_hook(making.element, "finalise.d/60-efi",
+               'while read device place _; do\n'
+               '  if [ $place = /boot/efi ]; then echo "EFI $device"; fi\ndone < /proc/mounts\n'
+               "mkdir -p /boot/efi/EFI/BOOT\n"
+               "echo loader > /boot/efi/EFI/BOOT/BOOTX64.EFI")  # fmt: skip
+    made = making.make("block-device-efi")
+    assert told(made, "EFI ").endswith("p1")
+    place = f"{tmp_path}/disk.raw@@{made['offsets']['ESP']}"
+    shown = subprocess.run(
+        ["mtype", "-i", place, "::/EFI/BOOT/BOOTX64.EFI"], capture_output=True, check=True
+    )
+    assert shown.stdout == b"loader\n"
+    # The root has the mount point, and nothing of what lies on the other partition.
+    root = made["offsets"]["root"]
+    assert look(tmp_path / "disk.raw", root, lambda top: os.listdir(top / "boot/efi")) == []
+    assert checked(tmp_path / "disk.raw", root)
+
+
+def test_sectors_can_be_large(making, tmp_path):
+    write_hook(making.element, "finalise.d/60-size", "echo SECTORS $IMAGE_BLOCK_DEVICE")
+    made = making.make("block-device-efi-4k")
+    with open(tmp_path / "disk.raw", "rb") as stream:
+        stream.seek(4096)
+        assert stream.read(8) == b"EFI PART"
+        stream.seek(made["offsets"]["ESP"])
+        boot_sector = stream.read(64)
+    assert int.from_bytes(boot_sector[11:13], "little") == 4096
+    assert told(made, "SECTORS ").startswith("/dev/loop")
+    assert checked(tmp_path / "disk.raw", made["offsets"]["root"])
+
+
+def test_without_a_block_device_element_it_is_one_file_system(making, tmp_path):
+    made = making.make()
+    assert made["offsets"] == {"image0": 0}
+    assert checked(tmp_path / "disk.raw", 0)
+    found = look(tmp_path / "disk.raw", 0, lambda top: (top / "etc/fstab").read_text())
+    assert found == "LABEL=cloudimg-rootfs / ext4 defaults 0 1\n"
+
+
+def test_a_failing_hook_is_named_and_leaves_nothing(making):
+    write_hook(making.element, "finalise.d/60-bad", "echo no kernel here >&2; sleep 600 & exit 7")
+    said = r"finalise\.d/60-bad of element tiny-os failed with status 7; it said last:\nno kernel"
+    with pytest.raises(AssertionError, match=said):
+        making.make("block-device-mbr")
+
+
+def test_mounts_that_a_hook_leaves_are_there_for_the_next_phase_and_not_in_the_image(
+    making, tmp_path
+):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/kept").write_text("yes")
+    write_hook(making.element, "pre-finalise.d/60-bind",
+               f"mkdir $TMP_MOUNT_PATH/cache\n"
+               f"mount --bind {tmp_path}/cache $TMP_MOUNT_PATH/cache")  # fmt: skip
+    write_hook(making.element, "finalise.d/60-look", "echo KEPT $(cat /cache/kept)")
+    made = making.make("block-device-mbr", finish=lambda tree: os.listdir(tree / "cache"))
+    assert told(made, "KEPT ") == "yes"
+    assert made["finished"] == []
+
+
+def test_a_hook_that_makes_the_disk_itself_is_refused(making):
+    write_hook(making.element, "block-device.d/10-own", "echo IMAGE_BLOCK_DEVICE=/dev/loop9")
+    with pytest.raises(AssertionError, match="made the device /dev/loop9 itself"):
+        making.make("block-device-mbr")
+
+
+def test_what_elements_want_as_the_resolver_is_in_the_image(making, tmp_path):
+    write_hook(making.element, "finalise.d/60-resolver", "echo nameserver 192.0.2.1 > "
+               "/etc/resolv.conf.ORIG")  # fmt: skip
+    made = making.make("block-device-mbr")
+
+    def body(top):
+        return (top / "etc/resolv.conf").read_text(), (top / "etc/resolv.conf.ORIG").exists()
+
+    found = look(tmp_path / "disk.raw", made["offsets"]["root"], body)
+    assert found == ("nameserver 192.0.2.1\n", False)
+
+
+@pytest.mark.nightly
+def test_logical_volumes_are_made_in_the_guest_and_finished_here(making, tmp_path):
+    write_hook(making.element, "finalise.d/60-look",
+               "while read device place kind _; do echo MOUNT $place $kind; done < /proc/mounts\n"
+               "echo in var > /var/made")  # fmt: skip
+    made = making.make("block-device-efi-lvm")
+    shown = {line for line in made["lines"] if line.startswith("MOUNT ")}
+    assert {"MOUNT / xfs", "MOUNT /var xfs", "MOUNT /home xfs"} <= shown
+    assert made["size_bytes"] > 39_998_980_096
+    assert (tmp_path / "disk.raw").stat().st_blocks * 512 < 1000 * MIB

@@ -1,0 +1,194 @@
+"""What is wrong with the options of amazon-chroot, all at once and without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from goldsmith.builders.amazon_chroot.builder import AmazonChrootBuilder
+from goldsmith.builders.amazon_chroot.devices import (
+    attached_name,
+    available_device,
+    device_prefix,
+    find_node,
+)
+from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
+from goldsmith.builders.amazon_chroot.requests import register_request, volume_request
+from goldsmith.errors import GoldsmithError, Severity
+
+GOOD = {"ami_name": "web-1", "source_ami": "ami-1", "region": "us-east-1"}
+SCRATCH = {
+    "ami_name": "web-1", "from_scratch": True, "root_volume_size": 4,
+    "pre_mount_commands": ("mkfs",), "ami_virtualization_type": "hvm",
+    "root_device_name": "/dev/sda1", "ami_block_device_mappings": [{"device_name": "/dev/sda1"}],
+}  # fmt: skip
+SOURCE: dict[str, Any] = {
+    "ImageId": "ami-1", "Architecture": "arm64", "VirtualizationType": "hvm",
+    "RootDeviceName": "/dev/xvda", "BootMode": "uefi", "TpmSupport": "v2.0", "EnaSupport": True,
+    "BlockDeviceMappings": [
+        {"DeviceName": "/dev/xvda", "Ebs": {
+            "SnapshotId": "snap-1", "VolumeSize": 8, "VolumeType": "gp3", "Iops": 4000,
+            "Throughput": 200, "Encrypted": False, "DeleteOnTermination": True}},
+        {"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 5, "Encrypted": True}},
+    ],
+}  # fmt: skip
+
+
+def options(**given: Any) -> AmazonChrootOptions:
+    return AmazonChrootOptions.model_validate({**GOOD, **given})
+
+
+def errors(**given: Any) -> list[str]:
+    found = AmazonChrootBuilder(AmazonChrootOptions.model_validate(given), "web").check()
+    return [one.message for one in found if one.severity is Severity.ERROR]
+
+
+def test_good_ones() -> None:
+    assert errors(**GOOD) == []
+    assert errors(**SCRATCH) == []
+    assert errors(**GOOD, tags={"Base": "{{.SourceAMITags.Release}} {{timestamp}}"}) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ami_name": ""}, "ami_name must be specified"),
+        ({"ami_name": "ab"}, "between 3 and 128"),
+        ({"ami_name": "web*"}, "only contain letters"),
+        ({"source_ami": ""}, "source_ami or source_ami_filter is required."),
+        ({"source_ami": "", "source_ami_filter": {}}, "source_ami or source_ami_filter"),
+        ({"access_key": "a"}, "access_key is given without secret_key"),
+        ({"secret_key": "a"}, "secret_key is given without access_key"),
+        ({"boot_mode": "bios"}, 'invalid boot mode "bios"'),
+        ({"tpm_support": "v1"}, "tpm_support"),
+        ({"imds_support": "v1"}, "imds_support"),
+        ({"uefi_data": "x"}, "uefi_data needs the boot_mode"),
+        ({"uefi_data": "x", "boot_mode": "legacy-bios"}, "uefi_data needs the boot_mode"),
+        ({"deprecate_at": "tomorrow"}, "deprecate_at is not a valid time"),
+        ({"deprecate_at": "2030-02-30T00:00:00Z"}, "deprecate_at is not a valid time"),
+        ({"kms_key_id": "alias/x"}, "kms_key_id needs encrypt_boot"),
+        ({"kms_key_id": "nonsense", "encrypt_boot": True}, "not a valid KMS key"),
+        ({"region_kms_key_ids": {"eu-west-1": "alias/x"}, "encrypt_boot": True},
+         "is in region_kms_key_ids but not in ami_regions"),
+        ({"region_kms_key_ids": {"eu-west-1": "alias/x"}, "encrypt_boot": True,
+          "ami_regions": ("eu-west-1", "us-west-2")}, "but not in region_kms_key_ids"),
+        ({"encrypt_boot": True, "ami_users": ("1",)}, "Cannot share AMI encrypted with default"),
+        ({"encrypt_boot": True, "ami_ou_arns": ("1",)}, "Cannot share AMI encrypted"),
+        ({"encrypt_boot": True, "snapshot_users": ("1",)}, "Cannot share snapshot encrypted"),
+        ({"skip_save_build_region": True}, "would keep no image at all"),
+        ({"root_device_name": "/dev/sda1"}, "ami_block_device_mappings must be specified"),
+        ({"ami_block_device_mappings": [{"device_name": "x"}]}, "root_device_name must be"),
+        ({"ami_block_device_mappings": [{"device_name": "x"}]}, "root_volume_size must be"),
+        ({"ami_block_device_mappings": [{}]}, "needs a device_name"),
+        ({"ami_block_device_mappings": [{"device_name": "x", "throughput": 9}]}, "125 and 1000"),
+        ({"ami_architecture": "z80"}, "ami_architecture is one of"),
+        ({"root_volume_kms_key_id": "alias/x", "root_volume_encrypt_boot": False},
+         "root_volume_kms_key_id needs"),
+        ({"mount_partition": "p1"}, "mount_partition is a number"),
+        ({"mount_command": "nice mount", "command_wrapper": "sudo {{.Command}}"},
+         "mount_command and command_wrapper exclude each other"),
+        ({"unmount_command": "'"}, "unmount_command cannot be read"),
+        ({"tag": [{"value": "x"}]}, "tag needs a key"),
+        ({"tags": {"a": "{{.Nope}}"}}, "tags a:"),
+        ({"ami_description": "{{.Nope}}"}, "ami_description:"),
+        ({"mount_path": "/mnt/{{.Nope}}"}, "mount_path:"),
+        ({"assume_role": {}}, "assume_role needs"),
+        ({"vault_aws_engine": {}}, "vault_aws_engine needs"),
+    ],
+)  # fmt: skip
+def test_bad_ones(given: dict[str, Any], message: str) -> None:
+    found = errors(**{**GOOD, **given})
+    assert any(message in one for one in found), found
+
+
+def test_from_scratch_five_options_are_needed() -> None:
+    found = errors(ami_name="web-1", from_scratch=True)
+    assert len([one for one in found if "with from_scratch" in one]) == 5
+    assert any("io1" in one for one in errors(**SCRATCH, root_volume_type="io1"))
+    assert any(".SourceAMI" in one for one in errors(**SCRATCH, tags={"a": "{{.SourceAMI}}"}))
+
+
+def test_everything_is_told_at_once() -> None:
+    assert len(errors(ami_name="a*", boot_mode="x", tpm_support="x", deprecate_at="x")) >= 6
+
+
+def test_the_volume_is_as_large_fast_and_secret_as_it_has_to_be() -> None:
+    assert volume_request(options(), SOURCE, "z") == {
+        "AvailabilityZone": "z", "SnapshotId": "snap-1", "VolumeType": "gp3", "Size": 8,
+        "Encrypted": False, "Iops": 4000, "Throughput": 200,
+    }  # fmt: skip
+    given = volume_request(options(root_volume_size=20, root_volume_type="gp2"), SOURCE, "z")
+    assert given["Size"] == 20 and not {"Iops", "Throughput"} & set(given)
+    with pytest.raises(GoldsmithError, match="io1 needs a source"):
+        volume_request(options(root_volume_type="io1"), SOURCE, "z")
+    scratch = AmazonChrootOptions.model_validate({**SCRATCH, "root_volume_encrypt_boot": True})
+    assert volume_request(scratch, None, "z") == {
+        "AvailabilityZone": "z", "Size": 4, "VolumeType": "gp2", "Encrypted": True,
+    }  # fmt: skip
+
+
+def test_the_image_boots_as_its_source_does() -> None:
+    request = register_request(options(), SOURCE, "snap-9", 8)
+    assert (request["BootMode"], request["TpmSupport"], request["EnaSupport"]) == (
+        "uefi", "v2.0", True,
+    )  # fmt: skip
+    root, data = request["BlockDeviceMappings"]
+    assert root["Ebs"]["SnapshotId"] == "snap-9" and "Encrypted" not in root["Ebs"]
+    assert data["Ebs"]["Encrypted"] is True
+    assert SOURCE["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"] == "snap-1"
+    changed = register_request(options(root_volume_type="gp2", ena_support=False), SOURCE, "s", 30)
+    ebs = changed["BlockDeviceMappings"][0]["Ebs"]
+    assert (ebs["VolumeType"], ebs["VolumeSize"], "Iops" in ebs) == ("gp2", 30, False)
+    assert "EnaSupport" not in changed or changed["EnaSupport"] is False
+
+
+def test_a_source_without_a_snapshot_for_its_root() -> None:
+    bare = {**SOURCE, "RootDeviceName": "/dev/sda1"}
+    with pytest.raises(GoldsmithError, match="has no snapshot for its root device /dev/sda1"):
+        volume_request(options(), bare, "z")
+
+
+def test_free_names_of_devices(tmp_path: Path) -> None:
+    dev, block = tmp_path / "dev", tmp_path / "block"
+    dev.mkdir()
+    block.mkdir()
+    assert device_prefix(block) == "sd"
+    (block / "nvme0n1").mkdir()
+    (block / "xvda").mkdir()
+    assert device_prefix(block) == "xvd"
+    assert available_device(dev=dev, sys_block=block) == str(dev / "xvdf")
+    (dev / "xvdf").touch()
+    (dev / "xvdg1").touch()
+    assert available_device(dev=dev, sys_block=block) == str(dev / "xvdh")
+    for letter in "hijklmnop":
+        (dev / f"xvd{letter}").touch()
+    with pytest.raises(GoldsmithError, match="is in use"):
+        available_device(dev=dev, sys_block=block)
+    assert attached_name("/dev/xvdf") == "/dev/sdf" and attached_name("/dev/sdf") == "/dev/sdf"
+
+
+def test_the_node_is_found_by_the_id_of_the_volume(tmp_path: Path) -> None:
+    links, block = tmp_path / "by-id", tmp_path / "block"
+    device = tmp_path / "sdf"
+
+    def found(given: str = "") -> str | None:
+        node = find_node("vol-0abc", str(device), given, by_id=links, sys_block=block)
+        return None if node is None else f"{node.disk} {node.partition('1')}"
+
+    assert found() is None
+    (tmp_path / "xvdf").touch()
+    assert found() == f"{tmp_path}/xvdf {tmp_path}/xvdf1"
+    device.touch()
+    assert found() == f"{device} {device}1"
+    (block / "nvme2n1/device").mkdir(parents=True)
+    (block / "nvme2n1/device/serial").write_text("vol0abc \n")
+    assert found() == "/dev/nvme2n1 /dev/nvme2n1p1"
+    links.mkdir()
+    target = tmp_path / "nvme1n1"
+    target.touch()
+    (links / "nvme-Amazon_Elastic_Block_Store_vol0abc").symlink_to(target)
+    assert found() == f"{target} {target}p1"
+    # What the template names is taken as it stands.
+    assert found("/dev/nvme1n1p") == "/dev/nvme1n1p /dev/nvme1n1p1"

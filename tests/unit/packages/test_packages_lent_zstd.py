@@ -1,0 +1,87 @@
+"""An initramfs is compressed by the host where the tree has no zstd; what is before it stays."""
+
+import stat
+
+import pytest
+import zstandard
+
+from goldsmith.errors import GoldsmithError
+from goldsmith.packages.initramfs import compression_of, start_of_main
+from goldsmith.packages.lent_zstd import MARK, can_lend, compress_marked, lent
+
+KERNEL = "6.1.0-1-test"
+
+
+def cpio(name, content=b""):
+    fields = (1, 0o100644, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name) + 1, 0)
+    head = b"070701" + b"".join(f"{value:08x}".encode() for value in fields)
+    path = head + name + b"\0"
+    return path + b"\0" * (-len(path) % 4) + content + b"\0" * (-len(content) % 4)
+
+
+def archive(*members):
+    content = b"".join(cpio(*member) for member in members) + cpio(b"TRAILER!!!")
+    return content + b"\0" * (-len(content) % 512)
+
+
+EARLY = archive((b"kernel/x86/microcode/x.bin", b"code"))
+MAIN = archive((b"init", b"#!/bin/sh\n" * 1000))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / f"lib/modules/{KERNEL}").mkdir(parents=True)
+    (tmp_path / "boot").mkdir()
+    (tmp_path / f"boot/config-{KERNEL}").write_text("CONFIG_X=y\nCONFIG_RD_ZSTD=y\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("early", [b"", EARLY], ids=["plain", "microcode"])
+def test_only_the_marked_part_is_compressed(tmp_path, early):
+    path = tmp_path / "initrd.img"
+    path.write_bytes(early + MARK + MAIN)
+    path.chmod(0o640)
+    compress_marked(path, start_of_main)
+    content = path.read_bytes()
+    assert content.startswith(early)
+    assert len(content) < len(early) + len(MAIN)
+    frame = zstandard.ZstdDecompressor().stream_reader(content[len(early) :])
+    assert frame.read() == MAIN
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    with path.open("rb") as file:
+        assert compression_of(file) == "zstd"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_initramfs_without_the_mark_is_an_error_and_stays(tmp_path):
+    path = tmp_path / "initrd.img"
+    path.write_bytes(b"\x1f\x8b" + bytes(100))
+    with pytest.raises(GoldsmithError, match="has not used zstd"):
+        compress_marked(path, start_of_main)
+    assert path.read_bytes() == b"\x1f\x8b" + bytes(100)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_tree_without_zstd_is_lent_one(tree):
+    assert can_lend(tree, [KERNEL])
+    with lent(tree):
+        program = tree / "usr/bin/zstd"
+        assert stat.S_IMODE(program.stat().st_mode) == 0o755
+        assert MARK in program.read_bytes()
+        assert not can_lend(tree, [KERNEL])
+    assert not program.exists()
+
+
+def test_nothing_is_lent_where_it_cannot_be_used(tree):
+    assert not can_lend(tree, [])
+    assert not can_lend(tree, [KERNEL, "5.4.0-without-config"])
+    module = tree / f"lib/modules/{KERNEL}/x.ko.zst"
+    module.touch()
+    assert not can_lend(tree, [KERNEL])
+    module.unlink()
+    (tree / f"boot/config-{KERNEL}").write_text("# CONFIG_RD_ZSTD is not set\n")
+    assert not can_lend(tree, [KERNEL])
+    (tree / f"boot/config-{KERNEL}").write_text("CONFIG_RD_ZSTD=y\n")
+    (tree / "usr/bin/zstd").symlink_to("../../opt/zstd")
+    assert not can_lend(tree, [KERNEL])
