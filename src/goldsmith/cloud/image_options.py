@@ -50,7 +50,7 @@ class ImageOptions(Options):
     ami_regions: tuple[str, ...] = Field((), description="Regions that it is copied to.")
     skip_region_validation: bool = Field(False, description="Ask for no list of regions.")
     tags: dict[str, str] = Field({}, description="Tags of the image and its snapshots; templates.")
-    tag: tuple[TagBlock, ...] = ()
+    tag: tuple[TagBlock, ...] = Field((), description="One tag of the image each.")
     ena_support: bool | None = Field(None, description="Enhanced networking (ENA).")
     sriov_support: bool = Field(False, description="Enhanced networking (SR-IOV).")
     force_deregister: bool = Field(
@@ -73,7 +73,7 @@ class ImageOptions(Options):
     deprecate_at: str = Field("", description="When it counts as deprecated (RFC 3339).")
     deregistration_protection: DeregistrationProtection | None = None
     snapshot_tags: dict[str, str] = Field({}, description="Further tags of the snapshots.")
-    snapshot_tag: tuple[TagBlock, ...] = ()
+    snapshot_tag: tuple[TagBlock, ...] = Field((), description="One such tag each.")
     snapshot_users: tuple[str, ...] = Field((), description="Accounts that may use the snapshots.")
     snapshot_groups: tuple[str, ...] = Field((), description="Groups that may.")
 

@@ -32,7 +32,7 @@ def test_one_component_alone(capsys):
     disk = one["properties"]["disk"]
     assert one["additionalProperties"] is False
     assert disk["properties"]["partition"]["items"][LABELS] == ["name"]
-    assert {"enum": ["apt", "tar", "directory", "image"]} in one["properties"]["bootstrap"][
+    assert {"enum": ["apt", "tar", "directory", "image", "elements"]} in one["properties"]["bootstrap"][
         "properties"
     ]["method"]["anyOf"]
 

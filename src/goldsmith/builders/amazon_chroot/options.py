@@ -59,7 +59,9 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
         False, description="Start from an empty volume that pre_mount_commands fill."
     )
     ami_architecture: str = Field("x86_64", description="Of an image from scratch.")
-    ami_block_device_mappings: tuple[DeviceMapping, ...] = ()
+    ami_block_device_mappings: tuple[DeviceMapping, ...] = Field(
+        (), description="One device that machines of the image get, each."
+    )
     root_device_name: str = Field(
         "", description="Which of ami_block_device_mappings is the root's."
     )
@@ -68,7 +70,7 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
     root_volume_encrypt_boot: bool | None = Field(None, description="By default as the source's.")
     root_volume_kms_key_id: str = Field("", description="The key of the encrypted volume.")
     root_volume_tags: dict[str, str] = Field({}, description="Tags of the working volume.")
-    root_volume_tag: tuple[TagBlock, ...] = ()
+    root_volume_tag: tuple[TagBlock, ...] = Field((), description="One such tag each.")
     device_path: str = Field(
         "", description="The device name to attach the volume as; by default the first free one."
     )
