@@ -389,7 +389,7 @@ def test_the_state_directory_cannot_be_made(project):
 
 @pytest.mark.parametrize(
     ("tool", "package", "made"),
-    [("mkfs.ext4", "e2fsprogs", "raw"), ("qemu-img", "qemu-utils", "qcow2")],
+    [("mkfs.ext4", "e2fsprogs", "raw"), ("qemu-img", "qemu-utils", "vmdk")],
 )
 def test_a_tool_is_missing(project, tool, package, made):
     project.write(options=f'formats = ["{made}"]')
