@@ -142,6 +142,7 @@ class Rig:
         return {
             "AWS_ACCESS_KEY_ID": "AKIARIG00000000000", "AWS_SECRET_ACCESS_KEY": "rig-secret-key",
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.url, "AWS_EC2_METADATA_DISABLED": "false",
+            "AWS_ENDPOINT_URL_STS": self.url,
         }  # fmt: skip
 
     def changing(self) -> list[Call]:

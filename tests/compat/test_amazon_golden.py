@@ -72,9 +72,19 @@ def _attributes_fail(calls: Calls) -> Calls:
     return [*calls[:at], gone, *calls[at:]]
 
 
+def _protected_last(calls: Calls) -> Calls:
+    """What could fail comes before the protection from being taken back."""
+    name = "EnableImageDeregistrationProtection"
+    protecting = [call for call in calls if call["action"] == name]
+    others = [call for call in calls if call["action"] != name]
+    changing = ("Enable", "Modify")
+    at = max(n for n, call in enumerate(others) if call["action"].startswith(changing)) + 1
+    return [*others[:at], *protecting, *others[at:]]
+
+
 BETTER = {
     "attributes-fail": _attributes_fail, "mappings": _mappings, "volume-options": _volume_options,
-    "scratch": _faster_volume("3500", "200"),
+    "scratch": _faster_volume("3500", "200"), "sharing": _protected_last,
 }  # fmt: skip
 
 

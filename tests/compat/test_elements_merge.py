@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from goldsmith.elements import catalog, environment, expansion, hooks
+from goldsmith.elements import catalog, environment, expansion, hook_directory, hooks
 from goldsmith.elements.description import Description
 from goldsmith.elements.hook_environment import hook_environment
 from goldsmith.elements.places import Places
@@ -50,7 +50,7 @@ def tree(directory):
 
 
 def merged_by_both(elements, tmp_path):
-    hooks.write(hooks.merge(elements), tmp_path / "ours")
+    hook_directory.write(hooks.merge(elements), tmp_path / "ours", {}, tmp_path / "records")
     pairs = " ".join(f"[{one.name}]={one.path}" for one in elements)
     bash(f"get_image_element_array() {{ echo '{pairs}'; }}; generate_hooks",
          TMP_HOOKS_PATH=str(tmp_path / "theirs"))  # fmt: skip
@@ -219,7 +219,7 @@ def test_the_environment_of_every_element_is_that_of_the_real_program(name, plac
     asked, setup = with_a_system(name)
     variables = hook_environment(asked, setup, places)
     directory = tmp_path / "hooks"
-    hooks.write(setup.hooks, directory)
+    hook_directory.write(setup.hooks, directory, {}, tmp_path / "records")
     tell = directory / "tell.d/10-tell"
     tell.parent.mkdir()
     tell.write_text(f"#!/bin/bash\nexec env -0 > {tmp_path}/seen\n")

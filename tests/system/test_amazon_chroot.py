@@ -125,6 +125,34 @@ def test_what_the_user_wants_kept_stays(rig: Rig, tmp_path: Path, goldsmith: Any
     assert "Nothing is left to clean" in again.stdout
 
 
+def test_each_thing_that_stays_is_named(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
+    rig.faults.append(Fault("CreateTags", "*", "InvalidParameterValue"))
+    text = template(rig, {"inline": ["echo hello"]}, tags={"Name": "web"})
+    (tmp_path / "t.pkr.json").write_text(text)
+    result = goldsmith("build", "-on-error=abort", "t.pkr.json", env=environment(rig))
+    assert result.status == 1, result
+    for what in ("Volume vol-1", "Snapshot snap-1", "AMI ami-new"):
+        assert f"{what} stays, as -on-error says" in result.stdout, result
+    assert left(rig)["us-east-1"]["volumes"] == {"vol-1": False}
+    again = goldsmith("clean", env=environment(rig), check=True)
+    assert "Nothing is left to clean" in again.stdout
+
+
+def test_commands_are_told_the_node_of_the_volume(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
+    """EC2 calls the device otherwise than this host does."""
+    node = rig.disks.nodes / "nvme-Amazon_Elastic_Block_Store_vol1"
+    seen = tmp_path / "seen"
+    text = template(
+        rig, {"inline": ["echo hello"]}, nvme_device_path=str(node),
+        pre_mount_commands=[f"echo {{{{.Device}}}} >> {seen}",
+                            "ln -s {{.Device}}-part1 {{.Device}}1"],
+        post_mount_commands=[f"echo {{{{.Device}}}} >> {seen}"],
+    )  # fmt: skip
+    (tmp_path / "t.pkr.json").write_text(text)
+    goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
+    assert seen.read_text().split() == [str(node)] * 2
+
+
 @pytest.mark.parametrize(
     "action", ["CreateVolume", "DetachVolume", "CreateSnapshot", "CopyImage", "CreateTags"]
 )

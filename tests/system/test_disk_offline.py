@@ -406,6 +406,18 @@ def test_a_vfat_holds_what_its_geometry_says(tmp_path, size_mib):
     assert shape.free_clusters <= clusters <= shape.free_clusters + 16
 
 
+@pytest.mark.parametrize("size_mib", [255, 256.4, 260])
+def test_a_vfat_of_large_sectors_is_made_around_the_end_of_fat16(tmp_path, size_mib):
+    size_bytes = int(size_mib * 256) * 4096
+    shape = vfat_geometry.geometry(size_bytes, 4096)
+    stretch = _stretch(tmp_path / "fs", size_bytes)
+    vfat.make(stretch, vfat.Vfat(0x1234ABCD, sector_bytes=4096), {}, epoch_s=EPOCH_S)
+    checked = tool("fsck.vfat", "-n", stretch.image).splitlines()[-1]
+    clusters = int(checked.rsplit("/", 1)[1].split()[0])
+    assert (clusters > 65524) == (shape.fat_bits == 32)
+    assert shape.free_clusters <= clusters <= shape.free_clusters + 64
+
+
 def test_what_vfat_cannot_hold_is_named(tmp_path):
     tree = tmp_path / "tree"
     tree.mkdir()

@@ -113,3 +113,23 @@ def signal_until_gone(pid):
     while time.monotonic() < deadline_s:
         os.kill(pid, 0)
         time.sleep(0.05)
+
+
+def test_hooks_on_the_host_are_told_which_variables_hold_secrets(directory):
+    (directory / "environment.d/10-a").write_text("export MADE=http://me:$A_TOKEN@h/\n")
+    given = {**BASE, "A_TOKEN": "hidden", "PLAIN": "x"}
+    for phase in ("extra-data.d", "install.d"):
+        tell = directory / phase / "10-tell"
+        tell.parent.mkdir(exist_ok=True)
+        tell.write_text('#!/bin/bash\necho "told: ${GOLDSMITH_SECRETS:-nothing}"\n')
+        tell.chmod(0o755)
+    told = []
+    for phase in ("extra-data", "install"):
+        phase_runner.run_phase(
+            phase_runner.PhaseRun(
+                phase_named(phase), phase_runner.HookPlace(directory, str(directory)),
+                hooks.Hooks({}), given, lambda stream, line: told.append(line),
+            )
+        )  # fmt: skip
+    found = [line for line in told if line.startswith("told: ")]
+    assert found == ["told: A_TOKEN MADE", "told: nothing"]

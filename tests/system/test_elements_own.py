@@ -8,6 +8,7 @@ import pytest
 
 import goldsmith.elements
 from goldsmith.elements.lint import lint
+from goldsmith.elements.secret_variables import NAMES_VARIABLE, secret_names
 from goldsmith.elements.setup import COMPAT_ELEMENTS
 
 ELEMENTS = Path(goldsmith.elements.__file__).parent
@@ -86,6 +87,32 @@ def test_a_key_that_is_not_there_is_an_error(tree):
     assert "/nosuch does not exist" in said
 
 
+@pytest.mark.parametrize(
+    "link", ["tmp", "tmp/apt_keys", "tmp/apt_keys/signed-by", "tmp/apt_keys/one.gpg"]
+)
+def test_no_link_of_the_tree_is_followed_to_the_host(link, tree):
+    outside = tree.parent / "outside"
+    outside.mkdir(mode=0o700)
+    (outside / "one.gpg").write_text("of the host")
+    target = outside / "one.gpg" if link.endswith("gpg") else outside
+    place = tree / link
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+    named = tree.parent / "keys/one.gpg"
+    (tree / "etc/apt/sources.list").write_text(f"deb [signed-by={named}] http://a b c\n")
+    said = run(COPY_KEYS, wanted=1, TMP_MOUNT_PATH=str(tree), DIB_ADD_APT_KEYS=str(named))
+    assert f"{place} is a link" in said
+    assert files_below(outside) == {"one.gpg": b"of the host"}
+    assert outside.stat().st_mode & 0o777 == 0o700
+
+
+def test_keys_that_an_earlier_hook_has_put_there_stay(tree):
+    (tree / "tmp/apt_keys").mkdir(parents=True)
+    (tree / "tmp/apt_keys/early.gpg").write_bytes(b"\x99early")
+    run(COPY_KEYS, TMP_MOUNT_PATH=str(tree), DIB_ADD_APT_KEYS=str(tree.parent / "keys/one.gpg"))
+    assert sorted(files_below(tree / "tmp/apt_keys")) == ["early.gpg", "one.gpg"]
+
+
 def test_keys_are_used_under_names_that_apt_reads(tree):
     """With this host's programs, in a mount namespace with directories of the test."""
     keys, trusted, named = (tree / name for name in ("apt_keys", "trusted", "named"))
@@ -121,7 +148,8 @@ SECRETS = {
     "DIB_DEV_USER_PASSWORD": "hidden", "MY_TOKEN": "hidden", "AWS_SECRET_ACCESS_KEY": "hidden",
     "REG_ACTIVATION_KEY": "hidden", "http_proxy": "http://user:hidden@proxy:3128/",
     "DIB_APT_SOURCES_CONF": "a:deb https://me:hidden@mirror/ b c", "DIB_ENV": "hidden",
-    "SSH": "-----BEGIN OPENSSH PRIVATE KEY-----hidden",
+    "SSH": "-----BEGIN OPENSSH PRIVATE KEY-----hidden", "DB_PASS": "hidden",
+    "DIB_REPO": "https://ghp_hidden@forge/x",
 }  # fmt: skip
 SETTINGS = {
     "DIB_RELEASE": "noble", "DIB_DEV_USER_AUTHORIZED_KEYS": "/keys", "DIB_LINES": "a\n'b' \"$c\"\\",
@@ -130,8 +158,13 @@ SETTINGS = {
 }  # fmt: skip
 
 
+def told(environment):
+    """What hooks on the host are given: their variables, and which of them hold secrets."""
+    return {**environment, NAMES_VARIABLE: " ".join(secret_names(environment))}
+
+
 def test_settings_are_stored_and_can_be_sourced(tmp_path):
-    run(STORE, TMP_HOOKS_PATH=str(tmp_path), **SETTINGS)
+    run(STORE, TMP_HOOKS_PATH=str(tmp_path), **told(SETTINGS))
     path = tmp_path / "build-settings"
     assert path.stat().st_mode & 0o777 == 0o644
     script = 'source "$1"; shift; for name; do printf "%s\\0" "${!name}"; done'
@@ -143,19 +176,27 @@ def test_settings_are_stored_and_can_be_sourced(tmp_path):
 
 
 def test_secrets_are_left_out_and_named(tmp_path):
-    said = run(STORE, TMP_HOOKS_PATH=str(tmp_path), DIB_DEBUG_TRACE="2", **SECRETS, **SETTINGS)
+    given = told({**SECRETS, **SETTINGS})
+    said = run(STORE, TMP_HOOKS_PATH=str(tmp_path), DIB_DEBUG_TRACE="2", **given)
     text = (tmp_path / "build-settings").read_text()
     assert "hidden" not in text + said
     for name in set(SECRETS) - {"DIB_ENV"}:
         assert f"# {name} is left out: it may hold a secret\n" in text
     assert all(f"declare -x {name}=" in text for name in SETTINGS)
+    assert NAMES_VARIABLE not in text
+
+
+def test_without_word_of_the_secrets_nothing_is_stored(tmp_path):
+    said = run(STORE, wanted=1, TMP_HOOKS_PATH=str(tmp_path), **SECRETS)
+    assert NAMES_VARIABLE in said
+    assert (tmp_path / "build-settings").read_text() == ""
 
 
 def test_the_same_environment_gives_the_same_bytes(tmp_path):
     contents = []
     for order in (1, -1):
         given = dict(list(SETTINGS.items())[::order])
-        run(STORE, TMP_HOOKS_PATH=str(tmp_path), **given)
+        run(STORE, TMP_HOOKS_PATH=str(tmp_path), **told(given))
         contents.append((tmp_path / "build-settings").read_bytes())
     assert contents[0] == contents[1]
 

@@ -224,8 +224,10 @@ def test_a_shell_is_opened_on_the_terminal_where_break_asks(image):
         with image.on_terminal(slave, **{"break": "before-install"}) as running:
             said = _until(master, b"At stage before-install", b"")
             said = _until(master, b"# ", said.rpartition(b"At stage")[2])
-            os.write(master, b"echo $((40 + 2)) > /from-the-shell; sleep 1000 & wait\r")
-            said = _until(master, b"wait", b"")
+            os.write(master, b"echo $((40 + 2)) > /from-the-shell; echo began-$((1 + 2)); "
+                     b"sleep 1000 & wait\r")  # fmt: skip
+            # The echo of the line is not enough: an interrupt would throw the line away.
+            said = _until(master, b"began-3", b"")
             # Reaches what runs in the shell, and not the build.
             os.write(master, b"\x03")
             said = _until(master, b"# ", b"")

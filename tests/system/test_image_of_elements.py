@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from small_image import hcl, shell
@@ -112,7 +114,7 @@ def test_a_build_is_done_again_from_the_step_that_changed(goldsmith, write, tmp_
     goldsmith("build", "t.pkr.hcl", check=True)
     planned = steps(goldsmith)
     assert list(planned) == [
-        "root.d", *PHASES[:5], "configure", "provisioner-1", "image",
+        "root.d", *PHASES[:4], "initramfs", "post-root.d", "configure", "provisioner-1", "image",
     ]  # fmt: skip
     assert {step["state"] for step in planned.values()} == {"hit"}
     write_hook(elements / "tiny-os", "post-install.d/60-more", "echo more >> /phases")
@@ -238,3 +240,51 @@ def test_the_provisioner_runs_phases_on_any_tree(goldsmith, elements, tree_with_
     result = goldsmith("build", "t.pkr.hcl")
     assert result.status == 1
     assert "install.d/10-in of element extra failed with status 5" in result.stdout + result.stderr
+
+
+def test_the_provisioner_tells_no_secret(goldsmith, elements, tree_with_bash, tmp_path):
+    write_hook(elements / "extra", "environment.d/10-extra", "export A_TOKEN=$A_TOKEN")
+    write_hook(elements / "extra", "install.d/10-in", 'set -x\n: "say $A_TOKEN"; exit 5')
+    text = (ON_A_TREE % tree_with_bash).replace('EXTRA = "more"', 'A_TOKEN = "hunter-two"')
+    (tmp_path / "t.pkr.hcl").write_text(text)
+    result = goldsmith("build", "t.pkr.hcl")
+    told = result.stdout + result.stderr
+    assert (result.status, ": 'say <sensitive>'" in told, "hunter-two" in told) == (1, True, False)
+
+
+@pytest.fixture
+def outside():
+    """A directory of the host that /tmp of a tree is a link to: none below /tmp."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        yield Path(name)
+
+
+def test_hooks_are_shown_in_no_directory_of_the_host(goldsmith, write, elements, outside, tmp_path):
+    write()
+    write_hook(elements / "tiny-os", "root.d/20-link",
+               f'rm -rf "$TARGET_ROOT/tmp"; mkdir -p "$TARGET_ROOT{outside}"\n'
+               f'ln -s "{outside}" "$TARGET_ROOT/tmp"')  # fmt: skip
+    write_hook(elements / "tiny-os", "install.d/60-look",
+               "test -e /tmp/in_target.d/install.d/60-look")  # fmt: skip
+    write_hook(elements / "tiny-os", "finalise.d/60-look",
+               "test -e /tmp/in_target.d/finalise.d/60-look\necho yes > /looked")  # fmt: skip
+    before = outside.stat().st_mtime_ns
+    goldsmith("build", "t.pkr.hcl", check=True)
+    assert content(tmp_path / "output/tiny.raw", "/looked") == "yes\n"
+    assert (list(outside.iterdir()), outside.stat().st_mtime_ns) == ([], before)
+
+
+def test_the_provisioner_shows_hooks_in_no_directory_of_the_host(
+    goldsmith, elements, tree_with_bash, outside, tmp_path
+):
+    write_hook(elements / "extra", "install.d/10-in",
+               "test -e /tmp/in_target.d/install.d/10-in\necho yes > /extra")  # fmt: skip
+    tree = tmp_path / "tree"
+    (tree / "tmp").rmdir()
+    (tree / "tmp").symlink_to(outside)
+    (tree / outside.relative_to("/")).mkdir(parents=True)
+    subprocess.run(["tar", "-cf", tmp_path / tree_with_bash, "-C", tree, "."], check=True)
+    (tmp_path / "t.pkr.hcl").write_text(ON_A_TREE % tree_with_bash)
+    before = outside.stat().st_mtime_ns
+    goldsmith("build", "t.pkr.hcl", check=True)
+    assert (list(outside.iterdir()), outside.stat().st_mtime_ns) == ([], before)

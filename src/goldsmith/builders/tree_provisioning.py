@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from goldsmith.builders.image.tree_steps import ErrorCleanupStep, LocalProvisionStep, ProvisionStep
+from goldsmith.builders.image.tree_steps import LocalProvisionStep, ProvisionStep
 from goldsmith.core.after_error import TOLD_BEFORE_CLEANUP, CleanupFailed
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import DEBUG_PAUSE, attempt
@@ -20,7 +20,8 @@ from goldsmith.host.signals import check_interrupted
 
 R = TypeVar("R")
 StepOfCall = Callable[[ProvisionerCall, int, BuildContext, str], TreeStep]
-"""Makes the step of a provisioner: its call, its number, the build, the builder's type."""
+"""Makes the step of a provisioner: its call, its number (0 for the one that cleans up after an
+error), the build, the builder's type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class TreeProvisioning:
             context.emitter.say(TOLD_BEFORE_CLEANUP)
             run: Callable[[], None]
             if call.provisioner.changes_tree:
-                step = ErrorCleanupStep(call, 0, context, self.builder_type)
+                step = self.step_of_call(call, 0, context, self.builder_type)
                 run = functools.partial(self.trees.run_after_failure, step)
             else:
                 local = LocalProvisionStep(call, 0, context, self.builder_type)

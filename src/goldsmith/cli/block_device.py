@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.cli.native_flags import NativeParser
-from goldsmith.errors import GoldsmithError, NotRootError, UsageError
+from goldsmith.errors import GoldsmithError, Interrupted, NotRootError
 from goldsmith.ui.diagnostics import render_error
 from goldsmith.ui.terminal import write_line
 
@@ -43,7 +43,9 @@ def run(words: list[str], machine_readable: bool) -> int:
         return 2
     try:
         _run(options, Path(place))
-    except UsageError as e:
+    except Interrupted:
+        raise
+    except GoldsmithError as e:
         write_line(render_error(e), stream=sys.stderr)
         return 1
     return 0

@@ -32,6 +32,8 @@ class Service:
     retries: int = RETRIES
     explain: Callable[[AwsError], AwsError] = lambda error: error
     """Makes more of an error before it is told."""
+    name: str = "ec2"
+    """How policies call the service."""
 
     def call(self, operation: str, *, made_before: MadeBefore | None = None, **given: Any) -> Any:
         """Call an operation by its name in the library (`describe_images`); raises AwsError.
@@ -40,20 +42,33 @@ class Service:
         called with `made_before`, so that a lost answer does not make it twice.
         """
         params = {name: value for name, value in given.items() if value is not None}
+        maybe_made = False
         for number in range(self.retries + 1):
             check_interrupted()
             try:
                 return self._once(operation, params)
             except AwsError as e:
                 if not e.is_passing or number == self.retries:
-                    raise self.explain(e) from e.__cause__
+                    error = self.explain(e)
+                    error.maybe_made = maybe_made
+                    raise error from e.__cause__
                 if e.is_throttle:
                     pause(_jittered(_FIRST_THROTTLED_PAUSE_S, number))
                     continue
+                maybe_made = True
                 pause(_jittered(_FIRST_PAUSE_S, number))
-                if made_before is not None and (made := made_before()) is not None:
+                if made_before is not None and (made := _looked(made_before)) is not None:
                     return made
         raise AssertionError("the last try returns or raises")
+
+    def one(self, operation: str, **given: Any) -> Any:
+        """The one thing that a `describe_…` finds by its id; an empty answer is its absence too."""
+        kind = operation.removeprefix("describe_").title()
+        found = self.call(operation, **given)[kind]
+        if not found:
+            text = f"{', '.join(f'{name} {value}' for name, value in given.items())} is not known"
+            raise AwsError(f"Describe{kind}", f"{kind}.NotFound", text)
+        return found[0]
 
     def _once(self, operation: str, params: Mapping[str, Any]) -> Any:
         # Late: validate and plan need no library.
@@ -64,13 +79,21 @@ class Service:
         try:
             return getattr(self.client, operation)(**params)
         except exceptions.ClientError as e:
-            raise refusal(action, e.response) from e
+            raise refusal(action, e.response, self.name) from e
         except exceptions.NoCredentialsError as e:
             raise no_credentials() from e
         except (exceptions.HTTPClientError, ResponseParserError) as e:
             raise Unreachable(action, str(e)) from e
         except exceptions.BotoCoreError as e:
             raise AwsError(action, type(e).__name__, str(e)) from e
+
+
+def _looked(made_before: MadeBefore) -> Mapping[str, Any] | None:
+    try:
+        return made_before()
+    except AwsError as e:
+        e.maybe_made = True
+        raise
 
 
 def _jittered(first_s: float, number: int) -> float:

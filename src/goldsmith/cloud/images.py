@@ -10,7 +10,7 @@ from typing import Any
 
 from goldsmith.cloud.calls import Service
 from goldsmith.cloud.image_options import ImageOptions
-from goldsmith.cloud.journal import Claim, Ledger, gone
+from goldsmith.cloud.journal import Claim, Ledger, delete_snapshots, deregister, gone
 from goldsmith.cloud.polling import IMAGE, SNAPSHOT, Waiting
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account
@@ -19,6 +19,21 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.host.teardown import Handle, Teardown
 
 _NAME_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Something at AWS that goes again unless all goes well, or the user wants it to stay."""
+
+    what: str
+    handle: Handle
+    """What takes it back."""
+    claim: Claim
+
+    def keep(self) -> None:
+        """It is not taken back any more."""
+        self.handle.forget()
+        self.claim.settle()
 
 
 @dataclass(slots=True)
@@ -35,8 +50,8 @@ class Publishing:
     """The lasting images by region."""
     snapshots: dict[str, list[str]] = field(default_factory=dict)
     """Their snapshots by region."""
-    kept: list[tuple[Handle, Claim]] = field(default_factory=list)
-    """What takes back each of them, and their entries in the journal."""
+    kept: list[Made] = field(default_factory=list)
+    """Both, in the order in which they were made."""
 
     @property
     def replaces(self) -> bool:
@@ -53,9 +68,8 @@ class Publishing:
 
     def keep(self) -> None:
         """All is well: nothing of it is taken back any more."""
-        for handle, claim in self.kept:
-            handle.forget()
-            claim.settle()
+        for made in self.kept:
+            made.keep()
         self.kept.clear()
 
 
@@ -96,14 +110,14 @@ class SnapshotStep:
 
         handle = publishing.teardown.defer(f"delete snapshot {snapshot_id}", remove)
         if lasting:
-            publishing.kept.append((handle, claim))
+            publishing.kept.append(Made(f"Snapshot {snapshot_id}", handle, claim))
         context.emitter.say(f"Snapshot ID: {snapshot_id}")
 
         def look() -> tuple[str, bool]:
-            found = ec2.call("describe_snapshots", SnapshotIds=[snapshot_id])["Snapshots"]
-            state = str(found[0]["State"])
+            found = ec2.one("describe_snapshots", SnapshotIds=[snapshot_id])
+            state = str(found["State"])
             if state == "error":
-                said = found[0].get("StateMessage", "AWS says no more")
+                said = found.get("StateMessage", "AWS says no more")
                 raise GoldsmithError(f"snapshot {snapshot_id} failed: {said}")
             return state, state == "completed"
 
@@ -182,7 +196,7 @@ class RegisterStep:
         take_back = _take_back(ec2, image_id, claim)
         handle = publishing.teardown.defer(f"deregister {image_id}", take_back)
         if lasting:
-            publishing.kept.append((handle, claim))
+            publishing.kept.append(Made(f"AMI {image_id}", handle, claim))
             publishing.images[ec2.region] = image_id
         context.emitter.say(f"AMI: {image_id}")
         context.emitter.say("Waiting for AMI to become ready...")
@@ -235,7 +249,7 @@ class RegionCopyStep:
             f"deregister {image_id} in {ec2.region}", _take_back(ec2, image_id, claim, copy=True)
         )
         publishing.images[ec2.region] = image_id
-        publishing.kept.append((handle, claim))
+        publishing.kept.append(Made(f"AMI {image_id} in {ec2.region}", handle, claim))
 
 
 def _take_back(
@@ -247,29 +261,31 @@ def _take_back(
         snapshots: list[str] = []
         if copy:
             try:
-                (image,) = ec2.call("describe_images", ImageIds=[image_id])["Images"]
-                snapshots = snapshots_of(image)
+                snapshots = snapshots_of(ec2.one("describe_images", ImageIds=[image_id]))
             except AwsError as e:
                 if not e.is_absence:
                     raise
-        gone(ec2, "deregister_image", ImageId=image_id)
+        deregister(ec2, image_id)
         for snapshot_id in snapshots:
             gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
+        if copy:
+            # A copy that is not ready yet does not say its snapshots.
+            delete_snapshots(ec2, claim.filters())
         claim.settle()
 
     return remove
 
 
-def wait_for_image(ec2: Service, waiting: Waiting, image_id: str) -> None:
-    """Wait until an image can be used; raises GoldsmithError when it never will."""
+def wait_for_image(ec2: Service, waiting: Waiting, image_id: str) -> Mapping[str, Any]:
+    """Wait until an image can be used and return it; raises GoldsmithError when it never will."""
+    found: Mapping[str, Any] = {}
 
     def look() -> tuple[str, bool]:
-        found = ec2.call("describe_images", ImageIds=[image_id])["Images"]
-        if not found:
-            return "not known yet", False
-        state = str(found[0]["State"])
+        nonlocal found
+        found = ec2.one("describe_images", ImageIds=[image_id])
+        state = str(found["State"])
         if state in ("failed", "error", "invalid", "deregistered"):
-            said = found[0].get("StateReason", {}).get("Message", "AWS says no more")
+            said = found.get("StateReason", {}).get("Message", "AWS says no more")
             raise GoldsmithError(
                 f"AMI {image_id} became {state}: {said}",
                 hint="a key that may not be used, or a snapshot that is gone, are usual causes",
@@ -277,6 +293,7 @@ def wait_for_image(ec2: Service, waiting: Waiting, image_id: str) -> None:
         return state, state == "available"
 
     waiting.until(IMAGE, f"AMI {image_id}", look)
+    return found
 
 
 def find_named(ec2: Service, name: str) -> Sequence[Mapping[str, Any]]:

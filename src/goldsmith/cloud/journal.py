@@ -7,6 +7,7 @@ the tag `goldsmith:run` with a mark of its own, and the journal holds the mark.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,10 @@ from goldsmith.cloud.calls import Service
 from goldsmith.cloud.polling import ATTACHMENT, Waiting
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account
+from goldsmith.errors import GoldsmithError
+from goldsmith.host.cancellation import pause
 from goldsmith.host.journal import RunDirectory
+from goldsmith.host.signals import check_interrupted
 from goldsmith.redact import Redactor
 
 RUN_TAG: Final = "goldsmith:run"
@@ -25,6 +29,9 @@ KIND: Final = "aws"
 _ACCESS: Final = (
     "profile", "shared_credentials_file", "custom_endpoint_ec2", "insecure_skip_tls_verify",
 )  # fmt: skip
+_SEEN_WITHIN_S: Final = 120.0
+"""What was asked for so long ago is found by its tag if it was made."""
+_PAUSE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +55,11 @@ class Claim:
 
     @contextmanager
     def settled_if_refused(self) -> Iterator[None]:
-        """Around the call that makes it: a plain no means that there is nothing."""
+        """Around the call that makes it: a plain no to every try means that there is nothing."""
         try:
             yield
         except AwsError as e:
-            if not e.is_passing:
+            if not (e.is_passing or e.maybe_made):
                 self.settle()
             raise
 
@@ -68,8 +75,9 @@ class Ledger:
     run: RunDirectory
     account: Account
     build: str
+    owner: str = ""
+    """The id of the account as soon as it is known: who cleans up must ask as the same one."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _claims: list[Claim] = field(default_factory=list)
 
     def claim(self, resource: str, region: str) -> Claim:
         """Write down that a "volume", "snapshot" or "image" is about to be made."""
@@ -79,15 +87,11 @@ class Ledger:
         role = options.assume_role
         if role is not None:
             access["role"] = {"role_arn": role.role_arn, "external_id": role.external_id}
-        entry = self.run.record(KIND, resource=resource, region=region, mark=mark, access=access)
-        claim = Claim(mark, region, entry, self.run)
-        self._claims.append(claim)
-        return claim
-
-    def settle_all(self) -> None:
-        """All that was made stays, as the user wants."""
-        for claim in self._claims:
-            claim.settle()
+        entry = self.run.record(
+            KIND, resource=resource, region=region, mark=mark, access=access, owner=self.owner,
+            at_s=time.time(),
+        )  # fmt: skip
+        return Claim(mark, region, entry, self.run)
 
 
 def marked(mark: str) -> list[dict[str, Any]]:
@@ -99,33 +103,75 @@ def undo_resource(fields: Mapping[str, Any]) -> None:
     """Remove what carries the mark of an entry, if anything does.
 
     Keys that stood in a template are not in the journal: then those of the environment are used.
+    That nothing is found is believed only of the account that has asked for it, and only when it
+    was asked for long enough ago; raises GoldsmithError for another account.
     """
     access = dict(fields.get("access", {}))
     role = access.pop("role", None)
     options = AccessOptions(
         **access, region=fields["region"], assume_role=None if role is None else AssumeRole(**role)
     )
-    ec2 = Account(options, Redactor()).ec2()
-    filters = marked(fields["mark"])
-    match fields["resource"]:
+    account = Account(options, Redactor())
+    ec2, filters = account.ec2(), marked(fields["mark"])
+    ends_s = time.monotonic() + min(
+        _SEEN_WITHIN_S, fields.get("at_s", 0.0) + _SEEN_WITHIN_S - time.time()
+    )
+    if _removed(fields["resource"], ec2, filters):
+        return
+    _require_owner(account, fields.get("owner", ""), fields["resource"])
+    while time.monotonic() < ends_s:
+        check_interrupted()
+        pause(_PAUSE_S)
+        if _removed(fields["resource"], ec2, filters):
+            return
+
+
+def _removed(resource: str, ec2: Service, filters: list[dict[str, Any]]) -> bool:
+    """Remove what passes the filters; returns whether there was anything."""
+    match resource:
         case "volume":
-            for volume in ec2.call("describe_volumes", Filters=filters)["Volumes"]:
+            volumes = ec2.call("describe_volumes", Filters=filters)["Volumes"]
+            for volume in volumes:
                 if volume["Attachments"]:
                     detach(ec2, Waiting(), volume["VolumeId"])
                 gone(ec2, "delete_volume", VolumeId=volume["VolumeId"])
+            return bool(volumes)
         case "image":
             images = ec2.call("describe_images", Owners=["self"], Filters=filters)["Images"]
             for image in images:
-                gone(ec2, "deregister_image", ImageId=image["ImageId"])
-            _delete_snapshots(ec2, filters)
+                deregister(ec2, image["ImageId"])
+            return delete_snapshots(ec2, filters) or bool(images)
         case _:
-            _delete_snapshots(ec2, filters)
+            return delete_snapshots(ec2, filters)
 
 
-def _delete_snapshots(ec2: Service, filters: list[dict[str, Any]]) -> None:
+def _require_owner(account: Account, owner: str, resource: str) -> None:
+    """Raise GoldsmithError when the credentials are not those of the account of an entry."""
+    if owner and (caller := account.caller()) != owner:
+        raise GoldsmithError(
+            f"a {resource} was asked for in the account {owner}, and these credentials are of "
+            f"{caller}",
+            hint="run `goldsmith clean` with credentials of the account that has built",
+        )
+
+
+def deregister(ec2: Service, image_id: str) -> None:
+    """Deregister an image of ours, although it may be protected already."""
+    try:
+        gone(ec2, "deregister_image", ImageId=image_id)
+    except AwsError as e:
+        if e.code != "OperationNotPermitted":
+            raise
+        ec2.call("disable_image_deregistration_protection", ImageId=image_id)
+        gone(ec2, "deregister_image", ImageId=image_id)
+
+
+def delete_snapshots(ec2: Service, filters: list[dict[str, Any]]) -> bool:
+    """Delete the account's snapshots that pass the filters; returns whether there were any."""
     found = ec2.call("describe_snapshots", OwnerIds=["self"], Filters=filters)["Snapshots"]
     for snapshot in found:
         gone(ec2, "delete_snapshot", SnapshotId=snapshot["SnapshotId"])
+    return bool(found)
 
 
 def gone(ec2: Service, operation: str, **given: Any) -> None:
@@ -141,7 +187,7 @@ def detach(ec2: Service, waiting: Waiting, volume_id: str) -> None:
     """Detach a volume from whatever it is attached to, and wait until it is."""
 
     def look() -> tuple[str, bool]:
-        (volume,) = ec2.call("describe_volumes", VolumeIds=[volume_id])["Volumes"]
+        volume = ec2.one("describe_volumes", VolumeIds=[volume_id])
         states = [attachment["State"] for attachment in volume["Attachments"]]
         return ", ".join(states), not states or set(states) == {"detached"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
@@ -35,7 +36,7 @@ def instance_document() -> Mapping[str, str]:
             if isinstance(document, dict) and isinstance(document.get("instanceId"), str):
                 return document
             reason = "what the metadata service says is no identity document"
-        except (OSError, ValueError) as e:
+        except (OSError, http.client.HTTPException, ValueError) as e:
             reason = f"the metadata service does not answer: {e}"
     raise _elsewhere(reason)
 

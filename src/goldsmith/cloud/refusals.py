@@ -41,11 +41,15 @@ _HINTS: Final = {
 class AwsError(GoldsmithError):
     """A call was refused; `code` is AWS's own word for why."""
 
-    def __init__(self, action: str, code: str, text: str, *, status: int = 0) -> None:
-        hint = _HINTS.get(code, "").format(action=f"ec2:{action}")
+    def __init__(
+        self, action: str, code: str, text: str, *, status: int = 0, service: str = "ec2"
+    ) -> None:
+        hint = _HINTS.get(code, "").format(action=f"{service}:{action}")
         super().__init__(f"{action}: {text} ({code})", hint=hint or None)
         self.action, self.code, self.status = action, code, status
         self.text = text
+        self.maybe_made = False
+        """Whether an earlier try of the call, whose answer was lost, may have had its effect."""
 
     @property
     def is_throttle(self) -> bool:
@@ -76,9 +80,9 @@ class Unreachable(AwsError):
         return True
 
 
-def refusal(action: str, response: Any) -> AwsError:
+def refusal(action: str, response: Any, service: str = "ec2") -> AwsError:
     """The error that an answer of the library's ClientError stands for."""
     error = response.get("Error", {})
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code, text = str(error.get("Code", "unknown")), str(error.get("Message", "refused"))
-    return AwsError(action, code, text, status=status)
+    return AwsError(action, code, text, status=status, service=service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import json
 import os
 import urllib.error
@@ -74,13 +75,17 @@ class Account:
         """EC2 of a region, the build's own by default."""
         return self._service("ec2", region or self.region)
 
+    def caller(self) -> str:
+        """The id of the account whose credentials these are; raises AwsError."""
+        return str(self._service("sts", self.region).call("get_caller_identity")["Account"])
+
     def _service(self, name: str, region: str) -> Service:
         found = self._services.get((name, region))
         if found is None:
             endpoint = self.options.custom_endpoint_ec2 if name == "ec2" else ""
             client = self._client(self._authorized(), name, region, endpoint)
             retries = self.options.max_retries or RETRIES
-            found = Service(client, region, retries, self._explained)
+            found = Service(client, region, retries, self._explained, name)
             self._services[name, region] = found
         return found
 
@@ -134,7 +139,7 @@ class Account:
     def _give_credentials(self, session: Any) -> None:
         options, environment = self.options, os.environ
         if options.vault_aws_engine is not None:
-            self._set(session, *_from_vault(options.vault_aws_engine))
+            self._set(session, *_from_vault(options.vault_aws_engine, self.redactor))
         elif options.access_key:
             self._set(session, options.access_key, options.secret_key, options.token)
         elif environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"):
@@ -144,11 +149,19 @@ class Account:
                 environment.get("AWS_SESSION_TOKEN", ""),
             )  # fmt: skip
         else:
-            if options.mfa_code:
-                resolver = session.get_component("credential_provider")
-                role = resolver.get_provider("assume-role")
-                role._prompter = lambda prompt: options.mfa_code
+            resolver = session.get_component("credential_provider")
+            resolver.get_provider("assume-role")._prompter = self._mfa_code
             self._require(session)
+
+    def _mfa_code(self, prompt: str) -> str:
+        """What the library would ask a user for, whom a build has none of."""
+        if not self.options.mfa_code:
+            raise GoldsmithError(
+                f"the profile {self.options.profile or 'default'} has an mfa_serial, and needs "
+                "mfa_code",
+                hint="write mfa_code = var.mfa_code in the source, and give it with -var",
+            )
+        return self.options.mfa_code
 
     def _set(self, session: Any, key: str, secret: str, token: str) -> None:
         self.redactor.add([secret, token])
@@ -173,7 +186,7 @@ class Account:
 
         role = self.options.assume_role
         assert role is not None
-        sts = Service(self._client(session, "sts", self.region, ""), self.region)
+        sts = Service(self._client(session, "sts", self.region, ""), self.region, name="sts")
         answer = sts.call(
             "assume_role", RoleArn=role.role_arn,
             RoleSessionName=role.session_name or "goldsmith",
@@ -183,7 +196,8 @@ class Account:
             Tags=[{"Key": key, "Value": value} for key, value in role.tags.items()] or None,
             TransitiveTagKeys=list(role.transitive_tag_keys) or None,
         )["Credentials"]  # fmt: skip
-        inner = Session(profile=self.options.profile or None)
+        # The profile has told all it can; the library knows no other file of credentials here.
+        inner = Session()
         inner.register_component("data_loader", _descriptions())
         self._set(inner, answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
         return inner
@@ -209,22 +223,27 @@ def _descriptions() -> Any:
     return create_loader()
 
 
-def _from_vault(engine: VaultEngine) -> tuple[str, str, str]:
-    """Key, secret and token that Vault makes; raises GoldsmithError."""
-    address, token = os.environ.get("VAULT_ADDR", ""), os.environ.get("VAULT_TOKEN", "")
+def _from_vault(engine: VaultEngine, redactor: Redactor) -> tuple[str, str, str]:
+    """Key, secret and token that Vault makes; its own token is masked. Raises GoldsmithError."""
+    address, token = os.environ.get("VAULT_ADDR", ""), os.environ.get("VAULT_TOKEN", "").strip()
     if not address.startswith(("http://", "https://")) or not token:
         raise GoldsmithError("vault_aws_engine needs VAULT_ADDR and VAULT_TOKEN in the environment")
+    redactor.add([token])
     wanted = {"role_arn": engine.role_arn, "ttl": engine.ttl}
     query = urllib.parse.urlencode({name: value for name, value in wanted.items() if value})
     kind = "sts" if engine.role_arn else "creds"
-    url = f"{address.rstrip('/')}/v1/{engine.engine_name}/{kind}/{engine.name}?{query}"
-    request = urllib.request.Request(url, headers={"X-Vault-Token": token})  # noqa: S310
+    place = f"{urllib.parse.quote(engine.engine_name)}/{kind}/{urllib.parse.quote(engine.name, '')}"
+    url = f"{address.rstrip('/')}/v1/{place}?{query}"
+    headers = {"X-Vault-Token": token}
+    if namespace := os.environ.get("VAULT_NAMESPACE"):
+        headers["X-Vault-Namespace"] = namespace
     try:
+        request = urllib.request.Request(url, headers=headers)  # noqa: S310
         with urllib.request.urlopen(request, timeout=_READ_S) as answer:  # noqa: S310
             data = json.loads(answer.read(_MOST_OF_VAULT))["data"]
         return data["access_key"], data["secret_key"], data.get("security_token") or ""
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as e:
         raise GoldsmithError(
-            f"Vault gave no credentials at {engine.engine_name}/{kind}/{engine.name}: {e}",
+            f"Vault gave no credentials at {place}: {e}",
             hint="are VAULT_ADDR, VAULT_TOKEN and the role of the engine right?",
         ) from e

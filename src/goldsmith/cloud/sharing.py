@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from goldsmith.cloud.calls import Service
 from goldsmith.cloud.image_options import tag_list
-from goldsmith.cloud.images import Publishing, snapshots_of
+from goldsmith.cloud.images import Publishing, snapshots_of, wait_for_image
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.core.step import StepContext
 from goldsmith.host.cancellation import pause
@@ -41,7 +41,7 @@ class DeprecationStep:
 
 @dataclass(frozen=True, slots=True)
 class ProtectionStep:
-    """Protects each image from being deregistered."""
+    """Protects each image from being deregistered; what follows could not be undone so easily."""
 
     publishing: Publishing
     name: str = "StepEnableDeregistrationProtection"
@@ -136,8 +136,7 @@ class TagStep:
             return
         for ec2, image_id in _images(self.publishing):
             context.emitter.say(f"Adding tags to AMI ({image_id})...")
-            (image,) = ec2.call("describe_images", ImageIds=[image_id])["Images"]
-            snapshots = snapshots_of(image)
+            snapshots = snapshots_of(wait_for_image(ec2, self.publishing.waiting, image_id))
             for snapshot_id in snapshots:
                 context.emitter.say(f"Tagging snapshot: {snapshot_id}")
             for what, resources, tags in (
@@ -177,6 +176,6 @@ def _snapshots(publishing: Publishing) -> Mapping[str, list[str]]:
     found = publishing.snapshots
     for ec2, image_id in _images(publishing):
         if ec2.region not in found:
-            (image,) = ec2.call("describe_images", ImageIds=[image_id])["Images"]
+            image = wait_for_image(ec2, publishing.waiting, image_id)
             found[ec2.region] = snapshots_of(image)
     return found

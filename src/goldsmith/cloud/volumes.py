@@ -27,7 +27,7 @@ class Volume:
         """Wait until it can be attached."""
 
         def look() -> tuple[str, bool]:
-            (volume,) = self.ec2.call("describe_volumes", VolumeIds=[self.id])["Volumes"]
+            volume = self.ec2.one("describe_volumes", VolumeIds=[self.id])
             state = str(volume["State"])
             if state in ("error", "deleting", "deleted"):
                 raise GoldsmithError(
@@ -42,7 +42,7 @@ class Volume:
         """Attach it and wait until AWS says so; its node may come a moment later."""
 
         def look() -> tuple[str, bool]:
-            (volume,) = self.ec2.call("describe_volumes", VolumeIds=[self.id])["Volumes"]
+            volume = self.ec2.one("describe_volumes", VolumeIds=[self.id])
             states = [str(one["State"]) for one in volume["Attachments"]]
             return ", ".join(states) or "not attached", bool(states) and set(states) == {"attached"}
 

@@ -46,7 +46,10 @@ class BuildContext:
     run_uuid: str
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
     host_environment: Mapping[str, str] = field(default_factory=dict)
-    """What the builder itself may see besides, and its provisioners may not: credentials of AWS."""
+    """What the builder itself may see besides: credentials of AWS.
+
+    Provisioners in the tree do not see it; shell-local and plugins, on this host, do.
+    """
     policy: CachePolicy = DEFAULT_POLICY
     template: str = ""
     """The template, as the command line names it."""

@@ -156,11 +156,19 @@ class StepCache:
             return Answer(None, self._why(question, question.key, parent))
         age_s = self.now() - record.made_s
         if question.rule == BY_RELEASES_AND_AGE and not self.policy.any_age:
-            if age_s >= question.ttl_s:
-                return Answer(None, explain_age(record, question.ttl_s, self.now()), record)
-            if age_s < -_CLOCK_STEP_S:
-                return Answer(None, "its age is not known: by the clock it was never made", record)
+            expired = self.why_expired(record.made_s, question.ttl_s)
+            if expired:
+                return Answer(None, expired, record)
         return Answer(record, self._rule_told(question, max(age_s, 0.0)))
+
+    def why_expired(self, made_s: float, ttl_s: float) -> str:
+        """Why what was made at a time is too old to be used; "" when it is not."""
+        age_s = self.now() - made_s
+        if age_s >= ttl_s:
+            return explain_age(age_s, ttl_s)
+        if age_s < -_CLOCK_STEP_S:
+            return "its age is not known: by the clock it was never made"
+        return ""
 
     def _why(self, question: Question, key: StepKey, parent: str) -> str:
         chance = question.step.chance
@@ -179,11 +187,15 @@ class StepCache:
         return self.redactor.redact(step.label)
 
     def releases_changed(self) -> bool:
-        """Whether a Release file is not what it was when this command began."""
+        """Whether a Release file is not what it was when this command began.
+
+        Of a repository that does not answer now nothing is known: it counts as unchanged.
+        """
         if self.look_again is None or self.policy.offline:
             return False
-        now = self.look_again()
-        return any(state.digest != now[name].digest for name, state in self.releases.items())
+        now = {name: state.digest for name, state in self.look_again().items()}
+        return any(now.get(name) not in (None, state.digest)
+                   for name, state in self.releases.items())  # fmt: skip
 
     def made(self, question: Question, parent: str, kind: str, duration_s: float) -> MadeStep:
         """What the store is told of a step that has run."""

@@ -14,9 +14,10 @@ from goldsmith.packages.apt_sources import AptSource, parse_source_lines, parse_
 from goldsmith.packages.errors import PackageError
 
 
-def apt_sources(setup: Setup, environment: Mapping[str, str]) -> list[AptSource]:
+def apt_sources(setup: Setup, environment: Mapping[str, str], directory: Path) -> list[AptSource]:
     """The sources of the image's APT; `environment` is what `environment.d` makes of it.
 
+    The file that it names may be relative to `directory`, where hooks run.
     Empty for images without APT, and where nothing is known beforehand.
     """
     if APT_BASED not in setup.expansion.names:
@@ -25,7 +26,7 @@ def apt_sources(setup: Setup, environment: Mapping[str, str]) -> list[AptSource]
     found = _parsed("\n".join(line.partition(":")[2] for line in lines), "DIB_APT_SOURCES_CONF")
     named = environment.get("DIB_APT_SOURCES", "")
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        found += _parsed(Path(named).read_text() if named else "", named)
+        found += _parsed((directory / named).read_text() if named else "", named)
     mirror, suite = environment.get("DIB_DISTRIBUTION_MIRROR"), environment.get("DIB_RELEASE")
     if not found and mirror and suite:
         components = environment.get("DIB_DEBIAN_COMPONENTS", "main").replace(",", " ").split()

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from goldsmith.elements.phases import Breaks
+
+DEBIAN_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's names of architectures, by the kernel's."""
+DEFAULT_JOURNAL_MIB: Final = 64
+"""The journal of an ext4 root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,5 +43,5 @@ class Description:
 
     @property
     def breaks(self) -> Breaks:
-        """Where the variable `break` asks for a shell; raises ElementError for an unknown place."""
-        return Breaks.parse(self.environment.get("break", ""))
+        """Where the variable `break` asks for a shell; raises ElementError for one that is none."""
+        return Breaks.of(self.environment)

@@ -94,20 +94,11 @@ def _below(directory: Path, place: str) -> Iterator[tuple[str, Path]]:
             yield from _below(entry, inner)
 
 
-def write(hooks: Hooks, directory: Path) -> None:
-    """Copy the planned files with their modes and times, and links as links.
-
-    Raises ElementError for what is no file, directory or link: a device is never opened.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    for place in hooks.directories:
-        (directory / place).mkdir(parents=True, exist_ok=True)
-    for file in hooks.files.values():
-        copy(file, directory / file.place)
-
-
 def copy(file: HookFile, target: Path) -> None:
-    """Copy one file with its mode and times, or a link as a link; raises ElementError."""
+    """Copy one file with its mode and times, or a link as a link.
+
+    Raises ElementError for what is neither: a device is never opened.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     kind = stat.S_IFMT(file.source.lstat().st_mode)
     if kind == stat.S_IFLNK:

@@ -26,18 +26,25 @@ _NOT_INPUTS: Final = (".cache/",)
 
 
 def file_inputs(
-    environment: Mapping[str, str], hooks: Iterable[Path], *, leave_out: frozenset[str]
+    environment: Mapping[str, str],
+    hooks: Iterable[Path],
+    *,
+    directory: Path,
+    leave_out: frozenset[str],
 ) -> dict[str, str]:
     """Digests of the files and directories that variables and hooks name, by the name of an input.
 
-    Variables in `leave_out` name places of a run. What does not exist is not there, which is as
-    good as a digest: a file that comes later is a new input.
+    Relative paths start at `directory`, where hooks run. Variables in `leave_out` name places of a
+    run. What does not exist is not there, which is as good as a digest: a file that comes later is
+    a new input.
     """
     found: dict[str, str] = {}
     for name, value in environment.items():
         if name in leave_out or "%%" in name:
             continue
-        for number, path in enumerate(_paths_in(value, environment.get("HOME", "/root"))):
+        for number, path in enumerate(
+            _paths_in(value, environment.get("HOME", "/root"), directory)
+        ):
             digest = _digest(path)
             if digest is not None:
                 found[f"file:{name}" + (f" {number + 1}" if number else "")] = digest
@@ -48,16 +55,18 @@ def file_inputs(
     return found
 
 
-def _paths_in(value: str, home: str) -> Iterator[Path]:
-    """The absolute paths among the words of a value; one word of a list is as good as all."""
+def _paths_in(value: str, home: str, directory: Path) -> Iterator[Path]:
+    """What may be a path in a value: every word of it, and the parts of lists like PATH."""
     if len(value) > 1 << 16 or "\n" in value:
         return
     for word in value.split():
         path = word.removeprefix("file://")
-        if path.startswith("~/"):
-            path = f"{home}/{path[2:]}"
-        if path.startswith("/") and path.strip("/") and len(path) < os.pathconf("/", "PC_PATH_MAX"):
-            yield Path(path)
+        for part in dict.fromkeys((*path.split(":"), path)):
+            below_home = part.startswith("~/")
+            found = Path(home, part[2:]) if below_home else directory / part
+            # An empty part names nothing, and the root is no input of anybody's.
+            if part and found.name and len(str(found)) < os.pathconf("/", "PC_PATH_MAX"):
+                yield found
 
 
 def _named_in_home(hooks: Iterable[Path], home: str) -> Iterator[Path]:

@@ -39,7 +39,12 @@ _ASSIGNED: Final = re.compile(r"\b([A-Za-z_][A-Za-z0-9_]*)=")
 
 
 def counted(words: frozenset[str], setup: Setup) -> frozenset[str]:
-    """The variables that count for hooks with these words.
+    """The variables that count for hooks with these words."""
+    return named_by(words, COUNTED_IF_NAMED, setup)
+
+
+def named_by(words: frozenset[str], names: frozenset[str], setup: Setup) -> frozenset[str]:
+    """Those of these names that hooks with these words name.
 
     A hook names one also by what a snippet of `environment.d` has made of it.
     """
@@ -47,7 +52,7 @@ def counted(words: frozenset[str], setup: Setup) -> frozenset[str]:
                      if place.startswith("environment.d/"))  # fmt: skip
     return frozenset(
         name
-        for name in COUNTED_IF_NAMED
+        for name in names
         if name in words or not words.isdisjoint(_made_of(name, snippets, setup.package))
     )
 

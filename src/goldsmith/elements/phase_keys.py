@@ -20,7 +20,7 @@ from goldsmith.elements import host_files, source_repositories
 from goldsmith.elements.description import Description
 from goldsmith.elements.hook_files import words_of
 from goldsmith.elements.hooks import HookFile
-from goldsmith.elements.passing_variables import COUNTED_IF_NAMED, PATHS, counted
+from goldsmith.elements.passing_variables import COUNTED_IF_NAMED, PATHS, counted, named_by
 from goldsmith.elements.phases import PHASES, Phase, Place, Tree
 from goldsmith.elements.setup import Setup
 from goldsmith.layers.keys import canonical
@@ -39,16 +39,20 @@ _DOCUMENTS: Final = frozenset({"README.rst", "README.md", "element-deps", "eleme
 
 
 def phase_inputs(
-    phase: Phase, description: Description, setup: Setup, environment: Mapping[str, str]
+    phase: Phase,
+    description: Description,
+    setup: Setup,
+    environment: Mapping[str, str],
+    directory: Path,
 ) -> dict[str, str]:
-    """The inputs of a phase; `environment` is what its hooks are given.
+    """The inputs of a phase; `environment` is what its hooks are given, `directory` where they run.
 
     For the phase that fetches repositories their state is looked up now. Raises OSError for an
     element that cannot be read.
     """
     own = [file for file in setup.hooks.files.values() if file.place.startswith(f"{phase.name}/")]
     words = words_of(tuple(file.source for file in own))
-    reaches = not _REACHING.isdisjoint(words)
+    reaches = bool(named_by(words, _REACHING, setup))
     called = words | words_of(tuple(file.source for place, file in setup.hooks.files.items()
                                     if place.startswith(_PROGRAMS)))  # fmt: skip
     return {
@@ -58,7 +62,9 @@ def phase_inputs(
         **({} if phase.tree is Tree.EMPTY else {"config:install type": description.install_type}),
         **_digests(_files(phase, setup, own, reaches=reaches)),
         **_environment(environment, counted(called, setup)),
-        **(_of_the_host(own, environment) if phase.place is Place.OUTSIDE else {}),
+        **(
+            _of_the_host(own, setup, environment, directory) if phase.place is Place.OUTSIDE else {}
+        ),
         **_lists(setup, words),
         **_repositories(setup, own, environment, offline=description.offline),
     }
@@ -70,14 +76,16 @@ def packages_inputs(
     """The inputs of the packages that are installed after install.d."""
     words = words_of(tuple(file.source for place, file in setup.hooks.files.items()
                            if place.startswith(_PROGRAMS)))  # fmt: skip
-    sourced = [file for file in setup.hooks.files.values()
-                if file.place.startswith(f"{_SNIPPETS}/")]  # fmt: skip
     return {
         "type": "elements packages/1", "packages": canonical(list(description.packages)),
         "config:install type": description.install_type,
-        **_digests(sourced),
+        **_digests(_sourced(setup)),
         **_environment(environment, counted(words, setup)),
     }  # fmt: skip
+
+
+def _sourced(setup: Setup) -> list[HookFile]:
+    return [file for file in setup.hooks.files.values() if file.place.startswith(f"{_SNIPPETS}/")]
 
 
 def _files(phase: Phase, setup: Setup, own: list[HookFile], *, reaches: bool) -> Iterator[HookFile]:
@@ -115,9 +123,13 @@ def _environment(environment: Mapping[str, str], named: frozenset[str]) -> dict[
     }
 
 
-def _of_the_host(own: list[HookFile], environment: Mapping[str, str]) -> dict[str, str]:
-    hooks = [file.source for file in own]
-    return host_files.file_inputs(environment, hooks, leave_out=PATHS | COUNTED_IF_NAMED)
+def _of_the_host(
+    own: list[HookFile], setup: Setup, environment: Mapping[str, str], directory: Path
+) -> dict[str, str]:
+    return host_files.file_inputs(
+        environment, [file.source for file in (*own, *_sourced(setup))], directory=directory,
+        leave_out=PATHS | COUNTED_IF_NAMED,
+    )  # fmt: skip
 
 
 def _lists(setup: Setup, words: frozenset[str]) -> dict[str, str]:
@@ -126,7 +138,7 @@ def _lists(setup: Setup, words: frozenset[str]) -> dict[str, str]:
     In the hooks directory one element's file takes the place of another's. Upstream reads package
     lists also of elements that others of the same name hide.
     """
-    if _LOOKING_UP.isdisjoint(words):
+    if not named_by(words, _LOOKING_UP, setup):
         return {}
     found = {}
     for element in setup.expansion.elements:

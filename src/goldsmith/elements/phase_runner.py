@@ -16,7 +16,8 @@ from typing import Final
 
 from goldsmith.elements import environment, run_parts
 from goldsmith.elements.hooks import Hooks
-from goldsmith.elements.phases import Phase
+from goldsmith.elements.phases import Phase, Place
+from goldsmith.elements.secret_variables import NAMES_VARIABLE, secret_names
 from goldsmith.errors import CommandFailed, GoldsmithError
 from goldsmith.host import process
 
@@ -81,6 +82,9 @@ def run_phase(run: PhaseRun) -> dict[str, float]:
     seen = f"{run.place.seen_at}/{run.phase.name}"
     _tell_left_out(run, parts)
     given = _sourced(run)
+    if run.phase.place is Place.OUTSIDE:
+        # Snippets may have made more of them.
+        given = {**given, NAMES_VARIABLE: " ".join(secret_names(given))}
     took_s: dict[str, float] = {}
     for name in parts.scripts:
         _tell(run, f"Running {seen}/{name}")

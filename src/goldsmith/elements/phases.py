@@ -6,6 +6,8 @@ Source: `specs/diskimage-builder.md`, A2 and A3.
 from __future__ import annotations
 
 import enum
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,10 +70,13 @@ class Breaks:
     """Where the variable `break` asks for a shell: `before-PHASE`, `after-PHASE`, `after-error`."""
 
     words: frozenset[str]
+    command: tuple[str, ...] = ()
+    """The words of the variable `break_cmd`, which stands for bash; () is bash itself."""
 
     @classmethod
-    def parse(cls, text: str) -> Breaks:
-        """Read the list; raises ElementError for a word that would never take effect."""
+    def of(cls, environment: Mapping[str, str]) -> Breaks:
+        """Read both variables; raises ElementError for what would never take effect."""
+        text = environment.get("break", "")
         words = [word.strip() for word in text.split(",") if word.strip()]
         known = {f"{when}-{phase.name[:-2]}" for phase in PHASES for when in ("before", "after")}
         for word in words:
@@ -81,7 +86,8 @@ class Breaks:
                     hint="before-PHASE, after-PHASE or after-error; phases: "
                     + ", ".join(phase.name[:-2] for phase in PHASES),
                 )
-        return cls(frozenset(word.removesuffix(".d") for word in words))
+        command = _command(environment.get("break_cmd", "")) if words else ()
+        return cls(frozenset(word.removesuffix(".d") for word in words), command)
 
     def at(self, when: str, phase: Phase) -> bool:
         """Whether a shell is wanted `before` or `after` this phase."""
@@ -91,3 +97,12 @@ class Breaks:
     def after_error(self) -> bool:
         """Whether a shell is wanted where a hook failed."""
         return "after-error" in self.words
+
+
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as e:
+        raise ElementError(
+            f"break_cmd={text}: {e}", hint="write it as a shell's words: a quote has its other one"
+        ) from e

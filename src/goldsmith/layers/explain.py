@@ -52,10 +52,9 @@ def explain(
     return f"{text} and {more} more" if more > 0 else text
 
 
-def explain_age(record: Record, ttl_s: float, now_s: float) -> str:
+def explain_age(age_s: float, ttl_s: float) -> str:
     """The reason of a miss where the kept result is older than the step allows."""
-    age = _short(now_s - record.made_s)
-    return f"expired: made {age} ago, cache_ttl is {_short(ttl_s)}"
+    return f"expired: made {_short(age_s)} ago, cache_ttl is {_short(ttl_s)}"
 
 
 def nearest_record(

@@ -20,10 +20,11 @@ from goldsmith.elements.hook_environment import hook_environment, in_tree, worki
 from goldsmith.elements.phase_runner import HookPlace, PhaseRun, run_phase
 from goldsmith.elements.phases import Phase, Place
 from goldsmith.elements.places import Places, make_places
+from goldsmith.elements.secret_variables import secret_values
 from goldsmith.elements.setup import Setup
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot
-from goldsmith.host.confined import make_directory
+from goldsmith.host.confined import confined, make_directory
 from goldsmith.host.journal import state_directory
 from goldsmith.host.process import get_tool
 from goldsmith.packages.installed import os_release
@@ -42,6 +43,7 @@ def run_phases(
             "elements need a tree of files, and this source has a machine",
             hint="use them with an image or chroot source",
         )
+    context.emitter.redactor.add(secret_values(description.environment))
     places = make_places(state_directory(), description, context.directory)
     with context.scratch_directory() as scratch:
         running = _OnTree(communicator, scratch / "build", places, description, setup, context)
@@ -96,14 +98,14 @@ class _OnTree:
         """The hooks at the place of the tree where they run, which they cannot write to."""
         tree = self.communicator.namespace.host_path(self.communicator.tree)
         own = make_directory(tree, _IN_TARGET)
-        target = self.places.mount / _IN_TARGET.lstrip("/")
+        target = self.places.mount / own.relative_to(tree)
         try:
             inside = self.communicator.namespace
             with inside.bound(self.places.hooks, target, read_only=True):
                 yield
         finally:
             with contextlib.suppress(OSError):
-                own.rmdir()
+                confined(tree, _IN_TARGET, follow_last=True).rmdir()
 
     def _place(self, phase: Phase) -> HookPlace:
         hooks, namespace = self.build / "hooks", self.communicator.namespace

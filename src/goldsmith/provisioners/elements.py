@@ -148,7 +148,7 @@ class ElementsProvisioner:
         for phase in phases:
             given = hook_environment(description, setup, _ANYWHERE)
             given = in_tree(given) if phase.place is Place.IN_TREE else given
-            found = phase_inputs(phase, description, setup, given)
+            found = phase_inputs(phase, description, setup, given, directory)
             kind = found.pop("type")
             inputs |= {**found, f"config:{phase.name}": kind}
         return StepKey(inputs)

@@ -49,6 +49,18 @@ def test_elements_need_no_disk_and_other_methods_do():
 
 
 @pytest.mark.parametrize(
+    ("method", "missing"), [("apt", [("disk",)]), ("elephant", [("disk",)]), ("elements", [])]
+)
+def test_a_mistake_in_the_bootstrap_does_not_hide_that_the_disk_is_missing(method, missing):
+    given = {"bootstrap": {"method": method, "suite": 7}}
+    with pytest.raises(ValidationError) as caught:
+        ImageOptions.model_validate(given)
+    found = caught.value.errors()
+    assert any(e["loc"][0] == "bootstrap" for e in found)
+    assert [e["loc"] for e in found if e["type"] == "missing"] == missing
+
+
+@pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"method": "elements"}, "needs elements"),

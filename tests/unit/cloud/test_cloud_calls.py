@@ -86,6 +86,35 @@ def test_after_a_throttle_nobody_looks_for_what_was_never_made() -> None:
     assert made == {"SnapshotId": "snap-9"}
 
 
+def test_a_no_after_a_lost_answer_says_that_it_may_be_there() -> None:
+    client = Client(refused("InternalError", 500), refused("UnauthorizedOperation", 403))
+    with pytest.raises(AwsError, match="UnauthorizedOperation") as caught:
+        Service(client, "r").call("create_snapshot")
+    assert caught.value.maybe_made
+    client = Client(refused("Throttling"), refused("UnauthorizedOperation", 403))
+    with pytest.raises(AwsError) as caught:
+        Service(client, "r").call("create_snapshot")
+    assert not caught.value.maybe_made
+
+
+def test_a_look_that_is_refused_says_so_too() -> None:
+    def look() -> dict[str, str]:
+        raise AwsError("DescribeSnapshots", "UnauthorizedOperation", "no")
+
+    with pytest.raises(AwsError) as caught:
+        Service(Client(refused("InternalError", 500)), "r").call(
+            "create_snapshot", made_before=look
+        )
+    assert caught.value.maybe_made
+
+
+def test_the_hint_names_the_service() -> None:
+    client = Client(refused("AccessDenied", 403))
+    with pytest.raises(AwsError) as caught:
+        Service(client, "r", name="sts").call("create_snapshot")
+    assert "allow sts:CreateSnapshot" in (caught.value.hint or "")
+
+
 def test_kinds_of_refusals() -> None:
     absent = refusals.refusal("X", refused("InvalidAMIID.NotFound").response)
     assert absent.is_absence and not absent.is_passing

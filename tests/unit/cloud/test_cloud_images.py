@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from aws_rig import Fault, Rig
-from aws_rig.cloud import Volume
-from goldsmith.cloud import calls, polling
+from aws_rig import Fault, Image, Rig, Snapshot
+from aws_rig.cloud import ACCOUNT, Volume
+from goldsmith.cloud import calls, journal, polling
 from goldsmith.cloud.access_options import AccessOptions
+from goldsmith.cloud.calls import Service
 from goldsmith.cloud.image_options import ImageOptions
 from goldsmith.cloud.images import (
     DeregisterStep,
@@ -19,10 +21,12 @@ from goldsmith.cloud.images import (
     RegionCopyStep,
     RegisterStep,
     SnapshotStep,
+    wait_for_image,
 )
-from goldsmith.cloud.journal import Ledger, undo_resource
+from goldsmith.cloud.journal import Ledger, detach, undo_resource
 from goldsmith.cloud.polling import Waiting
 from goldsmith.cloud.session import Account
+from goldsmith.cloud.sharing import ProtectionStep
 from goldsmith.core.step import StepContext
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Emitter, EventSink
@@ -67,6 +71,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(journal, "_SEEN_WITHIN_S", 0.0)
     with Rig(tmp_path / "rig", loops=False) as rig:
         for name, value in rig.environment.items():
             monkeypatch.setenv(name, value)
@@ -198,3 +203,113 @@ def test_the_old_image_stays_where_the_new_one_could_not_be_registered(place: Pl
             )
             made(place, publishing)
     assert place.left() == {"snap-1", "ami-new"}
+
+
+ELSEWHERE = "210987654321"
+
+
+def journalled(resource: str, owner: str = ACCOUNT) -> dict[str, object]:
+    """An entry of a build that was killed just before or after its call."""
+    return {
+        "resource": resource, "region": "us-east-1", "mark": "run/b/1", "owner": owner,
+        "at_s": time.time(), "access": {},
+    }  # fmt: skip
+
+
+def test_the_entry_of_another_account_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", place.rig.url)
+    undo_resource(journalled("image"))
+    with pytest.raises(GoldsmithError, match=f"account {ELSEWHERE}.* of {ACCOUNT}"):
+        undo_resource(journalled("image", ELSEWHERE))
+
+
+def test_the_account_is_written_down(place: Place) -> None:
+    with open_run(place.state, "test", UNDO) as run, Teardown() as teardown:
+        publishing = place.publishing(run, teardown)
+        publishing.ledger.owner = ACCOUNT
+        claim = publishing.ledger.claim("volume", "us-east-1")
+        assert f'"owner": "{ACCOUNT}"' in (run.path / "journal.jsonl").read_text()
+        claim.settle()
+
+
+@pytest.mark.parametrize("resource", ["snapshot", "image"])
+def test_what_is_found_late_is_removed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, resource: str
+) -> None:
+    """The first looks do not find what was made just now."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", place.rig.url)
+    monkeypatch.setattr(journal, "_SEEN_WITHIN_S", 120.0)
+    tags = {"goldsmith:run": "run/b/1"}
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            cloud = place.rig.cloud
+            cloud.snapshots["snap-late"] = Snapshot("snap-late", "us-east-1", tags=tags)
+            if resource == "image":
+                cloud.images["ami-late"] = Image("ami-late", "us-east-1", tags=tags)
+
+    monkeypatch.setattr(journal, "pause", pause)
+    undo_resource(journalled(resource))
+    assert place.left() == set() and len(looks) == 3
+
+
+def test_what_is_protected_is_taken_back(place: Place) -> None:
+    """At the end of the build, and by the journal of one that was killed."""
+    for killed in (False, True):
+        with open_run(place.state, "test", UNDO) as run:
+            teardown = Teardown()
+            publishing = place.publishing(
+                run, teardown, ami_regions=("eu-west-1",),
+                deregistration_protection={"enabled": True},
+            )  # fmt: skip
+            made(place, publishing)
+            ProtectionStep(publishing).run(place.context())
+            assert all(one.protection for one in place.rig.cloud.images.values())
+            if not killed:
+                assert teardown.close() == []
+                assert place.left() == set()
+        assert place.left() == set()
+
+
+def test_a_copy_that_does_not_say_its_snapshots_yet_takes_them_along(place: Place) -> None:
+    with open_run(place.state, "test", UNDO) as run:
+        teardown = Teardown()
+        made(place, place.publishing(run, teardown, ami_regions=("eu-west-1",)))
+        place.rig.cloud.images["ami-copy-eu-west-1"].mappings = []
+        assert teardown.close() == []
+        assert place.left() == set()
+
+
+def test_a_no_after_a_lost_answer_leaves_the_entry(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "pause", lambda _: None)
+    place.rig.faults += [
+        Fault("CopyImage", "1", "InternalError", 500, after=True),
+        Fault("CopyImage", "2", "UnauthorizedOperation", 403),
+    ]
+    with open_run(place.state, "test", UNDO) as run:
+        with pytest.raises(GoldsmithError, match="UnauthorizedOperation"), Teardown() as teardown:
+            made(place, place.publishing(run, teardown, ami_regions=("eu-west-1",)))
+        assert place.left() == {"ami-copy-eu-west-1", "snap-copy-eu-west-1"}
+    assert place.left() == set()
+
+
+class Late:
+    """A client that sees nothing at first."""
+
+    def __init__(self, kind: str, thing: dict[str, object]) -> None:
+        self.kind = kind
+        self.answers: list[list[dict[str, object]]] = [[], [thing]]
+
+    def __getattr__(self, operation: str) -> Callable[..., object]:
+        return lambda **given: {self.kind: self.answers.pop(0)} if "describe" in operation else {}
+
+
+def test_what_no_look_shows_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "pause", lambda _: None)
+    image = Service(Late("Images", {"State": "available"}), "r")
+    assert wait_for_image(image, Waiting(1.0, 5), "ami-1") == {"State": "available"}
+    detach(Service(Late("Volumes", {"Attachments": []}), "r"), Waiting(1.0, 5), "vol-1")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import os
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from aws_rig import Rig
-from goldsmith.cloud.access_options import AccessOptions, AssumeRole
+from goldsmith.cloud.access_options import AccessOptions, AssumeRole, VaultEngine
 from goldsmith.cloud.metadata import instance_document
 from goldsmith.cloud.session import Account, given_environment
 from goldsmith.errors import GoldsmithError
@@ -123,3 +125,65 @@ def test_variables_are_given_for_a_block_only() -> None:
     with given_environment({"AWS_X": "1"}):
         assert os.environ["AWS_X"] == "1"
     assert "AWS_X" not in os.environ
+
+
+def test_a_profile_that_wants_a_code_asks_nobody(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/config").write_text(
+        "[profile ci]\nrole_arn = arn:aws:iam::123456789012:role/builder\nregion = us-east-1\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/ci\nsource_profile = keys\n"
+        "[profile keys]\naws_access_key_id = AKIAFILE\naws_secret_access_key = file-secret\n"
+    )
+    with pytest.raises(GoldsmithError, match="ci has an mfa_serial, and needs mfa_code"):
+        account(rig, profile="ci")[0].ec2()
+    assert key_of(account(rig, profile="ci", mfa_code="123456")[0]).startswith("ASIA")
+
+
+def test_a_role_is_taken_on_with_a_profile_of_another_file(rig: Rig, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("[ci]\naws_access_key_id = AKIAFILE\naws_secret_access_key = file-secret\n")
+    role = AssumeRole(role_arn="arn:aws:iam::123456789012:role/builder")
+    one, _ = account(
+        rig, region="us-east-1", profile="ci", shared_credentials_file=str(file), assume_role=role
+    )
+    assert key_of(one).startswith("ASIA")
+
+
+@pytest.mark.parametrize("name", ["role", "a role/of mine"])
+def test_an_address_of_vault_that_cannot_be_asked(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:port")
+    monkeypatch.setenv("VAULT_TOKEN", "vault-token")
+    one, redactor = account(rig, region="us-east-1", vault_aws_engine={"name": name})
+    with pytest.raises(GoldsmithError, match="Vault gave no credentials at aws/creds/"):
+        one.ec2()
+    assert redactor.redact("vault-token") == "<sensitive>"
+
+
+def test_vault_is_asked_in_its_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[urllib.request.Request] = []
+
+    def open_url(request: urllib.request.Request, timeout: float) -> io.BytesIO:
+        asked.append(request)
+        return io.BytesIO(b'{"data": {"access_key": "AKIAVAULT", "secret_key": "of-vault"}}')
+
+    monkeypatch.setattr(urllib.request, "urlopen", open_url)
+    monkeypatch.setenv("VAULT_ADDR", "https://vault.example:8200/")
+    monkeypatch.setenv("VAULT_TOKEN", "vault-token")
+    monkeypatch.setenv("VAULT_NAMESPACE", "team")
+    options = AccessOptions(
+        region="r", vault_aws_engine=VaultEngine(name="a b/c", engine_name="x/aws")
+    )
+    key = Account(options, Redactor())._authorized().get_credentials().access_key
+    assert key == "AKIAVAULT"
+    assert asked[0].full_url == "https://vault.example:8200/v1/x/aws/creds/a%20b%2Fc?"
+    assert asked[0].get_header("X-vault-namespace") == "team"
+
+
+def test_a_metadata_endpoint_that_cannot_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:port")
+    with pytest.raises(GoldsmithError, match="this is no EC2 instance"):
+        instance_document()

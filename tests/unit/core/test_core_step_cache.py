@@ -197,6 +197,22 @@ def test_a_release_that_cannot_be_fetched(store):
     assert told.reason.endswith("bookworm main not looked at: -offline")
 
 
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        ({"release:a": "1" * 64}, False),
+        ({"release:a": "2" * 64}, True),
+        ({"release:a": None}, False),
+        ({}, False),
+    ],
+)
+def test_of_a_repository_that_is_silent_at_the_second_look_nothing_is_known(store, now, changed):
+    first = {"release:a": ReleaseState("1" * 64, fetched=True)}
+    second = {name: ReleaseState(digest, fetched=True) for name, digest in now.items()}
+    cache = StepCache(store, releases=first, look_again=lambda: second)
+    assert cache.releases_changed() is changed
+
+
 def test_wishes_of_the_command(cache):
     record = keep(cache, Step())
     again = StepCache(cache.store, CachePolicy(use=False))

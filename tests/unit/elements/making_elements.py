@@ -39,6 +39,12 @@ def places(directory: Path) -> Places:
                   directory)  # fmt: skip
 
 
-def inputs(description: Description, setup: Setup, phase: str, environment: Mapping[str, str]):
-    """The inputs of a phase's key."""
-    return phase_inputs(phase_named(phase), description, setup, environment)
+def inputs(
+    description: Description,
+    setup: Setup,
+    phase: str,
+    environment: Mapping[str, str],
+    directory: Path = Path("/"),
+):
+    """The inputs of a phase's key, of hooks that run in a directory."""
+    return phase_inputs(phase_named(phase), description, setup, environment, directory)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goldsmith.elements import expansion, hooks, run_parts
+from goldsmith.elements import expansion, hook_directory, hooks, run_parts
 from goldsmith.elements.catalog import Catalog, Element, ElementError
 
 
@@ -190,7 +190,7 @@ def test_hooks_are_merged_and_know_their_element(directory, tmp_path):
     assert merged.element_of("install.d/10-b") == "b"
     assert merged.element_of("README.rst") == "c"
     assert "tests/x" not in merged.files
-    hooks.write(merged, tmp_path / "merged")
+    hook_directory.write(merged, tmp_path / "merged", {}, tmp_path / "records")
     assert (tmp_path / "merged/README.rst").read_text() == "c"
     assert os.readlink(tmp_path / "merged/install.d/20-link") == "10-c"
     assert (tmp_path / "merged/install.d/10-c").stat().st_mode & 0o777 == 0o600
@@ -209,7 +209,7 @@ def test_a_device_among_hooks_is_never_opened(directory, tmp_path):
     os.mkfifo(place / "install.d/20-fifo")
     merged = hooks.merge([Catalog.read([directory]).get("b")])
     with pytest.raises(ElementError, match="neither a file nor a link"):
-        hooks.write(merged, tmp_path / "merged")
+        hook_directory.write(merged, tmp_path / "merged", {}, tmp_path / "records")
 
 
 def test_parts_are_those_that_can_run_in_the_order_of_their_numbers(tmp_path):

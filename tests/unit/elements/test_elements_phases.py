@@ -20,15 +20,24 @@ def test_a_phase_has_its_name_with_and_without_the_ending():
 
 
 def test_breaks_are_a_list_of_places():
-    breaks = Breaks.parse("before-root, after-install.d,after-error")
+    breaks = Breaks.of({"break": "before-root, after-install.d,after-error"})
     assert breaks.at("before", phase_named("root"))
     assert breaks.at("after", phase_named("install"))
     assert not breaks.at("before", phase_named("install"))
     assert breaks.after_error
-    assert not Breaks.parse("").words
+    assert not Breaks.of({}).words
 
 
 @pytest.mark.parametrize("word", ["before", "before-setup", "after-errors", "root"])
 def test_a_break_that_would_never_come_is_refused(word):
     with pytest.raises(ElementError, match="no such place"):
-        Breaks.parse(word)
+        Breaks.of({"break": word})
+
+
+def test_the_program_of_a_break_is_read_as_a_shells_words():
+    given = {"break": "after-error", "break_cmd": "bash -c 'echo here'"}
+    assert Breaks.of(given).command == ("bash", "-c", "echo here")
+    assert Breaks.of({**given, "break_cmd": "  "}).command == ()
+    with pytest.raises(ElementError, match="break_cmd=bash -c 'echo: No closing quotation"):
+        Breaks.of({**given, "break_cmd": "bash -c 'echo"})
+    assert Breaks.of({"break_cmd": "it's of no break"}).command == ()

@@ -126,4 +126,4 @@ def test_another_build_counts_only_where_it_is_almost_the_same(more, told):
     ],
 )
 def test_age_and_limit_are_told(age_s, ttl_s, text):
-    assert explain_age(make_record({}, made_s=NOW_S - age_s), ttl_s, NOW_S) == text
+    assert explain_age(age_s, ttl_s) == text

@@ -57,8 +57,7 @@ def test_defaults_are_upstreams():
     assert (found.name, found.types, found.compress, found.checksums) == (
         "image", ("qcow2",), True, ()
     )  # fmt: skip
-    assert found.all_elements == ("base", "debian-minimal")
-    assert request("x", ramdisk=True).all_elements == ("ramdisk", "base", "x")
+    assert (found.elements, found.skip_base, found.ramdisk) == (("debian-minimal",), False, False)
 
 
 def test_options_win_over_the_environment():
@@ -98,12 +97,27 @@ def test_packages_sizes_and_tracing_add_up():
 
 def test_all_that_is_wrong_comes_at_once():
     with pytest.raises(RequestError) as caught:
-        request("-t", "../x,docker", "--image-size", "big", "--max-online-resize", "x",
+        request("-t", "../x,docker", "--image-size", "big", "--image-extra-size", "1e999999",
+                "--max-online-resize", "x",
                 DIB_CHECKSUM="crc", **{"break": "before-lunch"})  # fmt: skip
     told = "\n".join(caught.value.findings)
     for words in ("At least one distribution root element", "-t ../x", "--docker-target", "big",
-                  "--max-online-resize x", "DIB_CHECKSUM=crc", "before-lunch"):  # fmt: skip
+                  "--image-extra-size 1e999999", "--max-online-resize x", "DIB_CHECKSUM=crc",
+                  "before-lunch"):  # fmt: skip
         assert words in told
+
+
+@pytest.mark.parametrize("text", ["1e999999", "1e-999999", "sNaN", "-inf"])
+def test_a_size_that_is_none_is_a_finding(text):
+    with pytest.raises(RequestError, match=f"--image-size {text}: it is not a size"):
+        request("x", "--image-size", text)
+
+
+def test_the_program_of_a_break_is_read_with_it():
+    given = {"break": "after-root", "break_cmd": "zsh -c 'echo a'"}
+    assert request("x", **given).breaks.command == ("zsh", "-c", "echo a")
+    with pytest.raises(RequestError, match="break_cmd=zsh '-c: No closing quotation"):
+        request("x", **{**given, "break_cmd": "zsh '-c"})
 
 
 def test_help_and_version_need_nothing_else():
@@ -147,6 +161,20 @@ def test_an_image_is_a_command_with_its_keys_in_order():
     ]
 
 
+def test_a_command_shows_no_secret():
+    text = """
+- elements: [x]
+  docker-target: the-word
+  environment: {A_PASSWORD: "the-word", B: "http://me:other@h/", C: "-the-word", D_TOKEN: ""}
+"""
+    (command,), found = images(text)
+    assert found == []
+    assert command == (
+        "A_PASSWORD=*** B=http://me@h/ C='-***' D_TOKEN=*** "
+        "disk-image-create -o image --docker-target '***' x"
+    )
+
+
 def test_entries_of_one_name_are_merged_over_files():
     commands, found = images(
         "- {arch: amd64, elements: [a]}\n- {imagename: r, ramdisk: true, elements: [b]}\n",
@@ -171,6 +199,12 @@ def test_entries_of_one_name_are_merged_over_files():
         ("- {image-size: true}\n", "at least 1"),
         ("- {ramdisk: yes please}\n", "true or false"),
         ("- {environment: {A: 1}}\n", "a map of texts"),
+        ("- {environment: {A=B: c}}\n", '"A=B" is no name of a variable'),
+        ('- {environment: {A: "a\\0b"}}\n', "without NUL"),
+        ('- {environment: {"A\\0": a}}\n', "without NUL"),
+        ('- {environment: {A: "\\ud800"}}\n', "in UTF-8"),
+        ('- {imagename: "a\\0b"}\n', "without NUL"),
+        ('- {elements: ["a\\0b"]}\n', "without NUL"),
         ("- {elements: a}\n", "a list of texts"),
         ("- [\n", "no valid YAML"),
     ],

@@ -33,6 +33,7 @@ from goldsmith.builders.volume_steps.locking import EarlyUnlockStep, LockStep
 from goldsmith.builders.volume_steps.mounting import OWN_COMMANDS, MountCommands, MountDeviceStep
 from goldsmith.cloud.images import (
     DeregisterStep,
+    Made,
     Publishing,
     RegionCopyStep,
     RegisterStep,
@@ -81,9 +82,9 @@ def make_image(
         with teardown:
             artifact = making.run()
             making.finish()
-    except GoldsmithError as e:
+    except GoldsmithError:
         if making.keeps:
-            making.tell_kept(e)
+            making.tell_kept()
         raise
     return artifact
 
@@ -101,10 +102,11 @@ class _Making:
     """Where the root is mounted."""
     handles: list[Handle] = field(default_factory=list)
     """What the early cleanup lets go of, in the order of acquisition."""
-    lasting: list[Handle] = field(default_factory=list)
-    """What stays at AWS and on this host when the user wants no cleanup."""
+    volume: Made | None = None
+    attached: Handle | None = None
     keeps: bool = False
-    volume_id: str = ""
+    stays: list[str] = field(default_factory=list)
+    """What is told to stay at AWS, as the user wants no cleanup."""
 
     @property
     def teardown(self) -> Teardown:
@@ -146,24 +148,23 @@ class _Making:
         volume, size, created = self._step(
             CreateVolumeStep(publishing, options, image, zone, volume_tags)
         )
-        self.volume_id = volume.id
-        self.lasting.append(created)
+        self.volume = Made(f"Volume {volume.id}", created, volume.claim)
         node, attached = self._step(
             AttachVolumeStep(publishing, options, volume, instance_id, device,
                              self._require_unmounted)
         )  # fmt: skip
         self.handles.append(attached)
-        self.lasting.append(attached)
+        self.attached = attached
         self._step(EarlyUnlockStep(lock), told=False)
         whole = image is not None and image.get("VirtualizationType") != "hvm"
         if options.from_scratch:
             whole = options.ami_virtualization_type != "hvm"
-        self._commands(PRE_MOUNT, options.pre_mount_commands, {"Device": device})
+        self._commands(PRE_MOUNT, options.pre_mount_commands, {"Device": node.disk})
         partition = awaited_partition(node, "0" if whole else options.mount_partition)
         shown = options.nvme_device_path or device
         place = self._mount(partition, shown)
         known = {"Device": device, "MountPath": str(place)}
-        self._commands(POST_MOUNT, options.post_mount_commands, known)
+        self._commands(POST_MOUNT, options.post_mount_commands, {**known, "Device": node.disk})
         entrance = self._extras(place)
         values = {**run_values(data), **known, "ID": instance_id}
         values["PackerRunUUID"] = self.context.run_uuid
@@ -177,10 +178,10 @@ class _Making:
         if publishing.copy_regions:
             self._step(RegionCopyStep(publishing, image_id))
         self._step(DeprecationStep(publishing), told=False)
-        self._step(ProtectionStep(publishing), told=False)
         self._step(ModifyAttributesStep(publishing, description), told=False)
         self._step(TagStep(publishing, tags, snapshot_tags), told=False)
         check_interrupted()
+        self._step(ProtectionStep(publishing), told=False)
         self.context.commit()
         publishing.keep()
         return self._artifact(values)
@@ -273,18 +274,24 @@ class _Making:
         return VolumeEntrance(extra, files, policy)
 
     def _keep_everything(self) -> None:
-        """Leave at AWS what is there; mounts never stay, they end with the build."""
-        for handle in self.lasting:
-            handle.forget()
-        self.publishing.keep()
-        self.publishing.ledger.settle_all()
+        """Leave at AWS what is there; mounts never stay, they end with the build.
 
-    def tell_kept(self, error: GoldsmithError) -> None:
+        What may be there and was never heard of stays in the journal, and goes.
+        """
+        if self.volume is not None and self.volume.handle.pending:
+            attached = self.attached is not None and self.attached.pending
+            self.stays.append(f"{self.volume.what} stays{' attached' if attached else ''}")
+            self.volume.keep()
+        if self.attached is not None:
+            self.attached.forget()
+        self.stays += [f"{made.what} stays" for made in self.publishing.kept]
+        self.publishing.keep()
+
+    def tell_kept(self) -> None:
         """Say what stays."""
-        if self.volume_id:
+        for what in self.stays:
             self.context.emitter.say(
-                f"Volume {self.volume_id} stays attached, as -on-error says; remove it when it is "
-                "not needed any more"
+                f"{what}, as -on-error says; remove it when it is not needed any more"
             )
 
     def _artifact(self, values: Mapping[str, str]) -> Artifact:

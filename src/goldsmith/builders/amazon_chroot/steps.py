@@ -81,6 +81,7 @@ class InstanceInfoStep:
                 f"EC2 does not know the instance {instance_id} in {ec2.region}",
                 hint="is `region` that of this instance, and are the credentials of its account?",
             )
+        self.publishing.ledger.owner = found[0].get("OwnerId", "")
         return instance_id, found[0]["Instances"][0]["Placement"]["AvailabilityZone"]
 
 

@@ -19,11 +19,9 @@ from goldsmith.builders.chroot.recipe import ChrootRecipe
 from goldsmith.builders.chroot.root import MountedImage, MountImageStep, numbers_of
 from goldsmith.builders.chroot.tree_steps import SourceTreeStep, provision_step
 from goldsmith.builders.image.cache import (
-    CHANGED,
     IMAGE_LABEL,
-    MADE_ANEW,
-    STANDS,
     image_step,
+    look_up,
     open_cache,
     open_results,
     reused,
@@ -39,7 +37,6 @@ from goldsmith.builders.volume_steps.locking import EarlyUnlockStep, LockStep
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.results import NOT_RECORDED, Results
-from goldsmith.core.step_cache import NO_CACHE
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.host.signals import check_interrupted
@@ -120,10 +117,10 @@ class _Changing:
         key = recipe.result_key(
             results, trees.tree_id, digest, outputs, context.environment, context.name
         )
-        if context.policy.use and key is not None and (found := results.find(key)) is not None:
-            with context.emitter.running("image", IMAGE_LABEL, key=key, cache="hit", reason=STANDS):
+        found, reason = look_up(trees.cache, results, key)
+        if found is not None:
+            with context.emitter.running("image", IMAGE_LABEL, key=key, cache="hit", reason=reason):
                 return reused(found)
-        reason = NO_CACHE if not context.policy.use else MADE_ANEW if key is None else CHANGED
         with trees.view() as after:
             described = describe_tree(after)
             self.steps.run(ApplyStep(before, after, mounted), reason=reason)

@@ -34,8 +34,6 @@ from goldsmith.errors import Diagnostics, GoldsmithError, UsageError
 from goldsmith.host.journal import remove_tree
 from goldsmith.machine.disk_guest import DiskGuest
 
-PARAMETERS_VARIABLE: Final = "DIB_BLOCK_DEVICE_PARAMS_YAML"
-VERBS: Final = ("init", "getval", "create", "writefstab", "umount", "cleanup", "delete")
 SYMBOLS: Final = (
     "root-label", "root-fstype", "boot-label", "mount-points", "image-path", "image-block-device",
     "image-block-devices",

@@ -38,10 +38,12 @@ class LeftMount:
 def find_left(pid: int, build: Path, mount: Path) -> tuple[list[LeftMount], list[str]]:
     """The mounts that hooks have made below `mount` in the namespace of a process, in order.
 
-    The second list has those of which nobody can say where they come from. `build` is where the
+    The second list has those of which nobody can say where they come from, and those of devices: a
+    later phase may find another file system on a loop device of that number. `build` is where the
     namespace shows the build: what is bound from there is never taken for a place of the host.
     """
     lines = mounts.list_mounts(pid)
+    deviceless = _kinds_without_device()
     found: list[LeftMount] = []
     unknown: list[str] = []
     for line in lines:
@@ -52,7 +54,7 @@ def find_left(pid: int, build: Path, mount: Path) -> tuple[list[LeftMount], list
         shared = any(one.device == line.device and not _is_below(one.path, build) for one in lines)
         if origin is not None:
             found.append(LeftMount(below, origin, read_only=line.read_only))
-        elif shared or line.root != "/":
+        elif shared or line.root != "/" or line.kind not in deviceless:
             unknown.append(below)
         else:
             found.append(LeftMount(below, line.source, line.kind, line.options,
@@ -98,6 +100,12 @@ def _read(records: Path) -> list[LeftMount]:
         return [LeftMount(**one) for one in json.loads((records / _RECORD).read_text())]
     except FileNotFoundError:
         return []
+
+
+def _kinds_without_device() -> frozenset[str]:
+    """The file systems that the kernel makes of their names and options alone; proc(5)."""
+    lines = [line.split() for line in Path("/proc/filesystems").read_text().splitlines()]
+    return frozenset(words[1] for words in lines if words[0] == "nodev")
 
 
 def _is_own(below: str) -> bool:

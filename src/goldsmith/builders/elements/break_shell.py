@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shlex
 import termios
 import tty
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from goldsmith.builders.elements.phase_steps import Words
+from goldsmith.elements.phases import Breaks
 from goldsmith.events import Emitter
 from goldsmith.host import process
 from goldsmith.host.signals import check_interrupted
@@ -41,9 +41,9 @@ class BreakShell:
 
         As upstream has it, `break_cmd` stands for bash but after a phase.
         """
-        emitter, given = self.emitter, self.caller.get("break_cmd", "")
-        own = bool(given) and (where == "after-error" or not where.startswith("after-"))
-        argv = shlex.split(given) if own else ["bash"]
+        emitter, command = self.emitter, Breaks.of(self.caller).command
+        own = bool(command) and (where == "after-error" or not where.startswith("after-"))
+        argv = list(command) if own else ["bash"]
         if not (self.terminal or own):
             emitter.warn(
                 f"break={where}: there is no terminal to open a shell on; the build goes on"

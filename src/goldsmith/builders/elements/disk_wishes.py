@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,8 @@ from goldsmith.disk.block_devices.reading import RootDefaults, read_block_device
 from goldsmith.disk.layout import check
 from goldsmith.disk.model import Layout
 from goldsmith.elements.catalog import Element
-from goldsmith.errors import Diagnostics, GoldsmithError, TemplateError
+from goldsmith.elements.description import DEFAULT_JOURNAL_MIB
+from goldsmith.errors import Diagnostics, GoldsmithError
 from goldsmith.units import GIB, KIB, MIB, TIB
 
 CONFIG_VARIABLE: Final = "DIB_BLOCK_DEVICE_CONFIG"
@@ -40,7 +41,6 @@ BARE_FILE_SYSTEM: Final = """\
 DEFAULT_LABEL: Final = "cloudimg-rootfs"
 XFS_LABEL: Final = "img-rootfs"
 """xfs has room for 12 bytes only."""
-DEFAULT_JOURNAL_MIB: Final = 64
 _BYTES_PER_INODE: Final = 4096
 _EFI_ELEMENT: Final = "block-device-efi"
 _LARGEST_BYTES: Final = 64 * TIB
@@ -232,7 +232,7 @@ def _size(
     try:
         number = Decimal(text)
         size = int(number * unit_bytes) if number.is_finite() else 0
-    except (InvalidOperation, OverflowError):
+    except ArithmeticError:
         size = 0
     if not 0 < size <= _LARGEST_BYTES:
         findings.error(f"{name}={text}: it is not a size", "write a number, as 2 or 0.5")
@@ -248,16 +248,3 @@ def disk_variables(wishes: DiskWishes) -> dict[str, str]:
         "DIB_ROOT_LABEL": wishes.root.label, "DIB_ROOT_FSTYPE": wishes.root.type,
         "DIB_BOOT_LABEL": label, "DIB_MOUNTPOINTS": "|".join(wishes.mount_points),
     }  # fmt: skip
-
-
-def findings_of(
-    environment: Mapping[str, str], elements: Sequence[Element], arch: str = "amd64"
-) -> list[str]:
-    """Everything that is wrong with what is wanted of the disk; [] is good."""
-    try:
-        read_wishes(environment, elements, arch)
-    except TemplateError as e:
-        return [str(diagnostic) for diagnostic in e.diagnostics]
-    except GoldsmithError as e:
-        return [str(e)]
-    return []

@@ -16,6 +16,7 @@ from goldsmith.core.tree_build import TreeAccess
 from goldsmith.elements.places import Places
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts
+from goldsmith.host.confined import confined, make_directory
 from goldsmith.host.namespaces import StepNamespace
 from goldsmith.host.process import get_tool
 
@@ -60,8 +61,7 @@ class PhaseEntrance:
         if report.get("enters"):
             resolver.empty(mount)
         if report.get("shows hooks"):
-            with contextlib.suppress(FileNotFoundError):
-                (mount / IN_TARGET.lstrip("/")).rmdir()
+            remove_hooks_place(mount)
 
     def access(
         self, namespace: StepNamespace, tree: Path, environment: Mapping[str, str]
@@ -94,11 +94,14 @@ def mount_api(mount: Path) -> None:
 
 def show_hooks(places: Places) -> None:
     """Bind the hooks into the tree, read-only; runs as the init of a step's namespaces."""
-    target = places.mount / IN_TARGET.lstrip("/")
-    target.parent.mkdir(exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        target.mkdir()
+    target = make_directory(places.mount, IN_TARGET)
     mounts.bind(str(places.hooks), str(target), read_only=True)
+
+
+def remove_hooks_place(tree: Path) -> None:
+    """Remove the directory of a tree where hooks were shown; one with files in it stays."""
+    with contextlib.suppress(OSError):
+        confined(tree, IN_TARGET, follow_last=True).rmdir()
 
 
 def words_outside(namespace: StepNamespace, directory: str, argv: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.builders.elements.entrance import IN_TARGET, mount_api
+from goldsmith.builders.elements.entrance import IN_TARGET, mount_api, remove_hooks_place
 from goldsmith.builders.elements.phase_steps import HookSurroundings, OpenShell, Words
 from goldsmith.elements.hook_environment import in_tree
 from goldsmith.elements.phase_runner import PhaseRun, run_phase
@@ -23,6 +23,7 @@ from goldsmith.elements.places import Places
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Emitter
 from goldsmith.host import chroot, mounts
+from goldsmith.host.confined import make_directory
 from goldsmith.host.namespaces import StepNamespace, step_namespace
 from goldsmith.host.process import LineSink
 
@@ -129,13 +130,11 @@ class LateRun:
         """The hooks in the tree, which cannot write to them, while a phase runs there."""
         places, final = self.place.places, self.place.final
         assert final is not None, "a phase in the tree has a final one"
-        own = final / IN_TARGET.lstrip("/")
-        own.parent.mkdir(exist_ok=True)
-        own.mkdir(exist_ok=True)
-        target = places.mount / IN_TARGET.lstrip("/")
+        own = make_directory(final, IN_TARGET)
+        target = places.mount / own.relative_to(final)
         with namespace.bound(places.hooks, target, read_only=True):
             yield
-        own.rmdir()
+        remove_hooks_place(final)
 
 
 def run_block_device_hooks(run: LateRun) -> None:

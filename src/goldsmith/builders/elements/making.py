@@ -16,18 +16,15 @@ from goldsmith.builders.elements.output_writing import being_written
 from goldsmith.builders.elements.recipe import Recipe
 from goldsmith.builders.elements.tree import built_tree, open_trees, run_tree_phases, tree_steps
 from goldsmith.builders.image.cache import (
-    CHANGED,
     IMAGE_LABEL,
-    MADE_ANEW,
-    STANDS,
     image_step,
+    look_up,
     open_results,
     reused,
 )
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.results import NOT_RECORDED, Results
-from goldsmith.core.step_cache import NO_CACHE
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.elements.phase_runner import HookFailed
 from goldsmith.elements.places import Places, make_places
@@ -69,15 +66,17 @@ class _Making:
         """Make the disk and the files, unless they stand already."""
         started_s = time.monotonic()
         recipe, context = self.recipe, self.context
+        cache = self.trees.cache
         key = recipe.result_key(
-            results, self.trees.tree_id, self.places, context.environment.get(_EPOCH, "")
-        )
-        if context.policy.use and key is not None and (found := results.find(key)) is not None:
+            results, self.trees.tree_id, self.places, context.environment.get(_EPOCH, ""),
+            cache.releases,
+        )  # fmt: skip
+        found, reason = look_up(cache, results, key, recipe.late_ttl_s)
+        if found is not None:
             with context.emitter.running(
-                "image", IMAGE_LABEL, key=key, cache="hit", reason=STANDS
+                "image", IMAGE_LABEL, key=key, cache="hit", reason=reason
             ):  # fmt: skip
                 return reused(found)
-        reason = NO_CACHE if not context.policy.use else MADE_ANEW if key is None else CHANGED
         with context.emitter.running(
             "image", IMAGE_LABEL, takes_long=True, key=key, cache="miss", reason=reason
         ):  # fmt: skip

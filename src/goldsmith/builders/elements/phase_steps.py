@@ -23,7 +23,7 @@ from goldsmith.elements.phase_runner import HookPlace, PhaseRun, run_phase
 from goldsmith.elements.phases import Phase, Place, Tree, phase_named
 from goldsmith.elements.places import Places
 from goldsmith.elements.secret_variables import secret_values
-from goldsmith.elements.setup import APT_BASED, Setup
+from goldsmith.elements.setup import Setup
 from goldsmith.errors import CommandFailed, GoldsmithError, Interrupted
 from goldsmith.host import chroot, process
 from goldsmith.host.namespaces import StepNamespace
@@ -91,8 +91,8 @@ class HookSurroundings:
                     secrets = self._has_secrets
                     steps.append(PackagesStep(self, caching=ttl, given_secrets=secrets))
             elif name == "initramfs":
-                if APT_BASED in self.setup.expansion.names:
-                    steps.append(InitramfsStep())
+                # Whether there is one shows in the tree: any element may bring dpkg.
+                steps.append(InitramfsStep())
             elif name == TREE_STEPS[0] or self._is_wanted(phase_named(name)):
                 steps.append(self.phase_step(phase_named(name), open_shell))
         return steps
@@ -147,7 +147,8 @@ class PhaseStep(StepTraits):
         """Hooks, elements, environment, and what hooks read beside them."""
         around = self.surroundings
         return StepKey(phase_inputs(self.phase, around.description, around.setup,
-                                    around.environment(self.phase)))  # fmt: skip
+                                    around.environment(self.phase),
+                                    around.places.directory))  # fmt: skip
 
     def run(self, context: TreeContext) -> None:
         """Run the hooks; raises HookFailed that names the element, the hook and what it said."""

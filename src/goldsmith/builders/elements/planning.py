@@ -30,6 +30,8 @@ def plan_image(recipe: Recipe, context: PlanContext) -> BuildPlan:
     results = open_results(context.state, planner.cache.store)
     epoch = context.environment.get("SOURCE_DATE_EPOCH", "")
     places = make_places(context.state, recipe.description, context.directory)
-    key = recipe.result_key(results, planner.tree_id, places, epoch)
+    key = recipe.result_key(results, planner.tree_id, places, epoch, planner.cache.releases)
     wanted = recipe.outputs(context.directory)
-    return planner.finished(results, key, [wanted.path(kind) for kind in wanted.types])
+    return planner.finished(
+        results, key, [wanted.path(kind) for kind in wanted.types], recipe.late_ttl_s
+    )

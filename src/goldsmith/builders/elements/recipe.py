@@ -12,22 +12,24 @@ from typing import Final
 
 import goldsmith
 from goldsmith.builders.elements.disk_wishes import DiskWishes, disk_variables, read_wishes
-from goldsmith.builders.elements.late_phases import LATE_PHASES
+from goldsmith.builders.elements.late_phases import BLOCK_DEVICE_PHASE, LATE_PHASES
 from goldsmith.builders.elements.options import ElementsOptions
 from goldsmith.builders.elements.outputs import WantedOutputs
 from goldsmith.builders.elements.phase_steps import HookSurroundings
+from goldsmith.core.caching import DEFAULT_TTL_S
 from goldsmith.core.results import Results
 from goldsmith.elements import expansion
 from goldsmith.elements.description import Description
 from goldsmith.elements.phase_keys import phase_inputs
-from goldsmith.elements.phases import phase_named
 from goldsmith.elements.places import Places
 from goldsmith.elements.secret_variables import secret_values
 from goldsmith.elements.setup import Setup, set_up
 from goldsmith.layers.keys import canonical
+from goldsmith.packages.release_files import ReleaseState
 from goldsmith.units import GIB, MIB
 
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+_AFTER_TREE: Final = (BLOCK_DEVICE_PHASE, *LATE_PHASES)
 NO_FINAL_IMAGE: Final = "no-final-image"
 """The element whose images have no disk."""
 _EXACT: Final = Context(prec=60)
@@ -118,7 +120,12 @@ class Recipe:
         )  # fmt: skip
 
     def result_key(
-        self, results: Results, tree_id: str | None, places: Places, epoch: str
+        self,
+        results: Results,
+        tree_id: str | None,
+        places: Places,
+        epoch: str,
+        releases: Mapping[str, ReleaseState],
     ) -> str | None:
         """What identifies the files; None when the tree cannot be known again."""
         wanted = self.outputs(places.directory)
@@ -128,7 +135,7 @@ class Recipe:
         manifest = wanted.aci_manifest if "aci" in wanted.types else None
         return results.key({
             "type": "elements/2", "version": goldsmith.__version__, "tree": tree_id,
-            **self.late_inputs(places, self.wishes),
+            **self.late_inputs(places, self.wishes, releases),
             "disk": self.wishes.config.text, "sizes": canonical(dict(self.wishes.variables)),
             "options": canonical(self.options.model_dump(mode="json", exclude=_NO_INPUTS)),
             "gzip": canonical(wanted.gzip_program),
@@ -137,15 +144,30 @@ class Recipe:
             "epoch": epoch,
         })  # fmt: skip
 
-    def late_inputs(self, places: Places, wishes: DiskWishes) -> dict[str, str]:
-        """What the hooks of the phases after the tree depend on, besides the tree."""
+    @property
+    def late_ttl_s(self) -> float | None:
+        """How long the files are used; None where no hook runs after the tree: as long as it."""
+        starts = tuple(f"{phase.name}/" for phase in _AFTER_TREE)
+        if not any(place.startswith(starts) for place in self.setup.hooks.files):
+            return None
+        given_s = self.description.cache_ttl_s
+        return DEFAULT_TTL_S if given_s is None else given_s
+
+    def late_inputs(
+        self, places: Places, wishes: DiskWishes, releases: Mapping[str, ReleaseState]
+    ) -> dict[str, str]:
+        """What the hooks of the phases after the tree depend on, besides the tree.
+
+        They have the network, so the Release files of the image's APT sources are among it.
+        """
         description, setup = self.description, self.setup
         around = HookSurroundings(description, setup, places, disk_variables(wishes))
-        return {
+        seen = {} if self.late_ttl_s is None else releases
+        return {name: state.digest or "" for name, state in seen.items()} | {
             f"{phase.name} {name}": value
-            for phase in (phase_named("block-device.d"), *LATE_PHASES)
+            for phase in _AFTER_TREE
             for name, value in phase_inputs(
-                phase, description, setup, around.environment(phase)
+                phase, description, setup, around.environment(phase), places.directory
             ).items()
         }
 

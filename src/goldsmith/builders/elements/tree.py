@@ -93,7 +93,9 @@ def open_cache(
     if description.offline:
         policy = replace(policy, offline=True, any_age=True)
     given = hook_environment(description, setup, places)
-    sources = apt_sources(setup, snippets.sourced_from_elements(setup.hooks, given))
+    sources = apt_sources(
+        setup, snippets.sourced_from_elements(setup.hooks, given), places.directory
+    )
 
     def look() -> Mapping[str, ReleaseState]:
         if not sources:

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.elements.description import DEBIAN_ARCHITECTURES
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.apt_sources import AptSource, parse_sources
@@ -16,8 +16,6 @@ from goldsmith.packages.bootstrap import STORE
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.mirrors import sources_for
 from goldsmith.packages.repositories import Repository, pins_of, without_repetition
-
-_DEBIAN_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def apt_request(
@@ -35,7 +33,7 @@ def apt_request(
     return AptRequest(
         bootstrap.suite, tuple(packages),
         tuple(without_repetition([*suite_sources, *(r.source for r in repositories)])), settings,
-        _DEBIAN_ARCHITECTURES.get(platform.machine(), ""), bootstrap.variant,
+        DEBIAN_ARCHITECTURES.get(platform.machine(), ""), bootstrap.variant,
         trusted_sources=tuple(r.source for r in repositories if r.trusted),
         pins=pins_of(repositories, suite_sources),
         tool=STORE if bootstrap.engine == STORE else "",
@@ -68,7 +66,7 @@ def finish_plan(bootstrap: Bootstrap, directory: Path) -> FinishPlan:
 def _suite_sources(bootstrap: Bootstrap, directory: Path) -> list[AptSource]:
     found = sources_for(
         bootstrap.suite or "", bootstrap.mirror, signed_by=bootstrap.signed_by(directory),
-        architecture=_DEBIAN_ARCHITECTURES.get(platform.machine(), ""),
+        architecture=DEBIAN_ARCHITECTURES.get(platform.machine(), ""),
     )  # fmt: skip
     if not bootstrap.components:
         return found

@@ -132,16 +132,19 @@ class ImageBuilder:
         planner = self._planned(context)
         outputs = self.recipe.outputs(context.directory)
         results = open_results(context.state, planner.cache.store)
+        ttl_s = None
         if self._of_elements:
             from goldsmith.builders.image.element_making import result_key
 
             source = self._source(context.directory, context.environment)
-            key = result_key(source, results, planner.tree_id, self.recipe, context)
+            releases = planner.cache.releases
+            key = result_key(source, results, planner.tree_id, self.recipe, context, releases)
+            ttl_s = source.recipe.late_ttl_s
         else:
             key = self.recipe.result_key(
                 results, planner.tree_id, outputs, context.environment, context.name, context.policy
             )
-        plan = planner.finished(results, key, (*outputs.images.values(), outputs.manifest))
+        plan = planner.finished(results, key, (*outputs.images.values(), outputs.manifest), ttl_s)
         try:
             outputs.refuse_foreign_files(force=False)
         except GoldsmithError as e:

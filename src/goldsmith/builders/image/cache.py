@@ -84,6 +84,27 @@ def reused(found: Result) -> Artifact:
     return replace(made, state={**made.state, REUSED: True})
 
 
+def look_up(
+    cache: StepCache, results: Results, key: str | None, ttl_s: float | None = None
+) -> tuple[Result | None, str]:
+    """The finished image of a key, if it may be used, and why it may or has to be made.
+
+    `ttl_s` is how long one may be used that network had a part in beside its tree; None for ever.
+    """
+    if key is None:
+        return None, MADE_ANEW
+    if not cache.policy.use:
+        return None, NO_CACHE
+    found = results.find(key)
+    if found is None:
+        return None, CHANGED
+    if ttl_s is not None and not cache.policy.any_age:
+        expired = cache.why_expired(found.made_s, ttl_s)
+        if expired:
+            return None, expired
+    return found, STANDS
+
+
 def image_step(build: str) -> str:
     """What the making of a build's image is called where its time is kept."""
     return f"image of {build}"
@@ -164,13 +185,16 @@ class Planner:
             "holds as the files stand now"
         )
 
-    def finished(self, results: Results, key: str | None, writes: Sequence[Path]) -> BuildPlan:
-        """The whole plan, with the image that `key` identifies."""
-        found = results.find(key) if key is not None and self.cache.policy.use else None
+    def finished(
+        self,
+        results: Results,
+        key: str | None,
+        writes: Sequence[Path],
+        ttl_s: float | None = None,
+    ) -> BuildPlan:
+        """The whole plan, with the image that `key` identifies; `ttl_s` is as for `look_up`."""
+        found, reason = look_up(self.cache, results, key, ttl_s)
         kind = image_step(self.context.name)
-        reason = STANDS if found else MADE_ANEW
-        if key is not None and found is None:
-            reason = CHANGED if self.cache.policy.use else NO_CACHE
         self.steps.append(
             PlannedStep(name="image", label=IMAGE_LABEL, state="hit" if found else "miss",
                         reason=reason, key=key, predicted_s=results.latest_s(kind))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from goldsmith.builders.elements.cache_turns import cache_turn
 from goldsmith.builders.elements.disk import RawDisk, make_disk
 from goldsmith.builders.elements.disk_wishes import disk_variables
 from goldsmith.builders.elements.tree import built_tree, open_cache, open_trees, run_tree_phases
@@ -15,7 +18,7 @@ from goldsmith.builders.image.element_entrance import TREE, ElementTreeEntrance
 from goldsmith.builders.image.element_source import ElementSource
 from goldsmith.builders.image.image_files import ImageFiles, MadeDisk, describe_tree
 from goldsmith.builders.image.recipe import Recipe
-from goldsmith.builders.image.tree_steps import KeyedProvision
+from goldsmith.builders.image.tree_steps import KeyedProvision, ProvisionStep
 from goldsmith.builders.tree_provisioning import TreeProvisioning
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
@@ -25,8 +28,10 @@ from goldsmith.core.step import StepContext, StepTraits, TreeContext, TreeStep
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.formats import move_raw
 from goldsmith.elements.places import Places, make_places
+from goldsmith.elements.setup import Setup
 from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages.identity import set_hostname
+from goldsmith.packages.release_files import ReleaseState
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,19 @@ class HostNameStep(StepTraits):
         set_hostname(context.tree / TREE, self.hostname)
 
 
+@dataclass(frozen=True, slots=True)
+class ProvisionInTurn(ProvisionStep):
+    """Runs one provisioner, in a tree that may show parts of an image cache which builds share."""
+
+    places: Places = field(kw_only=True)
+    setup: Setup = field(kw_only=True)
+
+    def run(self, context: TreeContext) -> None:
+        """Provision as soon as no other build is in its tree with the same image cache."""
+        with cache_turn(self.places, self.setup, context.emitter):
+            ProvisionStep.run(self, context)
+
+
 def configure_steps(source: ElementSource) -> list[TreeStep]:
     """What is done to the tree between the phases and the provisioners."""
     hostname = source.options.hostname
@@ -65,6 +83,7 @@ def result_key(
     tree_id: str | None,
     recipe: Recipe,
     context: BuildContext | PlanContext,
+    releases: Mapping[str, ReleaseState],
 ) -> str | None:
     """What identifies the files: what it is of all images, and what the last phases depend on."""
     elements, wishes = source.recipe, source.wishes
@@ -77,7 +96,8 @@ def result_key(
         return None
     places = make_places(context.state, elements.description, context.directory)
     return results.key({
-        "type": "image of elements/1", "image": key, **elements.late_inputs(places, wishes),
+        "type": "image of elements/1", "image": key,
+        **elements.late_inputs(places, wishes, releases),
         "disk": wishes.config.text, "sizes": canonical(dict(wishes.variables)),
     })  # fmt: skip
 
@@ -117,7 +137,8 @@ def make_image(
     places = make_places(context.state, elements.description, context.directory)
     with open_trees(context, elements.description, elements.setup, places) as trees:
         context = replace(context, epoch_s=trees.epoch_s)
-        provisioning = TreeProvisioning(builder_type, trees, context)
+        step_of_call = functools.partial(ProvisionInTurn, places=places, setup=elements.setup)
+        provisioning = TreeProvisioning(builder_type, trees, context, step_of_call)
         making = _Making(source, recipe, provisioning, trees, places, context)
         making.tree()
         return making.image(open_results(context.state, trees.cache.store))
@@ -152,10 +173,11 @@ class _Making:
     def image(self, results: Results) -> Artifact:
         """Make the disk and its files, unless they stand already."""
         context = self.context
-        key = result_key(self.source, results, self.trees.tree_id, self.recipe, context)
+        releases = self.trees.cache.releases
+        key = result_key(self.source, results, self.trees.tree_id, self.recipe, context, releases)
         files = ImageFiles(
             self.recipe, self.provisioning, self.trees, context, self.source.firmware,
-            self._make_disk,
+            self._make_disk, self.source.recipe.late_ttl_s,
         )  # fmt: skip
         return files.make(results, key)
 

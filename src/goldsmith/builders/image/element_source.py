@@ -24,6 +24,7 @@ from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.model import Layout
 from goldsmith.elements import expansion
 from goldsmith.elements.catalog import ElementError
+from goldsmith.elements.description import DEBIAN_ARCHITECTURES
 from goldsmith.elements.option_types import absent, elements_path
 from goldsmith.errors import GoldsmithError, NotRootError, Severity, TemplateError
 from goldsmith.host.process import get_tool
@@ -202,4 +203,4 @@ def _fitting(layout: Layout) -> str:
 
 def _machine() -> str:
     machine = platform.machine()
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    return DEBIAN_ARCHITECTURES.get(machine, machine)

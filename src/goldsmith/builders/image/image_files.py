@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import goldsmith
-from goldsmith.builders.image.cache import (
-    CHANGED,
-    IMAGE_LABEL,
-    MADE_ANEW,
-    STANDS,
-    image_step,
-    reused,
-)
+from goldsmith.builders.image.cache import IMAGE_LABEL, image_step, look_up, reused
 from goldsmith.builders.image.disk_steps import FormatsStep
 from goldsmith.builders.image.output import Outputs
 from goldsmith.builders.image.recipe import Recipe
@@ -26,7 +19,6 @@ from goldsmith.builders.tree_provisioning import TreeProvisioning
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.results import NOT_RECORDED, Results
-from goldsmith.core.step_cache import NO_CACHE
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
 from goldsmith.errors import explain_os_error
@@ -55,17 +47,19 @@ class ImageFiles:
     context: BuildContext
     firmware: tuple[str, ...]
     make_disk: Callable[[Path, str], MadeDisk]
+    ttl_s: float | None = None
+    """How long they may be used, where hooks with network write into the disk."""
 
     def make(self, results: Results, key: str | None) -> Artifact:
         """Make the files that `key` identifies, unless they stand already."""
         started_s = time.monotonic()
         context, outputs = self.context, self.recipe.outputs(self.context.directory)
-        if context.policy.use and key is not None and (found := results.find(key)) is not None:
+        found, reason = look_up(self.trees.cache, results, key, self.ttl_s)
+        if found is not None:
             with context.emitter.running(
-                "image", IMAGE_LABEL, key=key, cache="hit", reason=STANDS
+                "image", IMAGE_LABEL, key=key, cache="hit", reason=reason
             ):  # fmt: skip
                 return reused(found)
-        reason = NO_CACHE if not context.policy.use else MADE_ANEW if key is None else CHANGED
         digests = self._write(outputs, reason)
         artifact = self._artifact(outputs.images, outputs.manifest, digests)
         if key is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from goldsmith.builders.image.bootstrap_options import Bootstrap
@@ -248,6 +248,10 @@ def _headroom(text: str) -> disk.Headroom:
     return disk.Headroom(Fraction(0), _size_bytes(text))
 
 
+_MISSING: Final = object()
+"""Stands for the disk that a source needs and has not."""
+
+
 class ImageOptions(Options):
     """Options of the `image` source."""
 
@@ -256,7 +260,6 @@ class ImageOptions(Options):
         None,
         description="How the disk is divided. Needed, except with elements, which may divide it "
         "themselves: then the block wins.",
-        validate_default=True,
     )
     firmware: tuple[str, ...] = Field(
         ("bios", "uefi"),
@@ -293,11 +296,22 @@ class ImageOptions(Options):
         "and fails the build.",
     )
 
-    @field_validator("disk")
+    @model_validator(mode="before")
     @classmethod
-    def _is_given(cls, given: Disk | None, info: ValidationInfo) -> Disk | None:
-        bootstrap = info.data.get("bootstrap")
-        if given is None and bootstrap is not None and bootstrap.method != "elements":
+    def _marks_a_missing_disk(cls, given: Any) -> Any:
+        """Look at the method as it is written: a bootstrap with a mistake is seen no later."""
+        if not isinstance(given, Mapping) or given.get("disk") is not None:
+            return given
+        bootstrap = given.get("bootstrap")
+        method = bootstrap.get("method") if isinstance(bootstrap, Mapping) else None
+        if isinstance(bootstrap, Bootstrap):
+            method = bootstrap.method
+        return given if method == "elements" else {**given, "disk": _MISSING}
+
+    @field_validator("disk", mode="before")
+    @classmethod
+    def _is_given(cls, given: Any) -> Any:
+        if given is _MISSING:
             raise PydanticCustomError("missing", "Field required")
         return given
 

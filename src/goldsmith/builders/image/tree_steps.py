@@ -222,8 +222,8 @@ class KeyedProvision:
 
     @property
     def name(self) -> str:
-        """`provisioner-N`, counted from 1."""
-        return f"provisioner-{self.number}"
+        """`provisioner-N`, counted from 1; 0 is the cleanup provisioner, which has no number."""
+        return f"provisioner-{self.number}" if self.number else ERROR_CLEANUP
 
     @property
     def label(self) -> str:
@@ -291,16 +291,6 @@ class ProvisionStep(KeyedProvision):
             self.call,
             provision_context(self.build, context.communicator, self.builder_type, environment),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorCleanupStep(ProvisionStep):
-    """Runs the cleanup provisioner of a build in the tree of the step that failed."""
-
-    @property
-    def name(self) -> str:
-        """Its block's name: it is no provisioner in order."""
-        return ERROR_CLEANUP
 
 
 @dataclass(frozen=True, slots=True)

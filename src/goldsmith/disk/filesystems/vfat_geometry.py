@@ -20,6 +20,7 @@ ROOT_ENTRIES: Final = 512
 _FAT32_FROM_BYTES: Final = 33 * MIB
 _FAT16_SINGLE_SECTORS_UP_TO_BYTES: Final = 32 * MIB
 _FAT16_FROM_BYTES: Final = 3 * MIB
+_FAT16_MOST_CLUSTERS: Final = 65524
 MINIMUM_BYTES: Final = 1 * MIB
 
 
@@ -47,7 +48,7 @@ def geometry(size_bytes: int, sector_bytes: int = SECTOR_BYTES) -> VfatGeometry 
     """The shape for a stretch of this size; None below 1 MiB.
 
     FAT32 from 33 MiB on, as firmware expects of an ESP on a fixed disk; where sectors are larger,
-    from as many of them on.
+    as soon as there are the clusters for it.
     """
     if size_bytes < MINIMUM_BYTES:
         return None
@@ -70,10 +71,22 @@ def geometry(size_bytes: int, sector_bytes: int = SECTOR_BYTES) -> VfatGeometry 
 
 
 def _of_large_sectors(size_bytes: int, sector_bytes: int) -> VfatGeometry:
-    """Clusters of one sector, as many as FAT32 needs, or FAT16."""
-    sectors = size_bytes // sector_bytes
-    fat_bits = 32 if size_bytes >= _FAT32_FROM_BYTES * sector_bytes // SECTOR_BYTES else 16
+    """FAT32 where it has enough clusters, else FAT16, of larger ones if it had too many."""
     cluster = max(_fat32_cluster_sectors(size_bytes) * SECTOR_BYTES // sector_bytes, 1)
+    wide = _shape_of_large_sectors(size_bytes, sector_bytes, 32, cluster)
+    if wide.free_clusters > _FAT16_MOST_CLUSTERS:
+        return wide
+    narrow = _shape_of_large_sectors(size_bytes, sector_bytes, 16, cluster)
+    # The truth may be this many more.
+    if narrow.free_clusters + 64 <= _FAT16_MOST_CLUSTERS:
+        return narrow
+    return _shape_of_large_sectors(size_bytes, sector_bytes, 16, 2 * cluster)
+
+
+def _shape_of_large_sectors(
+    size_bytes: int, sector_bytes: int, fat_bits: int, cluster: int
+) -> VfatGeometry:
+    sectors = size_bytes // sector_bytes
     tables = 2 * -(-(sectors // cluster) * fat_bits // 8 // sector_bytes)
     clusters = (sectors - 32 - ROOT_ENTRIES * 32 // sector_bytes - tables) // cluster - 4
     return VfatGeometry(fat_bits, cluster, max(clusters, 0), sector_bytes)

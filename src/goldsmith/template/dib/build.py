@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from goldsmith.core.build import Build, Component, Template
 from goldsmith.core.deferred import RawBody
+from goldsmith.elements.description import DEFAULT_JOURNAL_MIB
 from goldsmith.errors import Position, SourceRange
-from goldsmith.template.dib.request import DEFAULT_JOURNAL_MIB, ImageRequest
+from goldsmith.template.dib.request import ImageRequest
 from goldsmith.values.types import STRING
 from goldsmith.values.value import Value, boolean, number, object_of, tuple_of
 

@@ -5,6 +5,8 @@ Source: `specs/diskimage-builder.md`, A1.2.
 
 from __future__ import annotations
 
+import functools
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 from goldsmith.disk.block_devices.yaml_text import Item, read_yaml
 from goldsmith.disk.findings import unknown
+from goldsmith.elements.secret_variables import is_secret, without_secret_words
 from goldsmith.errors import Diagnostics
 from goldsmith.template.dib.request import TYPES
 
@@ -21,14 +24,19 @@ ARCHITECTURES: Final = ("aarch64", "amd64", "arm64", "armhf", "powerpc", "ppc64"
 
 @dataclass(frozen=True, slots=True)
 class ImageCommand:
-    """A command that makes one image, with the variables that it is given."""
+    """A command that makes one image, with the variables that it is given.
+
+    As a text it is for people to read: what is secret is not in it.
+    """
 
     words: tuple[str, ...]
     environment: Mapping[str, str]
 
     def __str__(self) -> str:
-        given = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
-        return " ".join([*given, shlex.join(self.words)])
+        shown = functools.partial(without_secret_words, environment=self.environment)
+        given = [f"{name}={'***' if is_secret(name) else shlex.quote(shown(value))}"
+                 for name, value in self.environment.items()]  # fmt: skip
+        return " ".join([*given, shlex.join(map(shown, self.words))])
 
 
 Check = Callable[[Item], str]
@@ -36,8 +44,16 @@ Check = Callable[[Item], str]
 Words = Callable[[Any], Sequence[str]]
 
 
+_NO_WORD: Final = re.compile("[\0\ud800-\udfff]")
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a program can be given it."""
+    return isinstance(value, str) and not _NO_WORD.search(value)
+
+
 def _text(item: Item) -> str:
-    return "" if isinstance(item.value, str) else "it is a text"
+    return "" if _is_word(item.value) else "it is a text (in UTF-8, without NUL)"
 
 
 def _flag(item: Item) -> str:
@@ -67,8 +83,8 @@ def _one_of(words: Sequence[str]) -> Check:
 
 def _texts(item: Item) -> str:
     values = item.value if isinstance(item.value, list) else None
-    good = values is not None and all(isinstance(one.value, str) for one in values)
-    return "" if good else "it is a list of texts"
+    good = values is not None and all(_is_word(one.value) for one in values)
+    return "" if good else "it is a list of texts (in UTF-8, without NUL)"
 
 
 def _types(item: Item) -> str:
@@ -80,9 +96,14 @@ def _types(item: Item) -> str:
 
 def _map(item: Item) -> str:
     good = isinstance(item.value, dict)
-    if good and all(isinstance(one.value, str) for one in item.entries.values()):
+    if good and all(_is_word(name) and _is_word(one.value) for name, one in item.entries.items()):
         return ""
-    return "it is a map of texts"
+    return "it is a map of texts (in UTF-8, without NUL)"
+
+
+def _variables(item: Item) -> str:
+    wrong = [name for name in item.entries if "=" in name]
+    return _map(item) or (f'"{wrong[0]}" is no name of a variable' if wrong else "")
 
 
 def _value(flag: str) -> Words:
@@ -97,7 +118,7 @@ _KEYS: Final[Mapping[str, tuple[Check, Words]]] = {
     "imagename": (_text, _value("-o")),
     "arch": (_one_of(ARCHITECTURES), _value("-a")),
     "types": (_types, lambda value: ["-t", ",".join(value)]),
-    "environment": (_map, lambda value: []),
+    "environment": (_variables, lambda value: []),
     "ramdisk": (_flag, lambda value: []),
     "debug-trace": (_whole(0, 2), lambda value: ["-x"] * value),
     "uncompressed": (_flag, _when("-u")),

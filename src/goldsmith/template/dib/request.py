@@ -10,19 +10,17 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
-from goldsmith.elements import expansion
+from goldsmith.elements.description import DEBIAN_ARCHITECTURES, DEFAULT_JOURNAL_MIB
 from goldsmith.elements.phases import Breaks
 from goldsmith.errors import GoldsmithError
 from goldsmith.template.dib.getopt_words import read_words
 
 TYPES: Final = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
 CHECKSUMS: Final = ("md5", "sha256")
-DEFAULT_JOURNAL_MIB: Final = 64
 _FORMAT: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 _SHORT: Final = {"a": True, "o": True, "t": True, "x": False, "u": False, "c": False, "n": False,
                  "p": True, "h": False}  # fmt: skip
@@ -77,14 +75,6 @@ class ImageRequest:
     breaks: Breaks = field(default_factory=lambda: Breaks(frozenset()))
     use_cache: bool = True
     compat_elements: bool = True
-
-    @property
-    def all_elements(self) -> tuple[str, ...]:
-        """With what upstream adds before it looks for dependencies."""
-        return expansion.asked_for(
-            self.elements, ramdisk_element=self.ramdisk_element if self.ramdisk else "",
-            skip_base=self.skip_base, arch=self.arch,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +155,7 @@ class _Reader:
             text("ramdisk-element", "RAMDISK_ELEMENT", "ramdisk"),
             text("install-type", "DIB_DEFAULT_INSTALLTYPE", "source"), target,
             self.said.get("logfile", ""), environment.get("OVERWRITE_OLD_IMAGE", "0") != "0",
-            self._breaks(environment.get("break", "")), "no-cache" not in self.said,
+            self._breaks(environment), "no-cache" not in self.said,
             "no-compat-elements" not in self.said,
         )  # fmt: skip
         if self.findings:
@@ -198,9 +188,9 @@ class _Reader:
             return None
         try:
             size = Decimal(text) * unit_bytes
-        except InvalidOperation:
+        except ArithmeticError:
             size = Decimal("NaN")
-        if not size.is_finite() or not 0 < size < 1 << 62:
+        if not size.is_finite() or not 1 <= size < 1 << 62:
             self.findings.append(f"{what} {text}: it is not a size")
             return None
         return int(size)
@@ -213,9 +203,9 @@ class _Reader:
             return None
         return int(text)
 
-    def _breaks(self, text: str) -> Breaks:
+    def _breaks(self, environment: Mapping[str, str]) -> Breaks:
         try:
-            return Breaks.parse(text)
+            return Breaks.of(environment)
         except GoldsmithError as e:
             self.findings.append(str(e))
             return Breaks(frozenset())
@@ -228,4 +218,4 @@ def _count(text: str) -> int:
 def _this_architecture() -> str:
     """Debian's name of this host's architecture."""
     machine = platform.machine()
-    return "armhf" if machine.startswith("armv") else _ARCHITECTURES.get(machine, machine)
+    return "armhf" if machine.startswith("armv") else DEBIAN_ARCHITECTURES.get(machine, machine)
