@@ -11,6 +11,7 @@ from private_namespace import run_privately
 from goldsmith.builders.elements.block_device_state import BlockDeviceState, Parameters
 from goldsmith.elements.catalog import upstream_package
 from goldsmith.errors import GoldsmithError, TemplateError, UsageError
+from goldsmith.host import loop
 
 pytestmark = pytest.mark.root
 
@@ -97,6 +98,41 @@ def test_a_disk_is_made_filled_and_taken_down(parameters, tmp_path):
     shown = subprocess.run(["mtype", "-i", f"{image}@@1048576", "::/loader"], check=True,
                            capture_output=True)  # fmt: skip
     assert shown.stdout == b"from the hook"
+
+
+def test_what_somebody_has_taken_down_half_is_taken_down(parameters, tmp_path):
+    path = parameters()
+
+    def body():
+        state(path).create()
+        device = state(path).getval("image-block-device")
+        esp = tmp_path / "build/mnt/boot/efi"
+        (esp / "loader").write_text("lost with its stand-in")
+        subprocess.run(["umount", "--recursive", tmp_path / "build/mnt"], check=True)
+        subprocess.run(["losetup", "--detach", device], check=True)
+        state(path).umount()
+        assert state(path).umount() == []
+        state(path).cleanup()
+
+    run_privately(body)
+    assert os.listdir(tmp_path / "build/states") == []
+    image = tmp_path / "images/image0.raw"
+    subprocess.run(["sfdisk", "--verify", image], check=True, capture_output=True)
+
+
+def test_a_device_of_another_file_is_left_alone(tmp_path):
+    ours, others = tmp_path / "ours", tmp_path / "others"
+    for file in (ours, others):
+        file.touch()
+        os.truncate(file, 1 << 20)
+    device = loop.attach_lasting(others)
+    try:
+        loop.detach_lasting(device, ours)
+        listed = subprocess.check_output(["losetup", "--noheadings", "-O", "BACK-FILE", device])
+        assert listed.decode().strip() == str(others)
+    finally:
+        loop.detach_lasting(device, others)
+    loop.detach_lasting(device, others)
 
 
 def test_delete_removes_the_image_too(parameters, tmp_path):

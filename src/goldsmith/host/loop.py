@@ -157,6 +157,15 @@ def attach_lasting(
     return Path(done.text.strip())
 
 
-def detach_lasting(device: Path) -> None:
-    """Detach what `attach_lasting` has attached; its partitions go with it."""
-    process.run(["losetup", "--detach", device])
+def detach_lasting(device: Path, file: Path) -> None:
+    """Detach what `attach_lasting` has attached; its partitions go with it.
+
+    Nothing happens where the device has no file any more, or another one: after a restart of the
+    host its number may be somebody else's.
+    """
+    try:
+        behind = Path("/sys/block", device.name, "loop/backing_file").read_text().rstrip("\n")
+    except FileNotFoundError:
+        return
+    if behind.removesuffix(" (deleted)") == os.path.realpath(file):
+        process.run(["losetup", "--detach", device])

@@ -6,6 +6,7 @@ nothing of it outlives the worker.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _attach_loop(
     device = loop.attach_lasting(
         image, offset_bytes=offset_bytes, size_bytes=size_bytes, block_bytes=block_bytes
     )
-    teardown.defer(f"detach {device}", partial(loop.detach_lasting, device))
+    teardown.defer(f"detach {device}", partial(loop.detach_lasting, Path(device), image))
     return str(device)
 
 
@@ -126,16 +127,22 @@ def detach(
 
     Every part is tried, and the first error raised at the end.
     """
-    told = list(trim_mounts({mount: Path(disk.mounted[mount]) for mount in disk.trimmed}))
+    # An earlier try may have got half the way.
+    there = {mount: place for mount, place in disk.mounted.items() if os.path.ismount(place)}
+    told = list(trim_mounts({one: Path(there[one]) for one in disk.trimmed if one in there}))
     by_mount = plan.by_mount()
     kept = []
     for mount, directory in disk.stand_ins.items():
-        shutil.copytree(disk.mounted[mount], directory, symlinks=True)
-        kept.append(StandIn(by_mount[mount], Path(directory)))
+        if mount in there:
+            shutil.copytree(there[mount], directory, symlinks=True, dirs_exist_ok=True)
+        if os.path.isdir(directory):
+            kept.append(StandIn(by_mount[mount], Path(directory)))
     with Teardown() as teardown:
         for device in disk.loops:
-            teardown.defer(f"detach {device}", partial(loop.detach_lasting, Path(device)))
-        for place in disk.mounted.values():
+            teardown.defer(
+                f"detach {device}", partial(loop.detach_lasting, Path(device), disk.image)
+            )
+        for place in there.values():
             teardown.defer(f"unmount {place}", partial(mounts.umount, place))
     fill_stand_ins(disk.image, plan, kept, identity=identity, epoch_s=0, scratch=scratch)
     for one in kept:

@@ -152,10 +152,17 @@ class BlockDeviceState:
                 planned, image, given.mount_base, self.directory,
                 block_bytes=wishes.disk.block_size_bytes,
             )  # fmt: skip
+            try:
+                described = _described(wishes, attached, given.mount_base)
+                self._state.write_text(json.dumps(described, indent=1))
+            except BaseException:
+                self._state.unlink(missing_ok=True)
+                detach(attached, planned, identity=_identity(wishes),
+                       scratch=given.image_directory)  # fmt: skip
+                raise
         except BaseException:
             image.unlink()
             raise
-        self._state.write_text(json.dumps(_described(wishes, attached, given.mount_base), indent=1))
 
     def _plan(self, wishes: DiskWishes) -> DiskPlan:
         return empty_plan(wishes, self.parameters.size_bytes or 0)
