@@ -207,9 +207,7 @@ def test_the_first_error_ends_a_conversion_that_still_runs(tmp_path, failing_qem
     forget = process.observe_groups(Seen())
     try:
         with pytest.raises(CommandFailed, match="it broke"):
-            formats.write_all(
-                image, {name: tmp_path / name for name in ("vmdk", "vdi")}, epoch_s=0
-            )
+            formats.write_all(image, {name: tmp_path / name for name in ("vmdk", "vdi")}, epoch_s=0)
     finally:
         forget()
     assert groups == []
