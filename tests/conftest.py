@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 SKIP_ROOT = "GOLDSMITH_SKIP_ROOT"
 TOUCHES_THE_HOST = ("root", "boot", "network")
@@ -36,6 +37,13 @@ _SESSION_PLACES = re.compile(
     r"/pytest-of-[^/]+/pytest-\d+(?:/popen-gw\d+)?(?=/)|/[^ ]*/goldsmith-tests\.[^/]+(?=/)"
 )
 _NO_OVERLAY_UPPER = frozenset({"overlay", "nfs", "nfs4", "9p", "vfat", "ecryptfs", "virtiofs"})
+
+
+# No test is about time: a machine may do anything else meanwhile.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
