@@ -104,7 +104,11 @@ class Tree:
         )
 
     def apt(self, *words: str) -> str:
-        environment = {**os.environ, "APT_CONFIG": str(self.root / "apt.conf"), "LC_ALL": "C"}
+        # APT ends its apt-key without waiting, which then leaves a copy of the key behind.
+        temporary = self.root / "tmp"
+        temporary.mkdir(exist_ok=True)
+        environment = {**os.environ, "APT_CONFIG": str(self.root / "apt.conf"), "LC_ALL": "C",
+                       "TMPDIR": str(temporary)}  # fmt: skip
         return run(words, env=environment, capture=True).text
 
     def candidate(self, name: str) -> str:
