@@ -6,7 +6,9 @@ cold build (nothing kept of any earlier one, all packages downloaded), the same 
 with an element of which a hook in the tree has changed; diskimage-builder keeps nothing between
 builds, so one of its builds stands for all three. Package lists are compared. diskimage-builder is
 the one that the extra `elements` has installed, with stand-ins for what this host lacks (see
-`other_builders`). Needs root.
+`other_builders`). Printed are elapsed seconds, which the limits are about, and those of the
+processors in all programs that a build has run: on a host that does other things at the same time
+they tell more. Needs root.
 
     benchmarks/elements.py [--runs 1] [--without diskimage-builder] [--check]
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -45,16 +48,24 @@ def say(text: str = "") -> None:
 
 @dataclass
 class Side:
-    """The times of one side by what was measured, in seconds, and what it installed."""
+    """The times of one side by what was measured, in seconds, and what it installed.
+
+    `times_s` are by the clock, `cpu_s` those of the processors.
+    """
 
     name: str
     times_s: dict[str, list[float]] = field(default_factory=dict)
+    cpu_s: dict[str, list[float]] = field(default_factory=dict)
     packages: set[tuple[str, str]] = field(default_factory=set)
     image_bytes: int = 0
 
     def median_s(self, measured: str) -> float:
         """The time that counts."""
         return statistics.median(self.times_s[measured])
+
+    def median_cpu_s(self, measured: str) -> float:
+        """The same of the processors' time."""
+        return statistics.median(self.cpu_s[measured])
 
 
 @contextmanager
@@ -79,17 +90,25 @@ def write_hook(directory: Path, text: str) -> None:
 
 def timed(side: Side, measured: str, argv: list[str], directory: Path, env: dict[str, str]) -> None:
     """Run a build and keep its time; what it says is shown only when it fails."""
-    started_s = time.monotonic()
+    started_s, started_cpu_s = time.monotonic(), cpu_of_children_s()
     done = subprocess.run(
         argv, check=False, cwd=directory, env=env, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
-    took_s = time.monotonic() - started_s
+    took_s, cpu_s = time.monotonic() - started_s, cpu_of_children_s() - started_cpu_s
     if done.returncode != 0:
         say(done.stdout[-4000:])
         sys.exit(f"{side.name} ended with status {done.returncode}")
     side.times_s.setdefault(measured, []).append(took_s)
-    say(f"{side.name:18} {measured:18} {took_s:6.1f} s   load {os.getloadavg()[0]:.1f}")
+    side.cpu_s.setdefault(measured, []).append(cpu_s)
+    load = os.getloadavg()[0]
+    say(f"{side.name:18} {measured:18} {took_s:6.1f} s   cpu {cpu_s:6.1f} s   load {load:.1f}")
+
+
+def cpu_of_children_s() -> float:
+    """What all programs have taken of the processors that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def look(side: Side, directory: Path) -> None:
@@ -139,14 +158,17 @@ def report(ours: Side, theirs: Side | None) -> bool:
     say()
     say(f"goldsmith's image: {ours.image_bytes >> 20} MiB, {len(ours.packages)} packages")
     for measured, limit in LIMITS.items():
-        line = f"{measured:18} {ours.median_s(measured):6.1f} s"
+        took_s, cpu_s = ours.median_s(measured), ours.median_cpu_s(measured)
+        line = f"{measured:18} {took_s:6.1f} s   cpu {cpu_s:6.1f} s"
         if theirs is not None:
-            ratio = ours.median_s(measured) / theirs.median_s("cold")
+            ratio = took_s / theirs.median_s("cold")
             missed = missed or ratio > limit
-            line += f"   {ratio:.3f} x {UPSTREAM} (limit {limit} x)"
+            line += (f"   {ratio:.3f} x {UPSTREAM} (limit {limit} x)"
+                     f"   cpu {cpu_s / theirs.median_cpu_s('cold'):.3f} x")  # fmt: skip
         say(line)
     if theirs is not None:
-        say(f"{UPSTREAM}: cold {theirs.median_s('cold'):.1f} s, {theirs.image_bytes >> 20} MiB")
+        say(f"{UPSTREAM}: cold {theirs.median_s('cold'):.1f} s, cpu "
+            f"{theirs.median_cpu_s('cold'):.1f} s, {theirs.image_bytes >> 20} MiB")  # fmt: skip
         different = sorted(ours.packages ^ theirs.packages)
         missed = missed or bool(different)
         say(f"DIFFERENT PACKAGES: {different}" if different else "the same packages, every version")

@@ -29,6 +29,7 @@ from goldsmith.core.options import Options, WrittenAs
 from goldsmith.datasources import KIND as DATA_SOURCE
 from goldsmith.errors import GoldsmithError
 from goldsmith.template.hcl2.components import POST_PROCESSOR_KEYS, PROVISIONER_KEYS
+from goldsmith.template.scheme.options import SchemeOptions
 from goldsmith.units import format_duration, format_size
 
 REFERENCE = Path(__file__).parents[1] / "docs/reference"
@@ -235,6 +236,16 @@ def post_processors_page() -> str:
     )
 
 
+def deploy_scheme_page() -> str:
+    """The page of what a scheme file can say."""
+    return (
+        f"# Schemes of `deploy`\n\n{HEAD}A scheme says what disks are to become, in HCL2 (`.hcl`), "
+        "its JSON (`.hcl.json`), YAML or JSON; there a block is a map, one that may be repeated a "
+        "list of maps, and a label the key that has its name. [How to "
+        f"deploy](../how-to/deploy.md).\n\n{VALUES}"
+    ) + options_text(SchemeOptions, "", 2)
+
+
 def data_sources_page() -> str:
     """The page of data sources, with what each gives."""
     text = (
@@ -432,6 +443,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "provisioners.md": provisioners_page,
     "post-processors.md": post_processors_page,
     "data-sources.md": data_sources_page,
+    "deploy-scheme.md": deploy_scheme_page,
     "command-line.md": command_line_page,
     "plugin-api.md": plugin_api_page,
 }

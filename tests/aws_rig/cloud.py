@@ -80,8 +80,8 @@ class Snapshot(Resource):
     description: str = ""
     permissions: list[dict[str, str]] = field(default_factory=list)
     parent: str | None = None
-    blocks: dict[int, str] | None = None
-    """The tokens of what EBS direct has written, while it is not complete."""
+    present: set[int] | None = None
+    """The blocks that EBS direct knows of; None where nobody has asked yet."""
 
 
 @dataclass
@@ -117,6 +117,8 @@ class Cloud:
         self.volumes: dict[str, Volume] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self.images: dict[str, Image] = {}
+        self.asked: dict[str, dict[str, Any]] = {}
+        """What StartSnapshot was given for each snapshot that it made."""
         self._numbers = {kind: itertools.count(1) for kind in ("vol", "snap", "ami", "file")}
         self._made: dict[tuple[str, str], Any] = {}
         """What was made by a call with a token, so that the same call makes it only once."""

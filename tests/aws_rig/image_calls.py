@@ -129,7 +129,7 @@ class ImageCalls:
             cloud.fresh_id("snap", f"snap-copy-{region}"), region,
             tags=tags_of(params, "snapshot"), size=old.size, encrypted=encrypted,
             key=(params.get("KmsKeyId") or None) if encrypted else None,
-            file=cloud.file(old.size, old.file),
+            file=cloud.file(old.size, old.file), present=old.present and set(old.present),
         )  # fmt: skip
         cloud.snapshots[copy.id] = copy
         return copy

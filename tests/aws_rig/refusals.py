@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -9,9 +10,9 @@ from xml.sax.saxutils import escape
 class Refused(Exception):
     """An error answer of the API."""
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, *, reason: str = "") -> None:
         super().__init__(f"{code}: {message}")
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message, self.status, self.reason = code, message, status, reason
 
     def xml(self) -> bytes:
         """The answer in EC2's form."""
@@ -20,6 +21,10 @@ class Refused(Exception):
             f"<Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message>"
             "</Error></Errors><RequestID>rig</RequestID></Response>"
         ).encode()
+
+    def json(self) -> bytes:
+        """The answer in the form of EBS direct, whose header says the code."""
+        return json.dumps({"Message": self.message, "Reason": self.reason}).encode()
 
 
 @dataclass(frozen=True)

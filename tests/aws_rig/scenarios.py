@@ -50,6 +50,21 @@ def system_tree(archive: Path, place: Path) -> Path:
     return place
 
 
+def fill_with_base(rig: Rig, disk: Path) -> None:
+    """Put one image into an account, `ami-base`, whose root has the contents of a disk."""
+    rig.cloud.snapshots["snap-base"] = Snapshot(
+        "snap-base", "us-east-1", size=1, file=rig.cloud.file(1, disk)
+    )
+    ebs = {"SnapshotId": "snap-base", "VolumeSize": 1, "VolumeType": "gp3", "Encrypted": False,
+           "DeleteOnTermination": True}  # fmt: skip
+    rig.cloud.images["ami-base"] = Image(
+        "ami-base", "us-east-1", name="base", owner="amazon",
+        mappings=[{"DeviceName": "/dev/xvda", "Ebs": ebs}],
+        fields={"Architecture": "x86_64", "VirtualizationType": "hvm",
+                "RootDeviceName": "/dev/xvda"},
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One golden case."""

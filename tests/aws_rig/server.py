@@ -27,6 +27,7 @@ from moto.sts.responses import TokenResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from aws_rig.cloud import Cloud
+from aws_rig.direct_calls import Direct, DirectCall, routed
 from aws_rig.disks import Disks
 from aws_rig.image_calls import ImageCalls
 from aws_rig.refusals import Fault, Refused
@@ -105,7 +106,11 @@ class Rig:
     """Whether the metadata service refuses requests without a token."""
     calls: list[Call] = field(default_factory=list)
     on_call: Callable[[str, int], None] = lambda action, number: None
-    """Called before each call of EC2, with its number among those of the action."""
+    """Called before each call of EC2 and EBS direct, with its number among those of the action."""
+    put_delay_s: float = 0.0
+    """How long each PutSnapshotBlock takes."""
+    put_quota: int = 0
+    """How many of them are taken in a second, 0 for any number."""
 
     def __enter__(self) -> Rig:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +121,7 @@ class Rig:
         self._counts: Counter[str] = Counter()
         self._tokens: set[str] = set()
         self._lock = threading.RLock()
+        self.direct = Direct(self.cloud, self._lock, self.put_delay_s, self.put_quota)
         self._server = make_server(
             "127.0.0.1", 0, self._answer, threaded=True, request_handler=_Handler
         )
@@ -142,7 +148,7 @@ class Rig:
         return {
             "AWS_ACCESS_KEY_ID": "AKIARIG00000000000", "AWS_SECRET_ACCESS_KEY": "rig-secret-key",
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.url, "AWS_EC2_METADATA_DISABLED": "false",
-            "AWS_ENDPOINT_URL_STS": self.url,
+            "AWS_ENDPOINT_URL_STS": self.url, "AWS_ENDPOINT_URL_EBS": self.url,
         }  # fmt: skip
 
     def changing(self) -> list[Call]:
@@ -158,6 +164,8 @@ class Rig:
                 status, headers, body = self._api(request)
         except Refused as e:
             status, headers, body = e.status, {"content-type": "text/xml"}, e.xml()
+            if request.path.startswith("/snapshots"):
+                headers, body = {"x-amzn-ErrorType": e.code}, e.json()
         data = body.encode() if isinstance(body, str) else body
         given = {name: str(value) for name, value in headers.items()
                  if name.lower() not in ("status", "content-length")}  # fmt: skip
@@ -171,6 +179,8 @@ class Rig:
         region, service = scope.group(2), scope.group(3)
         if service == "sts":
             return TokenResponse.dispatch(request)  # type: ignore[no-any-return]
+        if service == "ebs":
+            return self._directly(region, request)
         query = dict(parse_qsl(request.get_data(as_text=True), keep_blank_values=True))
         action = query.pop("Action", "")
         query.pop("Version", None)
@@ -194,6 +204,34 @@ class Rig:
                 raise
             finally:
                 self.calls.append(Call(action, region, tree(query), answer, time.monotonic()))
+
+    def _directly(self, region: str, request: Request) -> tuple[int, Mapping[str, Any], bytes]:
+        action, snapshot, index = routed(request.method, request.path)
+        call = DirectCall(
+            action, region, snapshot, index, dict(request.args),
+            {name.lower(): value for name, value in request.headers.items()}, request.get_data(),
+        )  # fmt: skip
+        with self._lock:
+            self._counts[action] += 1
+            number = self._counts[action]
+        self.on_call(action, number)
+        fault = next((one for one in self.faults
+                      if one.action == action and one.hits(number)), None)  # fmt: skip
+        answer = ""
+        try:
+            if fault is not None and not fault.after:
+                raise fault.refusal()
+            # The puts of many connections overlap, as far as one process can.
+            result = self.direct.answer(call)
+            if fault is not None:
+                raise fault.refusal()
+            return result
+        except Refused as e:
+            answer = e.code
+            raise
+        finally:
+            with self._lock:
+                self.calls.append(Call(action, region, call.shown(), answer, time.monotonic()))
 
     def _act(
         self, action: str, region: str, request: Request

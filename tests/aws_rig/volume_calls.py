@@ -151,6 +151,7 @@ class VolumeCalls:
             tags_of(params, "snapshot"), size=volume.size,
             file=cloud.file(volume.size, volume.file), encrypted=volume.encrypted,
             key=volume.key, volume=volume.id, description=params.get("Description", ""),
+            parent=volume.origin or None,
         )  # fmt: skip
         cloud.snapshots[snapshot.id] = snapshot
         return self._snapshot(snapshot)

@@ -188,8 +188,10 @@ def test_packer_of_debian_makes_the_same_calls_on_the_same_rig(
     def run(argv: list[str], given: dict[str, str]) -> tuple[int, str]:
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CHECKPOINT_DISABLE": "1",
                "PACKER_CACHE_DIR": str(tmp_path / "cache"), "TMPDIR": str(tmp_path),
-               **given}  # fmt: skip
-        done = subprocess.run([packer, *argv], check=False, env=env, cwd=tmp_path, text=True,
+               **given, "AWS_MAX_ATTEMPTS": "60"}  # fmt: skip
+        # What copies this host's mounts meanwhile would keep the volume busy.
+        words = ["unshare", "--mount", "--propagation", "private", packer, *argv]
+        done = subprocess.run(words, check=False, env=env, cwd=tmp_path, text=True,
                               capture_output=True, timeout=600)  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 

@@ -3,96 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from old_images import MIB, look
+from amazon_builds import base_disk, left, template
 
-from aws_rig import Fault, Image, Rig, Snapshot
-from aws_rig.scenarios import account, environment, partitioned_disk, system_tree
+from aws_rig import Fault, Rig
+from aws_rig.scenarios import environment, fill_with_base
 
 pytestmark = pytest.mark.root
-
-SOURCE = "amazon-chroot.web"
-PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory, small_tree: Path) -> Path:
-    place = tmp_path_factory.mktemp("amazon-disk")
-    return partitioned_disk(place / "disk", system_tree(small_tree, place / "tree"))
+    return base_disk(tmp_path_factory.mktemp("amazon-disk"), small_tree)
 
 
 @pytest.fixture
 def rig(host_unchanged: None, tmp_path: Path, disk: Path) -> Iterator[Rig]:
     """An account with one image."""
     with Rig(tmp_path / "rig") as running:
-        cloud = running.cloud
-        cloud.snapshots["snap-base"] = Snapshot(
-            "snap-base", "us-east-1", size=1, file=cloud.file(1, disk)
-        )
-        ebs = {"SnapshotId": "snap-base", "VolumeSize": 1, "VolumeType": "gp3"}
-        cloud.images["ami-base"] = Image(
-            "ami-base", "us-east-1", name="base", owner="amazon",
-            mappings=[{"DeviceName": "/dev/xvda", "Ebs": ebs}],
-            fields={"Architecture": "x86_64", "VirtualizationType": "hvm",
-                    "RootDeviceName": "/dev/xvda"},
-        )  # fmt: skip
+        fill_with_base(running, disk)
         yield running
 
 
-def template(rig: Rig, *provisioners: dict[str, Any], **given: Any) -> str:
-    """A template in JSON syntax."""
-    source = {
-        "region": "us-east-1", "custom_endpoint_ec2": rig.url, "ami_name": "web",
-        "source_ami": "ami-base", "device_path": str(rig.disks.nodes / "sdf"), **given,
-    }  # fmt: skip
-    build: dict[str, Any] = {"sources": ["source.amazon-chroot.web"]}
-    kinds = [("error-cleanup-provisioner" if "cleanup" in one.get("only_after", "") else
-              "provisioner", one) for one in provisioners]  # fmt: skip
-    for kind, one in kinds:
-        shell = {"shell": {name: value for name, value in one.items() if name != "only_after"}}
-        build.setdefault(kind, []).append(shell)
-    return json.dumps({"source": {"amazon-chroot": {"web": source}}, "build": build})
-
-
-def left(rig: Rig) -> dict[str, Any]:
-    """What is in the account besides the source."""
-    return account(rig, {"ami-base", "snap-base"})
-
-
-def test_an_image_and_nothing_else(rig: Rig, tmp_path: Path, goldsmith: Any, disk: Path) -> None:
-    lines = [
-        "echo 'a$(touch /tmp/expanded)b' `echo c` > /told", "cat /etc/resolv.conf > /seen",
-        "(setsid sleep 600 > /dev/null 2>&1 &)", "echo $AWS_SECRET_ACCESS_KEY > /secret",
-    ]  # fmt: skip
-    place = tmp_path / "deep/er"
-    text = template(rig, {"inline": lines}, mount_path=str(place))
-    (tmp_path / "t.pkr.json").write_text(text)
-    goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
-    assert not place.parent.exists()
-    (image,) = [one for one in rig.cloud.images.values() if one.id != "ami-base"]
-    (snapshot_id,) = image.snapshots()
-    assert rig.cloud.volumes == {}
-
-    def seen(top: Path) -> dict[str, str]:
-        names = ("told", "seen", "secret", "etc/resolv.conf")
-        return {name: (top / name).read_text() for name in names}
-
-    file = rig.cloud.snapshots[snapshot_id].file
-    assert file is not None
-    found = look(file, seen, offset=MIB)
-    assert found["told"] == "a$(touch /tmp/expanded)b c\n" and found["secret"] == "\n"
-    assert found["etc/resolv.conf"] == "nameserver 192.0.2.1\n"
-    assert found["seen"] == Path("/etc/resolv.conf").read_text()
-
-
-def test_after_a_failure_the_cleanup_provisioner_runs(
+def test_defect_6_7_2_after_a_failure_the_cleanup_provisioner_runs(
     rig: Rig, tmp_path: Path, goldsmith: Any
 ) -> None:
     text = template(
@@ -153,38 +91,9 @@ def test_commands_are_told_the_node_of_the_volume(rig: Rig, tmp_path: Path, gold
     assert seen.read_text().split() == [str(node)] * 2
 
 
-@pytest.mark.parametrize(
-    "action", ["CreateVolume", "DetachVolume", "CreateSnapshot", "CopyImage", "CreateTags"]
-)
-def test_clean_removes_what_a_killed_build_left(
-    rig: Rig, tmp_path: Path, goldsmith: Any, action: str
+def test_defect_6_7_3_what_is_mounted_is_never_detached(
+    rig: Rig, tmp_path: Path, goldsmith: Any
 ) -> None:
-    """It is killed while it waits for an answer, which it never hears."""
-    text = template(
-        rig, {"inline": ["echo hello"]}, ami_regions=["eu-west-1"], tags={"Name": "web"}
-    )
-    (tmp_path / "t.pkr.json").write_text(text)
-    with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
-
-        def kill(asked: str, number: int) -> None:
-            if asked == action and number == 1:
-                os.killpg(running.pid, signal.SIGKILL)
-
-        rig.on_call = kill
-        running.communicate(timeout=600)
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not any(call.action == action for call in rig.calls):
-            assert time.monotonic() < deadline_s, "the call never came"
-            time.sleep(0.05)
-    rig.on_call = lambda asked, number: None
-    assert left(rig) != {}
-    shown = goldsmith("clean", "--dry-run", env=environment(rig), check=True)
-    assert "aws" in shown.stdout and left(rig) != {}
-    goldsmith("clean", env=environment(rig), check=True)
-    assert left(rig) == {}
-
-
-def test_what_is_mounted_is_never_detached(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
     """A mount of the user's own holds that of the root until the build's namespaces end."""
     hold = "mount -t tmpfs none {{.MountPath}}/srv"
     text = template(rig, {"inline": ["echo hello"]}, post_mount_commands=[hold])
@@ -199,3 +108,57 @@ def test_what_is_mounted_is_never_detached(rig: Rig, tmp_path: Path, goldsmith: 
     result = goldsmith("build", "t.pkr.json", env=environment(rig))
     assert result.status == 1 and "still mounted" in result.stdout + result.stderr, result
     assert busy == [] and left(rig) == {}
+
+
+def test_an_artifact_that_nobody_keeps_is_removed(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
+    """A chain that hands on something else ends with the images and their snapshots gone."""
+    other = tmp_path / "other"
+    other.write_text("instead")
+    whole = json.loads(template(rig, {"inline": ["echo hello"]}, ami_regions=["eu-west-1"]))
+    whole["build"]["post-processor"] = [
+        {"artifice": {"files": [str(other)], "keep_input_artifact": False}}
+    ]
+    (tmp_path / "t.pkr.json").write_text(json.dumps(whole))
+    goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
+    asked = [call.action for call in rig.calls]
+    assert asked.count("DeregisterImage") == 2 and asked.count("DeleteSnapshot") == 2
+    assert left(rig) == {} and other.read_text() == "instead"
+
+
+def test_programs_of_the_template_mount_and_unmount(
+    rig: Rig, tmp_path: Path, goldsmith: Any
+) -> None:
+    """mount_command and unmount_command, as older templates have them."""
+    seen, shown = tmp_path / "seen", tmp_path / "shown"
+    shown.mkdir()
+    (shown / "file").write_text("inner")
+    for name in ("mount", "umount"):
+        program = tmp_path / f"my-{name}"
+        program.write_text(f'#!/bin/sh\necho "$0 $*" >> {seen}\nshift\nexec {name} "$@"\n')
+        program.chmod(0o755)
+    text = template(
+        rig, {"inline": ["cat /srv/file > /told"]}, chroot_mounts=[["bind", str(shown), "/srv"]],
+        mount_command=f"{tmp_path}/my-mount first", unmount_command=f"{tmp_path}/my-umount first",
+        mount_options=["noatime"],
+    )  # fmt: skip
+    (tmp_path / "t.pkr.json").write_text(text)
+    goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
+    lines = [line.split()[0].rpartition("-")[2] + " " + line.split()[1]
+             for line in seen.read_text().splitlines()]  # fmt: skip
+    assert lines == ["mount first", "mount first", "umount first"]
+    assert "noatime" in seen.read_text() and "--rbind" in seen.read_text()
+
+
+def test_debugging_pauses_after_each_step(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
+    """Under the names and in the order of Packer; nobody answers here, so that it goes on."""
+    (tmp_path / "t.pkr.json").write_text(template(rig, {"inline": ["echo hello"]}))
+    words = ("build", "-debug", "-log-format=jsonl", "t.pkr.json")
+    result = goldsmith(*words, env=environment(rig), check=True)
+    asked = re.findall(r"after run of step '(\w+)'", result.stdout)
+    assert asked == [
+        "StepPreValidate", "StepInstanceInfo", "StepSourceAMIInfo", "StepCheckRootDevice",
+        "StepFlock", "StepPrepareDevice", "StepCreateVolume", "StepAttachVolume",
+        "StepEarlyUnflock", "StepMountDevice", "StepChrootProvision", "StepEarlyCleanup",
+        "StepSnapshot", "StepRegisterAMI", "StepEnableDeprecation", "StepModifyAMIAttributes",
+        "StepCreateTags", "StepEnableDeregistrationProtection",
+    ], result  # fmt: skip

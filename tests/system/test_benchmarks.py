@@ -36,8 +36,20 @@ def test_finish_measures_every_way_and_cleans_up(tmp_path):
     assert list(scratch.iterdir()) == []
 
 
+def test_image_set_measures_both_ways_and_cleans_up(tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "text").write_text("some lines\n" * 100_000)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    said = run("image_set.py", "--size", "32MiB", "--tree", files, TMPDIR=str(scratch))
+    for name in ("goldsmith", "fuel-agent's way", "wanted at most 0.2"):
+        assert name in said, said
+    assert list(scratch.iterdir()) == []
+
+
 def test_start_up_measures_every_command():
-    said = run("start_up.py", "--runs", "1")
+    said = run("image_set.py", "start_up.py", "--runs", "1")
     for name in ("python -c pass", "goldsmith --version", "goldsmith --help", "goldsmith validate"):
         assert name in said, said
 
@@ -56,7 +68,15 @@ def test_engine_measures_time_and_memory(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "script", ["cold_build.py", "elements.py", "finish.py", "start_up.py", "templates.py"]
+    "script",
+    [
+        "amazon_chroot.py",
+        "cold_build.py",
+        "elements.py",
+        "finish.py",
+        "start_up.py",
+        "templates.py",
+    ],
 )
 def test_every_benchmark_says_what_it_takes(script):
     assert "--runs" in run(script, "--help")
@@ -66,5 +86,14 @@ def test_keys_measures_uploads_and_cached_steps(tmp_path):
     words = ("--files", "50", "--steps", "8", "--runs", "1")
     said = run("keys.py", *words, TMPDIR=str(tmp_path))
     for name in ("key of 50 files", "sha256sum of them", "cached step, last quarter"):
+        assert name in said, said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+@pytest.mark.nightly
+def test_amazon_chroot_builds_beside_packer(tmp_path):
+    said = run("amazon_chroot.py", "--runs", "1", TMPDIR=str(tmp_path))
+    for name in ("goldsmith", "packer", "x packer's time"):
         assert name in said, said
     assert list(tmp_path.iterdir()) == []

@@ -260,3 +260,33 @@ def test_without_a_terminal_there_is_no_console(goldsmith, disk):
     done = goldsmith("boot", disk(SAY, HALT), "--console")
     assert done.status == 2
     assert "not a terminal" in done.stderr
+
+
+# Moves itself to 0x600, loads the first sector of the second disk where a BIOS would, and runs it.
+CHAIN = bytes.fromhex(
+    "fc"          # 00 cld
+    "31c0"        # 01 xor ax, ax
+    "8ed8"        # 03 mov ds, ax
+    "8ec0"        # 05 mov es, ax
+    "be007c"      # 07 mov si, 0x7c00
+    "bf0006"      # 0a mov di, 0x600
+    "b90001"      # 0d mov cx, 256
+    "f3a5"        # 10 rep movsw
+    "ea17060000"  # 12 jmp 0:0x617
+    "b80102"      # 17 mov ax, 0x201
+    "bb007c"      # 1a mov bx, 0x7c00
+    "b90100"      # 1d mov cx, 1
+    "ba8100"      # 20 mov dx, 0x81
+    "cd13"        # 23 int 0x13
+    "ea007c0000"  # 25 jmp 0:0x7c00
+)  # fmt: skip
+
+
+def test_a_further_disk_is_the_machines_second_one(goldsmith, disk, tmp_path):
+    first = tmp_path / "first.raw"
+    first.write_bytes((CHAIN.ljust(510, b"\0") + b"\x55\xaa").ljust(2 << 20, b"\0"))
+    second = disk(SAY, HALT, name="second.raw")
+    before = second.read_bytes()
+    done = goldsmith("boot", first, "--disk", second, "--memory=64MiB", "--quiet")
+    assert (done.status, done.stderr) == (0, ""), done
+    assert second.read_bytes() == before

@@ -198,6 +198,40 @@ def test_the_source_of_a_template_makes_the_same(goldsmith, surroundings, elemen
     assert content(tmp_path / "x.tar", "./phases").split() == list(PHASES)
 
 
+EXPIRING = """\
+source "elements" "x" {{
+  elements    = ["tiny-os"]
+  skip_base   = true
+  types       = ["tar"]
+  cache_ttl   = "0s"
+  offline     = {offline}
+  environment = {{ ELEMENTS_PATH = "{elements}" }}
+}}
+build {{
+  sources = ["source.elements.x"]
+}}
+"""
+
+
+def test_hooks_that_may_fetch_expire_unless_the_network_is_not_asked(
+    goldsmith, surroundings, elements, tmp_path
+):
+    def build(offline):
+        text = EXPIRING.format(offline=offline, elements=elements)
+        (tmp_path / "t.pkr.hcl").write_text(text)
+        told = goldsmith("build", "t.pkr.hcl", env=surroundings, check=True).stdout
+        return told.count("dib-run-parts Running")
+
+    first = build("false")
+    assert first == len(PHASES) + 1
+    assert build("false") == first, "nobody knows what they would fetch now"
+    # Hooks see DIB_OFFLINE, so these are others; then they are as good at any age.
+    write_hook(elements / "tiny-os", "install.d/60-look", 'echo "[$DIB_OFFLINE]" > /offline')
+    assert build("true") == first + 1
+    assert content(tmp_path / "x.tar", "./offline") == "[1]\n"
+    assert build("true") == 0
+
+
 def test_block_device_makes_and_takes_down_a_disk(goldsmith, tmp_path):
     build, images = tmp_path / "build", tmp_path / "images"
     build.mkdir()

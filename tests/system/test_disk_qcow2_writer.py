@@ -48,6 +48,14 @@ def test_the_disk_is_the_same_and_its_bytes_too(tmp_path, seed):
     assert f"({size_bytes} bytes)" in told
 
 
+def test_levels_make_other_files_of_the_same_disk(tmp_path):
+    raw = sparse_image(tmp_path / "raw", 9 * MIB, 3)
+    for level in (1, 2, 3):
+        write_qcow2(raw, tmp_path / f"{level}", level=level)
+        judged(raw, tmp_path / f"{level}")
+    assert (tmp_path / "1").read_bytes() != (tmp_path / "3").read_bytes()
+
+
 def test_an_empty_disk_is_a_disk(tmp_path):
     (tmp_path / "raw").touch()
     os.truncate(tmp_path / "raw", 700 * MIB)

@@ -78,15 +78,23 @@ def test_an_explicit_size_is_kept_and_options_reach_the_root(making, tmp_path):
     assert inodes == pytest.approx(blocks, rel=0.02)
 
 
+def loader(tree):
+    return (tree / "boot/efi/EFI/BOOT/BOOTX64.EFI").read_text()
+
+
 def test_a_partition_that_this_kernel_may_not_mount_gets_its_files_all_the_same(making, tmp_path):
     write_hook(making.element, "install.d/60-none", "true")
     write_hook(making.element, "finalise.d/60-efi",
-               'while read device place _; do\n'
-               '  if [ $place = /boot/efi ]; then echo "EFI $device"; fi\ndone < /proc/mounts\n'
+               'while read device place kind _; do\n'
+               '  if [ $place = /boot/efi ]; then echo "EFI $device $kind"; fi\n'
+               "done < /proc/mounts\n"
                "mkdir -p /boot/efi/EFI/BOOT\n"
                "echo loader > /boot/efi/EFI/BOOT/BOOTX64.EFI")  # fmt: skip
-    made = making.make("block-device-efi")
-    assert told(made, "EFI ").endswith("p1")
+    made = making.make("block-device-efi", finish=loader)
+    device, kind = told(made, "EFI ").split()
+    assert device.endswith("1")
+    assert kind == "vfat"
+    assert made["finished"] == "loader\n"
     place = f"{tmp_path}/disk.raw@@{made['offsets']['ESP']}"
     shown = subprocess.run(
         ["mtype", "-i", place, "::/EFI/BOOT/BOOTX64.EFI"], capture_output=True, check=True
@@ -100,6 +108,18 @@ def test_a_partition_that_this_kernel_may_not_mount_gets_its_files_all_the_same(
 
 def test_sectors_can_be_large(making, tmp_path):
     write_hook(making.element, "finalise.d/60-size", "echo SECTORS $IMAGE_BLOCK_DEVICE")
+    made = making.make("block-device-gpt", DIB_BLOCK_SIZE="4096")
+    with open(tmp_path / "disk.raw", "rb") as stream:
+        stream.seek(4096)
+        assert stream.read(8) == b"EFI PART"
+    assert told(made, "SECTORS ").startswith("/dev/loop")
+    assert checked(tmp_path / "disk.raw", made["offsets"]["root"])
+
+
+@pytest.mark.nightly
+def test_sectors_of_the_guest_can_be_large_too(making, tmp_path):
+    write_hook(making.element, "finalise.d/60-size",
+               "echo SECTORS $IMAGE_BLOCK_DEVICE; echo loader > /boot/efi/x")  # fmt: skip
     made = making.make("block-device-efi-4k")
     with open(tmp_path / "disk.raw", "rb") as stream:
         stream.seek(4096)
@@ -107,7 +127,7 @@ def test_sectors_can_be_large(making, tmp_path):
         stream.seek(made["offsets"]["ESP"])
         boot_sector = stream.read(64)
     assert int.from_bytes(boot_sector[11:13], "little") == 4096
-    assert told(made, "SECTORS ").startswith("/dev/loop")
+    assert told(made, "SECTORS ") == "/dev/vda"
     assert checked(tmp_path / "disk.raw", made["offsets"]["root"])
 
 
@@ -159,12 +179,33 @@ def test_what_elements_want_as_the_resolver_is_in_the_image(making, tmp_path):
 
 
 @pytest.mark.nightly
-def test_logical_volumes_are_made_in_the_guest_and_finished_here(making, tmp_path):
+def test_logical_volumes_are_logical_volumes_for_hooks(making, tmp_path):
     write_hook(making.element, "finalise.d/60-look",
-               "while read device place kind _; do echo MOUNT $place $kind; done < /proc/mounts\n"
+               "while read device place kind _; do echo MOUNT $device $place $kind; done "
+               "< /proc/mounts\necho DEVICES $IMAGE_BLOCK_DEVICES\n"
                "echo in var > /var/made")  # fmt: skip
-    made = making.make("block-device-efi-lvm")
+    write_hook(making.element, "cleanup.d/60-look",
+               'echo "FOUND $(cat "$TARGET_ROOT/var/made")"')  # fmt: skip
+
+    def finish(tree):
+        return (tree / "var/made").read_text(), (tree / "phases").read_text().split()
+
+    made = making.make("block-device-efi-lvm", finish=finish)
     shown = {line for line in made["lines"] if line.startswith("MOUNT ")}
-    assert {"MOUNT / xfs", "MOUNT /var xfs", "MOUNT /home xfs"} <= shown
+    assert {
+        "MOUNT /dev/mapper/vg-lv_root / xfs", "MOUNT /dev/mapper/vg-lv_var /var xfs",
+        "MOUNT /dev/mapper/vg-lv_home /home xfs",
+    } <= shown  # fmt: skip
+    assert "[lv_root]=/dev/mapper/vg-lv_root" in told(made, "DEVICES ")
+    assert told(made, "FOUND ") == "in var"
+    assert made["finished"] == ("in var\n", ["pre-finalise.d", "finalise.d", "cleanup.d"])
     assert made["size_bytes"] > 39_998_980_096
     assert (tmp_path / "disk.raw").stat().st_blocks * 512 < 1000 * MIB
+
+
+@pytest.mark.nightly
+def test_a_hook_that_fails_in_the_guest_is_named(making):
+    write_hook(making.element, "finalise.d/60-bad", "echo no loader here >&2; exit 7")
+    said = r"finalise\.d/60-bad of element tiny-os failed with status 7; it said last:\nno loader"
+    with pytest.raises(AssertionError, match=said):
+        making.make("block-device-efi")

@@ -73,6 +73,25 @@ def test_the_real_program_gives_its_hooks_the_same_variables(hooks):
     assert environment.sourced(hooks, BASE) == theirs
 
 
+@pytest.mark.parametrize("end", ["true", "false", "echo $NOSUCH"])
+def test_secrets_that_snippets_make_are_told_of_before_any_line_is(hooks, end):
+    own = "A_TOKEN='made of $GIVEN'\nexport LOGIN=\"me:$A_TOKEN\"\n"
+    snippet(hooks, "10-a", f"export DIB_DEV_USER_PASSWORD=from-$GIVEN\n{own}{end}\n")
+    told, lines = set(), []
+
+    def hear(stream, line):
+        lines.append((line, frozenset(told)))
+
+    try:
+        found = environment.sourced(hooks, BASE, on_line=hear, on_secrets=told.update)
+    except catalog.ElementError:
+        found = None
+    assert (found is None) == (end != "true")
+    assert told == {"from-one", "made of $GIVEN"}
+    assert any("from-one" in line for line, _ in lines)
+    assert all(known == told for _, known in lines)
+
+
 def test_without_snippets_nothing_is_started(tmp_path):
     assert environment.sourced(tmp_path, BASE) == BASE
     assert os.listdir(tmp_path) == []

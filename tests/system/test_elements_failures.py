@@ -87,6 +87,24 @@ def test_a_snippet_that_fails_is_named(create, elements):
     assert "NOSUCH: unbound variable" in told
 
 
+def test_secrets_that_only_a_snippet_makes_are_in_no_line(create, elements, tmp_path):
+    (elements / "mine/environment.d").mkdir()
+    text = "export DIB_DEV_USER_PASSWORD=made-$(echo by)-me\n"
+    (elements / "mine/environment.d/20-user").write_text(text)
+    for phase in ("root.d", "install.d", "finalise.d"):
+        write_hook(elements / "mine", f"{phase}/60-use", 'echo "with $DIB_DEV_USER_PASSWORD"')
+    made = create("-t", "raw", "tiny-os", "mine", check=True)
+    assert made.stdout.count("with <sensitive>") == 3
+    write_hook(elements / "mine", "finalise.d/60-use", 'echo "$DIB_DEV_USER_PASSWORD"; exit 3')
+    failed = create("-t", "raw", "tiny-os", "mine", "--logfile", str(tmp_path / "log"))
+    (elements / "mine/environment.d/20-user").write_text(f"{text}exit 4\n")
+    ended = create("-t", "raw", "tiny-os", "mine")
+    assert (failed.status, ended.status) == (1, 1)
+    for one in (made, failed, ended):
+        assert "made-by-me" not in one.stdout + one.stderr
+    assert "made-by-me" not in (tmp_path / "log").read_text()
+
+
 def test_an_operating_system_that_makes_no_tree_is_told_of(create, elements):
     (elements / "empty").mkdir()
     (elements / "empty/element-provides").write_text("operating-system\n")
@@ -153,7 +171,41 @@ GOOD = """
           name: mkfs_root
           mount: {mount_point: /}
 """
+VOLUMES = """
+- local_loop: {name: image0, size: 4GiB}
+- partitioning:
+    base: image0
+    label: mbr
+    partitions:
+      - {name: one, size: 1GiB, flags: [primary]}
+      - {name: two, size: 100%, flags: [primary]}
+- lvm:
+    name: lvm
+    pvs: [{name: pv1, base: one}, {name: pv2, base: two}]
+    vgs: [{name: vg, base: [pv1, pv2]}]
+    lvs: [{name: root, base: vg, size: 2GiB}]
+- mkfs: {name: mkfs_root, base: root, type: ext4, mount: {mount_point: /}}
+"""
+THIN = "[{name: pool, base: vg, size: 1GiB, type: thin-pool}, {name: root, base: vg, size: 2GiB, "
 BAD = (
+    (GOOD, VOLUMES, "vg/root lies in several pieces"),
+    (
+        GOOD,
+        VOLUMES.replace("[{name: root, base: vg, size: 2GiB", THIN + "type: thin, thin-pool: pool"),
+        "thin",
+    ),
+    (GOOD, VOLUMES.replace("size: 2GiB", "size: 8GiB"), '"two" gets 3 GiB and needs'),
+    (GOOD, VOLUMES.replace("base: [pv1, pv2]", "base: [pv1, pv3]"), 'no physical volume "pv3"'),
+    ("flags: [primary]", "flags: [sometimes]", "sometimes"),
+    ("label: mbr", "label: gpt", "primary"),
+    ("mount: {mount_point: /}", "mount: {mount_point: srv}", "srv"),
+    (
+        "- local_loop: {name: image0}",
+        "- local_loop: {name: image0}\n  mkfs: {}",
+        "a map with 2 keys",
+    ),
+    (GOOD, "[]", "image0"),
+    (GOOD, "just words", "list"),
     ("- local_loop: {name: image0}", "- nosuch: {name: image0}", '"nosuch" is not a plugin'),
     ("label: mbr", "label: [mbr", "no valid YAML"),
     ("base: image0", "base: image7", 'there is no "image7"'),
@@ -184,8 +236,19 @@ def test_bad_block_devices_are_refused_with_their_place_before_anything_is_made(
     assert outputs(tmp_path) == []
 
 
+def test_no_shell_is_promised_where_none_can_be_opened(create):
+    for place in ("before-finalise", "after-pre-finalise.d"):
+        failed = create("-t", "raw", "tiny-os", "block-device-efi", **{"break": place})
+        assert failed.status == 1
+        said = failed.stdout + failed.stderr
+        assert f"break={place.removesuffix('.d')}: no shell can be opened there" in said
+        assert "Running" not in failed.stdout
+
+
 @pytest.mark.parametrize("place", ["extra-data.d", "install.d", "finalise.d"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["TERM", "KILL"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=["INT", "TERM", "KILL"]
+)
 def test_a_kill_in_the_middle_of_a_hook_leaves_nothing_behind(
     goldsmith, elements, tmp_path, place, number
 ):
@@ -206,7 +269,7 @@ def test_a_kill_in_the_middle_of_a_hook_leaves_nothing_behind(
         running.send_signal(number)
         running.communicate(timeout=LIMIT_S)
         assert time.monotonic() - started_s < LIMIT_S
-    assert running.returncode == (1 if number == signal.SIGTERM else -9)
+    assert running.returncode == (-9 if number == signal.SIGKILL else 1)
     _wait_until_gone(str(goldsmith.state))
     # What is half written has a name of its own, and `clean` knows it.
     assert outputs(tmp_path) in ([], ["x.raw-new"][: number == signal.SIGKILL])

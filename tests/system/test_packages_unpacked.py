@@ -9,11 +9,13 @@ from debs import COMPRESSORS, ar, archive, deb, directory, entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from goldsmith.cli import cache
 from goldsmith.packages.errors import PackageError
+from goldsmith.packages.unpacked.configuring import missing_paths
 from goldsmith.packages.unpacked.content_store import ContentStore
 from goldsmith.packages.unpacked.deb_file import DebFile, UnusualPackage
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
-from goldsmith.packages.unpacked.laying import lay_tree, lost_paths
+from goldsmith.packages.unpacked.laying import lay_tree
 from goldsmith.packages.unpacked.tree_plan import is_first, merged, plan_tree
 
 pytestmark = pytest.mark.root
@@ -178,9 +180,10 @@ def test_a_tree_is_laid_as_dpkg_unpacks(store, tmp_path):
     assert (database / "diversions").read_text() == "/a\n/a.x\n:\n"
     status = (database / "status").read_text()
     assert "Status: install ok unpacked\nConffiles:\n /etc/tool newconffile\n" in status
-    assert lost_paths(plan, tree, {}) == []
+    described = {"info": "tool:amd64", "conffiles": ["/etc/tool"]}
+    assert list(missing_paths(tree, described)) == []
     (tree / "usr/lib/l").unlink()
-    assert lost_paths(plan, tree, {}) == ["usr/lib/l"]
+    assert list(missing_paths(tree, described)) == ["/lib/l"]
     write_automatic(tree, plan.laid[1:])
     assert (tree / "var/lib/apt/extended_states").read_text() == (
         "Package: tool\nArchitecture: amd64\nAuto-Installed: 1\n\n"
@@ -224,3 +227,117 @@ def test_essential_and_required_packages_come_first(store, tmp_path):
 )
 def test_paths_of_a_merged_tree(path, place):
     assert merged(path) == place
+
+
+def test_links_share_the_stores_files_but_those_that_are_dated_anew(store, tmp_path):
+    late = deb("late", [*USR, entry("./usr/bin/late", b"x", mtime=5000)])
+    plan = plan_tree(take(store, tmp_path, BASE, late))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    lay_tree(plan, tree, links_until_s=2000)
+    stored = {one.name: one.directory / "root" for one in plan.laid}
+    assert (tree / "etc/issue.dpkg-new").samefile(stored["base-files"] / "etc/issue")
+    assert not (tree / "usr/bin/late").samefile(stored["late"] / "usr/bin/late")
+    assert (tree / "usr/bin/late").read_bytes() == b"x"
+
+
+def test_without_links_nothing_is_shared(store, tmp_path):
+    plan = plan_tree(take(store, tmp_path, BASE))
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    lay_tree(plan, tree)
+    assert (tree / "etc/issue.dpkg-new").stat().st_nlink == 1
+
+
+def change_content(root):
+    status = (root / "usr/bin/x").stat()
+    (root / "usr/bin/x").write_bytes(b"Program")
+    os.utime(root / "usr/bin/x", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+CHANGES = [
+    change_content,
+    lambda root: (root / "usr/bin/x").chmod(0o777),
+    lambda root: (root / "usr/bin/x").unlink(),
+    lambda root: os.chown(root / "usr/bin/x", 1, 1),
+    lambda root: os.utime(root / "usr/bin/x", (1, 1)),
+    lambda root: (root / "usr/bin").chmod(0o700),
+    lambda root: ((root / "usr/bin/l").unlink(), (root / "usr/bin/l").symlink_to("y")),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_changed_in_the_store_is_named_and_made_again(store, tmp_path, change):
+    link = entry("./usr/bin/l", kind=tarfile.SYMTYPE, target="x")
+    content = deb("a", [*USR, entry("./usr/bin/x", b"program", mode=0o755), link])
+    (package,) = take(store, tmp_path, content)
+    change(package.directory / "root")
+    told: list[str] = []
+    (again,) = store.take_all([(archive(content), tmp_path / "0.deb")], on_damage=told.append)
+    assert again == package
+    assert len(told) == 1
+    assert "a is unpacked again: /usr/bin" in told[0]
+    assert (package.directory / "root/usr/bin/x").read_bytes() == b"program"
+    assert store.take_all([(archive(content), tmp_path / "nosuch")]) == [package]
+
+
+def test_the_links_of_a_merged_base_are_no_collision(store, tmp_path):
+    merged_base = deb("base-files", [
+        directory("./usr"), directory("./usr/bin"),
+        entry("./bin", kind=tarfile.SYMTYPE, target="usr/bin", mtime=7),
+    ], Essential="yes")  # fmt: skip
+    other = deb("tool", [*USR, entry("./usr/bin/tool", b"x")])
+    plan = plan_tree(take(store, tmp_path, merged_base, other))
+    assert plan.slow == ()
+    assert plan.is_merged
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    lay_tree(plan, tree)
+    assert (tree / "bin/tool").read_bytes() == b"x"
+    assert (tree / "bin").lstat().st_mtime == 7
+    assert not plan_tree(take(store, tmp_path, BASE, other)).is_merged
+
+
+@pytest.fixture
+def state(tmp_path, monkeypatch):
+    monkeypatch.setenv("GOLDSMITH_CACHE_DIR", str(tmp_path / "state"))
+    (tmp_path / "state").mkdir(mode=0o700)
+    return tmp_path / "state"
+
+
+def run_cache(capsys, *words):
+    status = cache.run(list(words), False)
+    return status, capsys.readouterr().out
+
+
+def unpacked_package(state):
+    """A package in the store; its file lies beside it."""
+    content = deb("tool", [directory("./usr"), entry("./usr/x", b"x")])
+    unpacked = ContentStore(state / "unpacked")
+    (state / "tool.deb").write_bytes(content)
+    return unpacked, unpacked.take(archive(content), state / "tool.deb")
+
+
+def test_old_unpacked_packages_are_pruned_by_age(state, capsys):
+    unpacked, package = unpacked_package(state)
+    assert "unpacked" not in run_cache(capsys, "prune", "--older-than", "1d")[1]
+    os.utime(package.directory, (0, 0))
+    assert (
+        "Would remove 1 unpacked"
+        in run_cache(capsys, "prune", "--older-than", "1d", "--dry-run")[1]
+    )
+    with unpacked.in_use():
+        assert "they stay" in run_cache(capsys, "prune", "--older-than", "1d")[1]
+    assert "Removed 1 unpacked" in run_cache(capsys, "prune", "--older-than", "1d")[1]
+    assert unpacked.packages() == []
+
+
+def test_verify_names_changed_files_of_unpacked_packages(state, capsys):
+    unpacked, package = unpacked_package(state)
+    assert run_cache(capsys, "verify")[0] == 0
+    (package.directory / "root/usr/x").write_bytes(b"y")
+    status, out = run_cache(capsys, "verify")
+    assert status == 4
+    assert "tool 1 (unpacked): /usr/x was changed" in out
+    assert run_cache(capsys, "verify", "--forget")[0] == 0
+    assert unpacked.packages() == []

@@ -44,3 +44,27 @@ def imported(tmp_path_factory):
 )  # fmt: skip
 def test_a_small_template_imports_little(module, imported):
     assert module not in imported
+
+
+HELP = """
+import contextlib, io, json, sys
+from goldsmith.cli.app import run
+with contextlib.redirect_stdout(io.StringIO()) as told:
+    assert run([sys.argv[1], "--help"]) == 0
+assert "usage:" in told.getvalue().lower()
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    "verb", ["disk-image-create", "ramdisk-image-create", "diskimage-builder", "block-device",
+             "elements"],
+)  # fmt: skip
+def test_help_of_a_verb_imports_no_engine(verb):
+    done = subprocess.run(
+        [sys.executable, "-c", HELP, verb], capture_output=True, text=True, check=True
+    )
+    heavy = {"goldsmith.core.engine", "goldsmith.core.options", "goldsmith.layers.store",
+             "goldsmith.builders.elements", "goldsmith.disk", "goldsmith.machine",
+             "goldsmith.host.process", "pydantic", "yaml", "rich", "diskimage_builder"}  # fmt: skip
+    assert heavy.isdisjoint(json.loads(done.stdout.splitlines()[-1]))

@@ -35,6 +35,7 @@ source "image" "a" {{
   bootstrap {{
     method = "apt"
     suite  = "{suite}"
+    engine = "{engine}"
   }}
   disk {{
     partition "root" {{
@@ -57,20 +58,22 @@ def in_layers(build: Path, pattern: str) -> list[Path]:
     return list((build.parents[2] / "store/layers").glob(f"*/tree/{pattern}"))
 
 
-STAGES: dict[str, Callable[[Path], object]] = {
-    "started": lambda build: list(build.glob("scratch/bootstrap.*/wanted")),
-    "lists": lambda build: in_layers(build, "var/lib/apt/lists/*Release"),
-    "packages": lambda build: in_layers(build, "var/cache/apt/archives/*.deb"),
-    "installing": lambda build: in_layers(build, "var/lib/dpkg/info/*.list"),
+STAGES: dict[tuple[str, str], Callable[[Path], object]] = {
+    ("mmdebstrap", "lists"): lambda build: in_layers(build, "var/lib/apt/lists/*Release"),
+    ("mmdebstrap", "installing"): lambda build: in_layers(build, "var/lib/dpkg/info/*.list"),
+    ("store", "started"): lambda build: list(build.glob("scratch/bootstrap.*/apt")),
+    ("store", "packages"): lambda build: list(build.parents[2].glob("unpacked/partial/*/*/root")),
+    ("store", "laid"): lambda build: in_layers(build, "var/lib/dpkg/goldsmith-unpacked.json"),
+    ("store", "configuring"): lambda build: in_layers(build, "etc/passwd"),
 }
-"""How each stage of mmdebstrap shows in the directory of a build, or in its layer."""
+"""How each stage of a bootstrap shows in the directory of a build, in its layers or its stores."""
 
 
 @contextmanager
-def building(directory: Path, temporary: Path) -> Iterator[subprocess.Popen[bytes]]:
+def building(directory: Path, temporary: Path, engine: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a build whose TMPDIR is `temporary`; it is not waited for."""
     suite = os_release(Path("/")).get("VERSION_CODENAME", "")
-    (directory / "a.pkr.hcl").write_text(TEMPLATE.format(suite=suite))
+    (directory / "a.pkr.hcl").write_text(TEMPLATE.format(suite=suite, engine=engine))
     environment = {**os.environ, "GOLDSMITH_CACHE_DIR": str(directory / "cache"),
                    "TMPDIR": str(temporary)}  # fmt: skip
     argv = [sys.executable, "-P", "-m", "goldsmith", "build", "-color=false", "a.pkr.hcl"]
@@ -85,7 +88,9 @@ def building(directory: Path, temporary: Path) -> Iterator[subprocess.Popen[byte
                 running.kill()
 
 
-def wait_for_stage(running: subprocess.Popen[bytes], directory: Path, stage: str) -> None:
+def wait_for_stage(
+    running: subprocess.Popen[bytes], directory: Path, stage: tuple[str, str]
+) -> None:
     """Wait until the build's directory shows a stage."""
     deadline_s = time.monotonic() + STAGE_LIMIT_S
     while True:
@@ -97,18 +102,22 @@ def wait_for_stage(running: subprocess.Popen[bytes], directory: Path, stage: str
 
 
 @pytest.mark.parametrize(
-    ("stage", "victim"),
-    [("started", "parent"), ("lists", "worker"), ("packages", "worker"), ("installing", "parent")],
-)
+    ("engine", "stage", "victim"),
+    [
+        ("mmdebstrap", "lists", "worker"), ("mmdebstrap", "installing", "parent"),
+        ("store", "started", "parent"), ("store", "packages", "worker"),
+        ("store", "laid", "parent"), ("store", "configuring", "worker"),
+    ],
+)  # fmt: skip
 def test_sigkill_leaves_nothing_but_the_run_directory(
-    tmp_path: Path, stage: str, victim: str
+    tmp_path: Path, engine: str, stage: str, victim: str
 ) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     temporary.chmod(0o1777)
     before = host_mounts(), loops(tmp_path.parent)
-    with building(tmp_path, temporary) as running:
-        wait_for_stage(running, tmp_path, stage)
+    with building(tmp_path, temporary, engine) as running:
+        wait_for_stage(running, tmp_path, (engine, stage))
         if victim == "parent":
             running.kill()
         else:

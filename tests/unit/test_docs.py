@@ -15,6 +15,7 @@ from goldsmith.core.conflicts import refuse_conflicts
 from goldsmith.core.prepare import prepare
 from goldsmith.template.hcl2.formatter import format_source
 from goldsmith.template.load import load
+from goldsmith.template.scheme.reading import parse_scheme
 from goldsmith.values.world import LiveWorld, RecordingWorld
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,9 @@ def blocks(language):
 @pytest.mark.parametrize("text", list(blocks("hcl")))
 def test_templates_in_the_docs_are_valid(text, tmp_path):
     """As `validate` looks at them. Pages that show a build alone mean the source of the example."""
+    if text.startswith('disk "'):
+        assert parse_scheme(text, "page.hcl").disk
+        return
     assert "build {" in text, "a template without a build proves nothing"
     if "source " not in text:
         example = (ROOT / "examples/debian.pkr.hcl").read_text()

@@ -27,7 +27,15 @@ VERBS = {
     "diskimage-builder": "make the images that YAML files describe",
     "block-device": "make, mount and take down a disk as diskimage-builder's elements do",
     "elements": "list, show, draw and check diskimage-builder's elements",
+    "fa-build-image": "build an image set from fuel-agent's input",
+    "fa-provision": "write a machine's disks by fuel-agent's input: all that follows",
+    "fa-partition": "divide the disks that fuel-agent's input names",
+    "fa-configdrive": "write the configuration for the first start",
+    "fa-copyimage": "write images onto disks that are divided",
+    "fa-bootloader": "configure a target with its images, and install the boot loader",
+    "fa-mkbootstrap": "make a system that runs from memory: kernel, initramfs and root",
     "boot": "boot an image and wait for its login prompt",
+    "deploy": "divide disks by a scheme, and write images onto them",
     "shell": "open a shell in the tree of a build, as a step left it",
     "cache": "show, check and prune what earlier builds have left for later ones",
     "clean": "remove what builds that were killed have left",
@@ -39,8 +47,7 @@ VERBS = {
 _PROGRAMS: Final = ("disk-image-create", "ramdisk-image-create", "diskimage-builder")
 """Verbs that a link to goldsmith may be called."""
 _LATER = (
-    "deploy",
-    "diff", "fa-build-image", "fa-provision",
+    "diff",
 )  # fmt: skip
 _REFUSED = {
     "verify-attestation": "it signs no statements about builds, so there are none to verify; what "
@@ -133,6 +140,10 @@ def run(words: list[str]) -> int:
         from goldsmith.cli.shell_worker import run_worker as run_shell
 
         return run_shell(words[1:])
+    if verb == "_deploy":
+        from goldsmith.cli.deploy_worker import run_worker as run_deploy
+
+        return run_deploy(words[1:])
     if verb == "_mmdebstrap":
         return _guarded(_verb("quick_mmdebstrap"), words[1:], machine_readable)
     if verb in VERBS:

@@ -86,13 +86,17 @@ def command_parser() -> argparse.ArgumentParser:
     add("--timeout", metavar="TIME", type=_unit(parse_duration_s),
         help=f"the time limit of each boot ({format_duration(DEFAULT_TIMEOUT_S)})",
     )  # fmt: skip
+    add("--disk", metavar="IMAGE", type=Path, action="append", default=[],
+        help="a further disk, attached after the image and treated as it is; repeatable, its "
+             "format is what its name says",
+    )  # fmt: skip
     add("--console", action="store_true",
         help="hand this terminal to the machine, without a text to wait for and a time limit; "
              f"{ESCAPE_KEY_NAME} ends the machine, and so does switching it off",
     )  # fmt: skip
     add("-snapshot", "--snapshot", action=argparse.BooleanOptionalAction, default=True,
         help="throw away what the machine writes (the default); --no-snapshot keeps it in the "
-             "image, which must be raw or qcow2",
+             "images, which must be raw or qcow2",
     )  # fmt: skip
     add("--forward", metavar="HOST:GUEST", type=_unit(parse_forward), action="append", default=[],
         help="let a port of this host's loopback address lead to one of the machine, such as "
@@ -136,6 +140,10 @@ def plan_boots(given: argparse.Namespace) -> list[BootOptions]:
     image: Path = given.image
     if not image.is_file():
         raise GoldsmithError(f"there is no image {image} to boot")
+    for disk in given.disk:
+        if not disk.is_file():
+            raise GoldsmithError(f"there is no image {disk} to attach")
+    disks: Any = tuple((disk, _format_by_name(disk)) for disk in given.disk)
     described = read_description(image)
     # BootOptions refuses what cannot be booted, such as the format of a later version's manifest.
     kind: Any = given.format or (described.format if described else _format_by_name(image))
@@ -152,6 +160,7 @@ def plan_boots(given: argparse.Namespace) -> list[BootOptions]:
             timeout_s=DEFAULT_TIMEOUT_S if given.timeout is None else given.timeout,
             serial_log=_log_path(given.serial_log, firmware, alone=len(firmwares) == 1),
             snapshot=given.snapshot, forwards=tuple(given.forward), network=given.network,
+            disks=disks,
         )
         for firmware in dict.fromkeys(firmwares)
     ]  # fmt: skip

@@ -51,7 +51,7 @@ from goldsmith.core.prepare import (
 )
 from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.thread_runner import Ask, FinishedBuild, thread_run
-from goldsmith.errors import Diagnostic, GoldsmithError, Interrupted
+from goldsmith.errors import CleanupFailed, Diagnostic, GoldsmithError, Interrupted
 from goldsmith.events import Asked, Emitter
 from goldsmith.host import user_namespace
 from goldsmith.host.journal import RunDirectory, open_run, state_directory
@@ -159,9 +159,13 @@ def _results(
             plugins.session.release(build.build.name, "provisioner")
     state = state_directory()
     finish_dead_runs(state, renderer.line)
-    with open_run(
-        state, "build", undo_functions(), on_slow_removal=_tell_of_removal
-    ) as run_directory:
+    results: list[BuildResult] = []
+    with (
+        _told_beside(results, renderer),
+        open_run(
+            state, "build", undo_functions(), on_slow_removal=_tell_of_removal
+        ) as run_directory,
+    ):
         starter = _Starter(loaded, flags, run_directory, plugins, redactor, state)
         names = [build.build.name for build in prepared]
         with told(renderer, names, flags, state) as output:
@@ -180,9 +184,21 @@ def _results(
             )  # fmt: skip
             collect_as_usual()
             try:
-                return engine.run(prepared)
+                results += engine.run(prepared)
             finally:
                 interrupts.settle()
+    return results
+
+
+@contextmanager
+def _told_beside(results: list[BuildResult], renderer: Renderer) -> Iterator[None]:
+    """What could not be taken back in the end is told, and hides no results that are there."""
+    try:
+        yield
+    except CleanupFailed as e:
+        if not results:
+            raise
+        renderer.error(e)
 
 
 def _tell_of_removal(path: Path) -> None:

@@ -18,10 +18,12 @@ from goldsmith.host.journal import state_directory
 from goldsmith.layers.prune import Limits, Pruned, prune
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
-from goldsmith.layers.usage import usage
+from goldsmith.layers.usage import Seen, taken_bytes, usage
 from goldsmith.layers.verify import verify_store
 from goldsmith.packages import package_store
-from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore
+from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore, changed_packages
+from goldsmith.packages.unpacked.resolution import STORE_NAME as RESOLUTIONS
+from goldsmith.packages.unpacked.resolution import ResolutionStore
 from goldsmith.ui.terminal import write_line
 from goldsmith.units import (
     UnitError,
@@ -175,23 +177,25 @@ def _one_record(store: Store, prefix: str) -> Record:
 
 
 def _du(store: Store, state: Path, options: argparse.Namespace) -> int:
-    taken = usage(store)
-    packages = _size_below(state / "packages")
+    # A file that has a name in two of them is counted in the first one.
+    seen: Seen = set()
+    packages = taken_bytes(state / "packages", seen)
+    unpacked = taken_bytes(state / STORE_NAME, seen)
+    answers = taken_bytes(state / RESOLUTIONS, seen)
+    taken = usage(store, seen)
     rows = [
         (taken.total_bytes - taken.garbage_bytes, "results of steps"),
         (taken.garbage_bytes, "unfinished results: of builds that run, or were killed"),
         (packages, "downloaded packages"),
-        (_size_below(state / STORE_NAME), "unpacked packages"),
-        (_size_below(state / "guest"), "the guest's kernel and programs: prune leaves them"),
-    ]
+        (unpacked, "unpacked packages"),
+        (answers, "what APT has decided, with its indexes"),
+        (taken_bytes(state / "guest", seen),
+         "the guest's kernel and programs: prune leaves them"),
+    ]  # fmt: skip
     for size_bytes, what in rows:
         write_line(f"{format_size(size_bytes):>10}  {what}")
     write_line(f"{format_size(sum(row[0] for row in rows)):>10}  in {state}")
     return 0
-
-
-def _size_below(top: Path) -> int:
-    return sum(path.lstat().st_blocks * 512 for path in top.rglob("*")) if top.is_dir() else 0
 
 
 def _prune(store: Store, state: Path, options: argparse.Namespace) -> int:
@@ -214,13 +218,25 @@ def _prune(store: Store, state: Path, options: argparse.Namespace) -> int:
         kept = package_store.PackageStore(state / "packages")
         gone = package_store.prune(kept, max_age_s=age_s, dry_run=options.dry_run)
         write_line(f"{verb} {gone.files} packages, {format_size(gone.size_bytes)}.")
-    if options.all:
-        cleared = ContentStore(state / STORE_NAME).clear(dry_run=options.dry_run)
-        if cleared is None:
-            write_line("A build uses the unpacked packages: they stay.")
-        elif cleared:
-            write_line(f"{verb} {cleared} unpacked packages.")
+        _prune_unpacked(state, age_s, verb, dry_run=options.dry_run)
     return 0
+
+
+def _prune_unpacked(state: Path, age_s: float, verb: str, *, dry_run: bool) -> None:
+    """Remove unpacked packages and answers of APT that were not used for so long."""
+    unpacked = ContentStore(state / STORE_NAME)
+    if age_s == 0:
+        count = unpacked.clear(dry_run=dry_run)
+    else:
+        old = unpacked.packages(unused_for_s=age_s)
+        count = len(old) if dry_run or not old or unpacked.forget(old) else None
+    if count is None:
+        write_line("A build uses the unpacked packages: they stay.")
+    elif count:
+        write_line(f"{verb} {count} unpacked packages.")
+    answers = ResolutionStore(state / RESOLUTIONS).prune(age_s, dry_run=dry_run)
+    if answers:
+        write_line(f"{verb} {answers} answers of APT.")
 
 
 def _told(pruned: Pruned, *, dry_run: bool) -> str:
@@ -238,12 +254,28 @@ def _count(things: Sequence[object]) -> str:
 
 
 def _verify(store: Store, state: Path, options: argparse.Namespace) -> int:
-    problems = verify_store(store, forget=options.forget)
+    problems = [str(problem) for problem in verify_store(store, forget=options.forget)]
+    problems += _unpacked_problems(state, forget=options.forget)
     for problem in problems:
-        write_line(str(problem))
+        write_line(problem)
     if not problems:
         write_line("Everything is as it was kept.")
         return 0
     remedy = "forgotten" if options.forget else "`goldsmith cache verify --forget` drops them"
     write_line(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}; {remedy}.")
     return 0 if options.forget else 4
+
+
+def _unpacked_problems(state: Path, *, forget: bool) -> list[str]:
+    """What of the unpacked packages is not as it was unpacked."""
+    unpacked = ContentStore(state / STORE_NAME)
+    changed = changed_packages(unpacked.packages())
+    if not changed:
+        return []
+    told = [
+        f"{package.name} {package.fields['version']} (unpacked): /{path} was changed"
+        for package, path in changed
+    ]
+    if forget and not unpacked.forget(package for package, _ in changed):
+        told.append("a build uses the unpacked packages: the next one makes them again")
+    return told

@@ -114,6 +114,9 @@ def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
     """
     remove_doomed_runs(state)
     for found in find_dead_runs(state):
+        if found.may_go_on:
+            # `goldsmith clean` removes that too.
+            continue
         failures = finish_run(found, undo_functions())
         tell(f"Cleaned up after a build that was killed: {found.path.name}")
         for text in failures:

@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from goldsmith.cli.disk_image_create import create_image
 from goldsmith.cli.native_flags import NativeParser
 from goldsmith.errors import Diagnostics, GoldsmithError, explain_os_error
-from goldsmith.template.dib.images import ImageCommand, read_images
 from goldsmith.ui.terminal import write_line
+
+if TYPE_CHECKING:
+    from goldsmith.template.dib.images import ImageCommand
 
 
 def run(words: list[str], machine_readable: bool) -> int:
@@ -64,6 +67,9 @@ def _commands(files: list[str]) -> list[ImageCommand]:
         except OSError as e:
             raise explain_os_error(e) from e
     findings = Diagnostics()
+    # Late: help needs no YAML.
+    from goldsmith.template.dib.images import read_images
+
     commands = read_images(texts, findings)
     findings.raise_if_errors(dict(texts))
     return commands

@@ -12,7 +12,6 @@ from goldsmith.cli.native_flags import NativeParser
 from goldsmith.elements import catalog, expansion, run_parts
 from goldsmith.elements.catalog import Catalog, Element
 from goldsmith.elements.graph import draw
-from goldsmith.elements.lint import ignored_by, lint
 from goldsmith.elements.phases import PHASES
 from goldsmith.elements.setup import OWN_ELEMENTS
 from goldsmith.errors import GoldsmithError, explain_os_error
@@ -129,6 +128,9 @@ def _graph(options: argparse.Namespace) -> int:
 
 
 def _lint(options: argparse.Namespace) -> int:
+    # Late: the other commands need no YAML.
+    from goldsmith.elements.lint import ignored_by, lint
+
     ignored = ignored_by(Path.cwd())
     elements = [element for place in options.places for element in _elements_at(Path(place))]
     if options.fix:
@@ -147,6 +149,8 @@ def _lint(options: argparse.Namespace) -> int:
 
 def _mend(element: Path, ignored: frozenset[str]) -> None:
     """Mend until nothing is left: what has become executable has further rules."""
+    from goldsmith.elements.lint import lint
+
     told: set[str] = set()
     while found := [(one.fix, str(one)) for one in lint(element, ignored)
                     if one.fix is not None and str(one) not in told]:  # fmt: skip

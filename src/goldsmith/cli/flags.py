@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from goldsmith.core.options import did_you_mean
 from goldsmith.errors import GoldsmithError
 
 # Go's strconv.ParseBool.
@@ -77,6 +76,9 @@ def read_flags(known: Mapping[str, Flag], words: Sequence[str]) -> Flags:
             raise FlagError(f"bad flag syntax: {word}")
         flag = known.get(name)
         if flag is None:
+            # Late: a call that is understood needs no models.
+            from goldsmith.core.options import did_you_mean
+
             near = did_you_mean(name, known).replace('"', "").replace("mean ", "mean -")
             raise FlagError(f"flag provided but not defined: -{name}" + (near and f".{near}"))
         if flag.kind == "bool" and not equals:

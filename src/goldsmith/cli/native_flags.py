@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from goldsmith.cli.flags import FALSE_WORDS, TRUE_WORDS
-from goldsmith.core.options import did_you_mean
 
 
 class NativeParser(argparse.ArgumentParser):
@@ -25,6 +24,9 @@ class NativeParser(argparse.ArgumentParser):
         if unknown := next((word for word in rest if word.startswith("-")), None):
             name = unknown.lstrip("-").partition("=")[0]
             known = (option.lstrip("-") for option in self._option_string_actions)
+            # Late: a call that is understood needs no models.
+            from goldsmith.core.options import did_you_mean
+
             self.error(f"unknown flag -{name}.{did_you_mean(name, known)}".removesuffix("."))
         return parsed, rest
 

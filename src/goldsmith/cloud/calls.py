@@ -46,7 +46,7 @@ class Service:
         for number in range(self.retries + 1):
             check_interrupted()
             try:
-                return self._once(operation, params)
+                return self.once(operation, **params)
             except AwsError as e:
                 if not e.is_passing or number == self.retries:
                     error = self.explain(e)
@@ -70,7 +70,8 @@ class Service:
             raise AwsError(f"Describe{kind}", f"{kind}.NotFound", text)
         return found[0]
 
-    def _once(self, operation: str, params: Mapping[str, Any]) -> Any:
+    def once(self, operation: str, **params: Any) -> Any:
+        """Call it without repeating anything; raises AwsError."""
         # Late: validate and plan need no library.
         from botocore import exceptions
         from botocore.parsers import ResponseParserError

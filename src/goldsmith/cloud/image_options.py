@@ -137,6 +137,9 @@ class ImageOptions(Options):
         if self.ami_virtualization_type not in ("", "hvm", "paravirtual"):
             yield Finding("ami_virtualization_type is hvm or paravirtual",
                           ("ami_virtualization_type",))  # fmt: skip
+        for name in ("ena_support", "sriov_support"):
+            if self.ami_virtualization_type == "paravirtual" and getattr(self, name):
+                yield Finding(f"{name} is for the ami_virtualization_type hvm", (name,))
 
     def _key_findings(self) -> Iterator[Finding]:
         keys, regions = self.region_kms_key_ids, set(self.ami_regions)

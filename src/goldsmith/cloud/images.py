@@ -148,17 +148,18 @@ class DeregisterStep:
             self._remove(publishing.account.ec2(region), context)
 
     def _try_registration(self) -> None:
+        # That the name is taken would hide whatever else is wrong.
+        request = {**self.request, "Name": temporary_name(), "DryRun": True}
         try:
-            self.publishing.account.ec2().call("register_image", **self.request, DryRun=True)
+            self.publishing.account.ec2().call("register_image", **request)
         except AwsError as e:
-            # The name is what makes room.
-            if e.code not in ("DryRunOperation", "InvalidAMIName.Duplicate"):
+            if e.code != "DryRunOperation":
                 raise
 
     def _remove(self, ec2: Service, context: StepContext) -> None:
         name = self.publishing.options.ami_name
         for image in find_named(ec2, name):
-            ec2.call("deregister_image", ImageId=image["ImageId"])
+            gone(ec2, "deregister_image", ImageId=image["ImageId"])
             context.emitter.say(f"Deregistered AMI {name}, id: {image['ImageId']}")
             if self.publishing.options.force_delete_snapshot:
                 for snapshot_id in snapshots_of(image):
@@ -193,14 +194,16 @@ class RegisterStep:
                 TagSpecifications=claim.tags("image"),
             )  # fmt: skip
         image_id = str(made["ImageId"])
-        take_back = _take_back(ec2, image_id, claim)
-        handle = publishing.teardown.defer(f"deregister {image_id}", take_back)
+        taking_back = take_back(ec2, image_id, claim)
+        handle = publishing.teardown.defer(f"deregister {image_id}", taking_back)
         if lasting:
             publishing.kept.append(Made(f"AMI {image_id}", handle, claim))
             publishing.images[ec2.region] = image_id
         context.emitter.say(f"AMI: {image_id}")
         context.emitter.say("Waiting for AMI to become ready...")
-        wait_for_image(ec2, publishing.waiting, image_id)
+        image = wait_for_image(ec2, publishing.waiting, image_id)
+        if lasting:
+            publishing.snapshots[ec2.region] = snapshots_of(image)
         return image_id
 
 
@@ -226,7 +229,8 @@ class RegionCopyStep:
         context.emitter.say("Waiting for all copies to complete...")
         for region in publishing.copy_regions:
             ec2, image_id = publishing.account.ec2(region), publishing.images[region]
-            wait_for_image(ec2, publishing.waiting, image_id)
+            image = wait_for_image(ec2, publishing.waiting, image_id)
+            publishing.snapshots[region] = snapshots_of(image)
 
     def _copy(self, ec2: Service) -> None:
         publishing, options = self.publishing, self.publishing.options
@@ -246,13 +250,13 @@ class RegionCopyStep:
             )  # fmt: skip
         image_id = str(made["ImageId"])
         handle = publishing.teardown.defer(
-            f"deregister {image_id} in {ec2.region}", _take_back(ec2, image_id, claim, copy=True)
+            f"deregister {image_id} in {ec2.region}", take_back(ec2, image_id, claim, copy=True)
         )
         publishing.images[ec2.region] = image_id
         publishing.kept.append(Made(f"AMI {image_id} in {ec2.region}", handle, claim))
 
 
-def _take_back(
+def take_back(
     ec2: Service, image_id: str, claim: Claim, *, copy: bool = False
 ) -> Callable[[], None]:
     """What removes an image; a copy's snapshots are its own, and go with it."""

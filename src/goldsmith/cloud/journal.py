@@ -79,8 +79,11 @@ class Ledger:
     """The id of the account as soon as it is known: who cleans up must ask as the same one."""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def claim(self, resource: str, region: str) -> Claim:
-        """Write down that a "volume", "snapshot" or "image" is about to be made."""
+    def claim(self, resource: str, region: str, *, resumes_within_s: float = 0.0) -> Claim:
+        """Write down that a "volume", "snapshot" or "image" is about to be made.
+
+        What the same build can go on with, should this one be killed, is left alone for so long.
+        """
         mark = f"{self.run.id}/{self.build}/{next(self._numbers)}"[:255]
         options = self.account.options
         access = {name: value for name in _ACCESS if (value := getattr(options, name))}
@@ -89,7 +92,7 @@ class Ledger:
             access["role"] = {"role_arn": role.role_arn, "external_id": role.external_id}
         entry = self.run.record(
             KIND, resource=resource, region=region, mark=mark, access=access, owner=self.owner,
-            at_s=time.time(),
+            at_s=time.time(), resumes_until_s=time.time() + resumes_within_s,
         )  # fmt: skip
         return Claim(mark, region, entry, self.run)
 

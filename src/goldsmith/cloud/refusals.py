@@ -34,6 +34,8 @@ _HINTS: Final = {
     "VolumeLimitExceeded": "remove volumes, or ask AWS for a higher quota",
     "SnapshotLimitExceeded": "remove snapshots, or ask AWS for a higher quota",
     "ResourceLimitExceeded": "remove what is not needed, or ask AWS for a higher quota",
+    "ConcurrentLimitExceededException": "wait until other uploads are complete, or ask AWS for a "
+    "higher quota",
     "InvalidAMIName.Duplicate": "choose another ami_name, or set force_deregister",
 }
 
@@ -42,12 +44,15 @@ class AwsError(GoldsmithError):
     """A call was refused; `code` is AWS's own word for why."""
 
     def __init__(
-        self, action: str, code: str, text: str, *, status: int = 0, service: str = "ec2"
-    ) -> None:
+        self, action: str, code: str, text: str, *, status: int = 0, service: str = "ec2",
+        reason: str = "",
+    ) -> None:  # fmt: skip
         hint = _HINTS.get(code, "").format(action=f"{service}:{action}")
         super().__init__(f"{action}: {text} ({code})", hint=hint or None)
         self.action, self.code, self.status = action, code, status
         self.text = text
+        self.reason = reason
+        """What EBS direct says besides its code."""
         self.maybe_made = False
         """Whether an earlier try of the call, whose answer was lost, may have had its effect."""
 
@@ -65,6 +70,11 @@ class AwsError(GoldsmithError):
     def is_absence(self) -> bool:
         """Whether what was asked for is not there."""
         return ".NotFound" in self.code or self.code == "ResourceNotFoundException"
+
+    @property
+    def is_stale_token(self) -> bool:
+        """Whether a token of EBS direct has expired: a new listing gives new ones."""
+        return self.reason in ("INVALID_BLOCK_TOKEN", "INVALID_PAGE_TOKEN")
 
 
 class Unreachable(AwsError):
@@ -85,4 +95,5 @@ def refusal(action: str, response: Any, service: str = "ec2") -> AwsError:
     error = response.get("Error", {})
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     code, text = str(error.get("Code", "unknown")), str(error.get("Message", "refused"))
-    return AwsError(action, code, text, status=status, service=service)
+    reason = str(response.get("Reason") or "")
+    return AwsError(action, code, text, status=status, service=service, reason=reason)

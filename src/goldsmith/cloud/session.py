@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import os
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 from goldsmith.cloud.access_options import AccessOptions, VaultEngine
 from goldsmith.cloud.calls import RETRIES, Service, no_credentials
+from goldsmith.cloud.descriptions import descriptions
 from goldsmith.cloud.metadata import instance_document
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.errors import GoldsmithError
@@ -23,8 +23,16 @@ from goldsmith.redact import Redactor
 
 _CONNECT_S: Final = 10.0
 _READ_S: Final = 60.0
+_RENEWED_BEFORE_S: Final = 300
+"""So long before its session expires a role is taken on anew."""
+# A call of half a MiB that hangs is given up early: another try is cheap.
+_BLOCK_CONNECT_S: Final = 5.0
+_BLOCK_READ_S: Final = 20.0
+_CONNECTIONS: Final = 64
+_USUAL_CONNECTIONS: Final = 10
 _ENCODED: Final = "Encoded authorization failure message: "
 _MOST_OF_VAULT: Final = 1 << 20
+_REGION_OF_BUCKETS: Final = "us-east-1"
 
 
 @contextmanager
@@ -53,13 +61,16 @@ class Account:
     def region(self) -> str:
         """The template's region, else AWS_REGION, the profile's, the instance's; raises."""
         if not self._region:
-            environment = os.environ
-            self._region = (
-                self.options.region or environment.get("AWS_REGION", "")
-                or environment.get("AWS_DEFAULT_REGION", "")
-                or self._bare_session().get_config_variable("region") or self._region_of_instance()
-            )  # fmt: skip
+            self._region = self._region_by_settings() or self._region_of_instance()
         return self._region
+
+    def _region_by_settings(self) -> str:
+        environment = os.environ
+        return (
+            self.options.region or environment.get("AWS_REGION", "")
+            or environment.get("AWS_DEFAULT_REGION", "")
+            or self._bare_session().get_config_variable("region") or ""
+        )  # fmt: skip
 
     def _region_of_instance(self) -> str:
         try:
@@ -75,6 +86,14 @@ class Account:
         """EC2 of a region, the build's own by default."""
         return self._service("ec2", region or self.region)
 
+    def s3(self) -> Service:
+        """S3; where no settings name a region, the one from which buckets of all are found."""
+        return self._service("s3", self._region_by_settings() or _REGION_OF_BUCKETS)
+
+    def ebs(self, region: str = "") -> Service:
+        """EBS direct of a region, for many calls at once."""
+        return self._service("ebs", region or self.region)
+
     def caller(self) -> str:
         """The id of the account whose credentials these are; raises AwsError."""
         return str(self._service("sts", self.region).call("get_caller_identity")["Account"])
@@ -82,7 +101,8 @@ class Account:
     def _service(self, name: str, region: str) -> Service:
         found = self._services.get((name, region))
         if found is None:
-            endpoint = self.options.custom_endpoint_ec2 if name == "ec2" else ""
+            # Not every source has one for every service.
+            endpoint = getattr(self.options, f"custom_endpoint_{name}", "")
             client = self._client(self._authorized(), name, region, endpoint)
             retries = self.options.max_retries or RETRIES
             found = Service(client, region, retries, self._explained, name)
@@ -94,8 +114,10 @@ class Account:
         from botocore.exceptions import BotoCoreError
 
         config = Config(
-            retries={"total_max_attempts": 1}, connect_timeout=_CONNECT_S, read_timeout=_READ_S,
-            tcp_keepalive=True,
+            retries={"total_max_attempts": 1}, tcp_keepalive=True,
+            connect_timeout=_BLOCK_CONNECT_S if name == "ebs" else _CONNECT_S,
+            read_timeout=_BLOCK_READ_S if name == "ebs" else _READ_S,
+            max_pool_connections=_CONNECTIONS if name == "ebs" else _USUAL_CONNECTIONS,
         )  # fmt: skip
         try:
             return session.create_client(
@@ -116,7 +138,7 @@ class Account:
             ) from e
         options = self.options
         session = Session(profile=options.profile or None)
-        session.register_component("data_loader", _descriptions())
+        session.register_component("data_loader", descriptions())
         if options.shared_credentials_file:
             path = os.path.expanduser(options.shared_credentials_file)
             session.set_config_variable("credentials_file", path)
@@ -181,25 +203,37 @@ class Account:
         self.redactor.add([frozen.secret_key or "", frozen.token or ""])
 
     def _in_role(self, session: Any) -> Any:
-        """A session of the role that the template wants to be taken on."""
+        """A session of the role that the template wants; it is taken on anew before it expires."""
+        from botocore.credentials import RefreshableCredentials
         from botocore.session import Session
 
         role = self.options.assume_role
         assert role is not None
         sts = Service(self._client(session, "sts", self.region, ""), self.region, name="sts")
-        answer = sts.call(
-            "assume_role", RoleArn=role.role_arn,
-            RoleSessionName=role.session_name or "goldsmith",
-            DurationSeconds=role.duration_seconds, ExternalId=role.external_id or None,
-            Policy=role.policy or None,
-            PolicyArns=[{"arn": arn} for arn in role.policy_arns] or None,
-            Tags=[{"Key": key, "Value": value} for key, value in role.tags.items()] or None,
-            TransitiveTagKeys=list(role.transitive_tag_keys) or None,
-        )["Credentials"]  # fmt: skip
+
+        def take_on() -> dict[str, Any]:
+            answer = sts.call(
+                "assume_role", RoleArn=role.role_arn,
+                RoleSessionName=role.session_name or "goldsmith",
+                DurationSeconds=role.duration_seconds, ExternalId=role.external_id or None,
+                Policy=role.policy or None,
+                PolicyArns=[{"arn": arn} for arn in role.policy_arns] or None,
+                Tags=[{"Key": key, "Value": value} for key, value in role.tags.items()] or None,
+                TransitiveTagKeys=list(role.transitive_tag_keys) or None,
+            )["Credentials"]  # fmt: skip
+            secret, token = answer["SecretAccessKey"], answer["SessionToken"]
+            self.redactor.add([secret, token])
+            return {"access_key": answer["AccessKeyId"], "secret_key": secret, "token": token,
+                    "expiry_time": answer["Expiration"].isoformat()}  # fmt: skip
+
         # The profile has told all it can; the library knows no other file of credentials here.
         inner = Session()
-        inner.register_component("data_loader", _descriptions())
-        self._set(inner, answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
+        inner.register_component("data_loader", descriptions())
+        inner._credentials = RefreshableCredentials.create_from_metadata(
+            take_on(), take_on, "assume-role", advisory_timeout=_RENEWED_BEFORE_S,
+            # An optional renewal would hide its errors.
+            mandatory_timeout=_RENEWED_BEFORE_S,
+        )  # fmt: skip
         return inner
 
     def _explained(self, error: AwsError) -> AwsError:
@@ -213,14 +247,6 @@ class Account:
         except GoldsmithError as e:
             return AwsError(error.action, error.code, f"{text}(not decoded: {e})")
         return AwsError(error.action, error.code, f"{text}{answer['DecodedMessage']}")
-
-
-@functools.cache
-def _descriptions() -> Any:
-    """The library's descriptions of services: that of EC2 takes long to read."""
-    from botocore.loaders import create_loader
-
-    return create_loader()
 
 
 def _from_vault(engine: VaultEngine, redactor: Redactor) -> tuple[str, str, str]:

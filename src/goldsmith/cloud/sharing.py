@@ -81,7 +81,7 @@ class ModifyAttributesStep:
                 ec2.call("modify_image_attribute", ImageId=image_id, **given)
         if not of_snapshots:
             return
-        for region, snapshots in _snapshots(publishing).items():
+        for region, snapshots in sorted(publishing.snapshots.items()):
             for snapshot_id in snapshots:
                 context.emitter.say(f"Modifying attributes on snapshot ({snapshot_id})...")
                 for kind, given in of_snapshots.items():
@@ -169,13 +169,3 @@ def _images(publishing: Publishing) -> Iterator[tuple[Service, str]]:
     """The lasting images, sorted by region."""
     for region, image_id in sorted(publishing.images.items()):
         yield publishing.account.ec2(region), image_id
-
-
-def _snapshots(publishing: Publishing) -> Mapping[str, list[str]]:
-    """Their snapshots, by region."""
-    found = publishing.snapshots
-    for ec2, image_id in _images(publishing):
-        if ec2.region not in found:
-            image = wait_for_image(ec2, publishing.waiting, image_id)
-            found[ec2.region] = snapshots_of(image)
-    return found

@@ -43,8 +43,13 @@ class Artifact:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
+    @property
+    def held(self) -> frozenset[str]:
+        """What another artifact may hold too: its files."""
+        return frozenset(self.files)
+
     def discard(self, kept: Collection[str]) -> None:
-        """Remove it, but for those of its files that are in `kept`."""
+        """Remove it, but for what of it is in `kept`."""
         for path in self.files:
             if path not in kept:
                 with contextlib.suppress(FileNotFoundError):

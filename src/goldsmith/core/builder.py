@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
 from goldsmith.core.caching import DEFAULT_POLICY, CachePolicy
@@ -59,6 +59,15 @@ class BuildContext:
     """Whether the user wants to be asked to go on between the steps."""
     commit: Callable[[], None] = lambda: None
     """To be called before results are put in place: an interrupt comes too late from then on."""
+
+
+@runtime_checkable
+class Receiving(Protocol):
+    """A builder whose worker makes something that only its options tell how to remove."""
+
+    def received(self, wire: Mapping[str, Any]) -> Artifact:
+        """The artifact that a worker has made, from its wire form."""
+        ...
 
 
 class Builder(Protocol):

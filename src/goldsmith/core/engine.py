@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from queue import Empty, Full, Queue
-from typing import Final
+from typing import Any, Final
 
 from goldsmith.core.artifact import NOTHING, Artifact
 from goldsmith.core.build_run import BuildRun
+from goldsmith.core.builder import Receiving
 from goldsmith.core.post_processing import PostProcessing
 from goldsmith.core.post_results import PostResults
 from goldsmith.core.post_run import PostRun, post_run
@@ -69,6 +70,13 @@ class _Running:
     artifact: Artifact | None = None
     unanswered: int | None = None
     """The question at which an interrupt came, of which the build has to hear first."""
+
+    def received(self, wire: Mapping[str, Any]) -> Artifact:
+        """What the build's worker has made."""
+        builder = self.prepared.builder
+        if isinstance(builder, Receiving):
+            return builder.received(wire)
+        return Artifact.from_wire(wire)
 
 
 @dataclass(slots=True)
@@ -205,7 +213,7 @@ class Engine:
                     # Without an answer the build would go on until it hears of the interrupt.
                     running.unanswered = event.id
             case ArtifactMade():
-                running.artifact = running.run.artifact or Artifact.from_wire(event.artifact)
+                running.artifact = running.run.artifact or running.received(event.artifact)
             case Failed():
                 error = WorkerError(event.error, event.message, hint=event.hint or None)
                 running.result.errors.append(error)

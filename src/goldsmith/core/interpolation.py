@@ -83,7 +83,8 @@ class Interpolation:
         self, body: RawBody, model: type[Options], component: Component, subject: str
     ) -> tuple[RawBody, list[Diagnostic]]:
         """The content of a block with its texts rendered, and what is wrong with them."""
-        if not model.go_templates:
+        # A language without other expressions has its variables in them, whatever the component.
+        if not model.go_templates and self.go_names is None:
             return body, []
         found: list[Diagnostic] = []
         attributes = {}

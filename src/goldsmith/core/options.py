@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar, Union, get_args, get_origin
 
@@ -185,11 +185,24 @@ def read_options(model: type[O], body: RawBody, subject: str = "") -> ReadOption
             if error["type"] == "literal_error":
                 text = "it is " + error["ctx"]["expected"].replace("'", "")
             reader.invalid(body, error["type"], error["loc"], text)
-        return ReadOptions(None, reader.found)
+        bad = {str(error["loc"][0]) for error in e.errors() if error["loc"]}
+        if any(not error["loc"] for error in e.errors()) or not bad <= data.keys():
+            return ReadOptions(None, reader.found)
+        left_out: set[Path] = {(name,) for name in bad}
+        unsure = frozenset(reader.passed_over | reader.perhaps_meant | left_out)
+        return ReadOptions(None, reader.found, _without(model, data, bad), unsure)
     unsure = frozenset(reader.passed_over | reader.perhaps_meant)
     if reader.found:
         return ReadOptions(None, reader.found, options, unsure)
     return ReadOptions(None if unsure else options, reader.found, None if unsure else options)
+
+
+def _without(model: type[O], data: Mapping[str, Any], bad: Set[str]) -> O | None:
+    """The options without bad ones; None where these are needed, or the others do not do alone."""
+    try:
+        return model.model_validate({name: data[name] for name in data.keys() - bad})
+    except ValidationError:
+        return None
 
 
 class _Reader:

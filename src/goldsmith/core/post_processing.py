@@ -62,7 +62,10 @@ class PostProcessing:
                 keep_original = keep_original or artifact.native
                 errors.append(e)
         if not keep_original:
-            _destroy_all_but(artifact, results)
+            try:
+                _destroy_all_but(artifact, results)
+            except GoldsmithError as e:
+                errors.append(e)
         elif not (artifact.native and _held_by_one_of(results, artifact)):
             results.insert(0, artifact)
         return results, errors
@@ -102,7 +105,7 @@ class PostProcessing:
         context = PostProcessContext(
             emitter=emitter, build_name=build.source_name, builder_type=build.source_type,
             scratch=scratch, directory=self.directory, scratch_file=self.run.scratch_file,
-            run_uuid=self.run_uuid, force=self.force,
+            run_uuid=self.run_uuid, force=self.force, run=self.run,
         )  # fmt: skip
         label = f"Running post-processor: {call.component.announced}"
         announcer = Emitter(build.name, self.sink, self.redactor)
@@ -153,5 +156,5 @@ def _held_by_one_of(others: Sequence[Artifact], artifact: Artifact) -> bool:
 
 
 def _destroy_all_but(artifact: Artifact, others: Sequence[Artifact]) -> None:
-    """Remove an artifact, except for the files that another one still has."""
-    artifact.discard({name for other in others for name in other.files})
+    """Remove an artifact, except for what another one still holds."""
+    artifact.discard({name for other in others for name in other.held})

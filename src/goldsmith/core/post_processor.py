@@ -13,6 +13,7 @@ from goldsmith.core.options import Finding, Options
 
 if TYPE_CHECKING:
     from goldsmith.events import Emitter
+    from goldsmith.host.journal import RunDirectory
     from goldsmith.layers.keys import StepKey
 
 
@@ -31,6 +32,8 @@ class PostProcessContext:
     run_uuid: str = ""
     """What PACKER_RUN_UUID says: the same in all builds of one command."""
     force: bool = False
+    run: RunDirectory | None = None
+    """The run directory, for effects elsewhere that are journalled; None while it is planned."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,8 @@ class TreeContext(StepContext):
     """Where parts of the step are kept that have keys of their own."""
     epoch_is_given: bool = True
     """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
+    is_bare: bool = False
+    """Whether the tree only ever is the lower directory of an overlay: nobody writes into it."""
 
 
 class Step(Protocol[R_co]):
@@ -115,6 +117,8 @@ class StepTraits:
     declared: bool = False
     given_secrets: bool = False
     reads_only: bool = False
+    fills: bool = False
+    runs_apt: bool = True
     parts: tuple[str, ...] = ()
 
 
@@ -164,6 +168,19 @@ class KeyedStep(Protocol):
     @property
     def reads_only(self) -> bool:
         """Whether it leaves the tree as it is: then it runs each time, and no layer comes of it."""
+        ...
+
+    @property
+    def fills(self) -> bool:
+        """Whether it makes the first files of a tree itself: in a directory, without an overlay.
+
+        It may put files there that have other names outside, so nobody writes into them.
+        """
+        ...
+
+    @property
+    def runs_apt(self) -> bool:
+        """Whether it may run APT in the tree, which is then offered downloaded packages."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -31,6 +32,7 @@ from goldsmith.host.process import Completed, LineSink
 from goldsmith.host.search import find_texts
 from goldsmith.host.signals import check_interrupted
 from goldsmith.layers.method import LayerMethod
+from goldsmith.layers.overlay import filled
 from goldsmith.layers.publish import Draft
 from goldsmith.layers.records import MadeStep, Record
 from goldsmith.layers.store import LayerUnusable
@@ -323,7 +325,8 @@ class TreeBuild:
             return  # there is nothing in it yet that could be run
         only = f"-only={self.emitter.build} -at={question.step.name}"
         self.emitter.say(
-            f"The tree as the step left it is kept: goldsmith shell {only} {self.template}"
+            f"The tree as the step left it is kept: goldsmith shell {only} "
+            f"{shlex.quote(self.template)}"
         )
 
     def _holds_secret(self, step: TreeStep, tree: Path) -> bool:
@@ -368,21 +371,32 @@ class TreeBuild:
             self.emitter.warn(text)
 
     def _run_on_layers(self, step: TreeStep, draft: Draft, lowers: Sequence[Path]) -> None:
-        number = next(self._numbers)
-        with self.method.step(
-            lowers, draft.tree, scratch=self.directory / f"mount-{number:02d}",
-            merged=self.directory / "tree", clamp_to_s=self.epoch_s,
-        ) as layered:  # fmt: skip
+        with self._layered(step, draft, lowers) as layered:
             with self._reachable(layered) as tree, self._offered(step, tree):
                 environment = given_environment(step, self.environment)
                 with entered(
                     self.entrance, tree, environment, network=step.network, enters=step.enters
                 ) as access:
-                    step.run(self._context(step, tree, access))
+                    step.run(self._context(step, tree, access, self._is_bare(step, lowers)))
+
+    def _is_bare(self, step: TreeStep, lowers: Sequence[Path]) -> bool:
+        return step.fills and not lowers and not self.method.whole
+
+    def _layered(
+        self, step: TreeStep, draft: Draft, lowers: Sequence[Path]
+    ) -> AbstractContextManager[Path]:
+        """The tree as the step finds it."""
+        if self._is_bare(step, lowers):
+            return filled(draft.tree, clamp_to_s=self.epoch_s)
+        number = next(self._numbers)
+        return self.method.step(
+            lowers, draft.tree, scratch=self.directory / f"mount-{number:02d}",
+            merged=self.directory / "tree", clamp_to_s=self.epoch_s,
+        )  # fmt: skip
 
     def _offered(self, step: TreeStep, tree: Path) -> AbstractContextManager[object]:
         """Downloaded packages for a step that may install some, and a place for new ones."""
-        if self.packages is None or not (step.network and step.enters):
+        if self.packages is None or not (step.network and step.enters and step.runs_apt):
             return nullcontext()
         most_bytes = MOST_OFFERED_BYTES if step.declared else _OFFERED_TO_SCRIPTS_BYTES
         return offered_archives(self.packages, tree, most_bytes=most_bytes)
@@ -396,7 +410,9 @@ class TreeBuild:
             with mounts.bound(tree, self.doorway) as bound:
                 yield bound
 
-    def _context(self, step: TreeStep, tree: Path, access: TreeAccess) -> TreeContext:
+    def _context(
+        self, step: TreeStep, tree: Path, access: TreeAccess, is_bare: bool
+    ) -> TreeContext:
         scratch = self.directory / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
 
@@ -413,7 +429,7 @@ class TreeBuild:
             communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
             environment=given_environment(step, self.environment),
             kept=KeptFiles(self.cache, self.emitter, self.environment, step.name),
-            epoch_is_given=self.epoch_is_given,
+            epoch_is_given=self.epoch_is_given, is_bare=is_bare,
         )  # fmt: skip
 
     def _tool_line(self, stream: str, line: str) -> None:

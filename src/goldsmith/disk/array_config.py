@@ -7,6 +7,7 @@ under its name. Debian's own file would list the arrays of the build host instea
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from goldsmith.disk.identity import DiskIdentity
@@ -20,13 +21,18 @@ _DEFAULT: Final = "HOMEHOST <system>\nMAILADDR root\n"
 
 def render(layout: Layout, identity: DiskIdentity, existing: str = "") -> str:
     """The file for the arrays of a layout: other settings in the existing one stay."""
-    lines = [line for line in (existing or _DEFAULT).splitlines() if not _FOREIGN.match(line)]
-    while lines and not lines[-1].strip():
-        lines.pop()
     arrays = [
         f"ARRAY /dev/md/{raid.name} metadata=1.2 UUID={_mdadm_form(identity.array_uuid(raid.name))}"
         for raid in layout.raids
     ]
+    return render_lines(arrays, existing)
+
+
+def render_lines(arrays: Sequence[str], existing: str = "") -> str:
+    """The file with these lines of arrays: other settings in the existing one stay."""
+    lines = [line for line in (existing or _DEFAULT).splitlines() if not _FOREIGN.match(line)]
+    while lines and not lines[-1].strip():
+        lines.pop()
     return "\n".join([*lines, "", *arrays, ""])
 
 

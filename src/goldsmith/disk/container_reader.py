@@ -32,7 +32,7 @@ _ZSTD_LARGEST_BLOCK_BYTES: Final = 128 << 10
 class CorruptContainer(GoldsmithError):
     """A compressed file is damaged, cut, not of a known kind, or not what its manifest says."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path | str, what: str) -> None:
         super().__init__(f"{path} {what}", hint="fetch the file again, and compare its digest")
         self.path = path
 
@@ -64,9 +64,18 @@ def open_container(
     return _checked(path, _UNPACKERS[kind], size_bytes, sha256)
 
 
+def unpack(stream: BinaryIO, kind: str, name: str) -> Iterator[bytes]:
+    """What is in a "gzip" or "zstd" stream, in pieces of at most 1 MiB; `name` is for errors.
+
+    The stream's `read` gives fewer bytes than it is asked for only at the end. Raises
+    CorruptContainer as `open_container` does; sizes and digests are the caller's to check.
+    """
+    return _UNPACKERS[kind](stream, name)
+
+
 def _checked(
     path: Path,
-    unpack: Callable[[BinaryIO, Path], Iterator[bytes]],
+    unpack: Callable[[BinaryIO, Path | str], Iterator[bytes]],
     size_bytes: int | None,
     sha256: str | None,
 ) -> Iterator[bytes]:
@@ -88,7 +97,7 @@ def _checked(
         raise CorruptContainer(path, f"does not hold the image with the SHA-256 {sha256}")
 
 
-def _gunzip(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def _gunzip(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
     from isal import igzip_lib
 
     rest = stream.read(_READ_BYTES)
@@ -111,7 +120,7 @@ def _gunzip(stream: BinaryIO, path: Path) -> Iterator[bytes]:
         rest = member.unused_data or stream.read(_READ_BYTES)
 
 
-def _unzstd(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def _unzstd(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
     """Unpack frame by frame, fed with whole blocks.
 
     python-zstandard 0.25 has no limit for one call's output and reports no cut: the frames are
@@ -138,7 +147,7 @@ def _unzstd(stream: BinaryIO, path: Path) -> Iterator[bytes]:
             raise CorruptContainer(path, "is damaged: a zstd frame does not end where it should")
 
 
-def _frame_pieces(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def _frame_pieces(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
     """A frame whose magic number was read: header, a few blocks at a time, checksum."""
     descriptor = _exactly(stream, 1, path)
     flags = descriptor[0]
@@ -167,19 +176,19 @@ def _is_skippable(start: bytes) -> bool:
     return len(start) == 4 and int.from_bytes(start, "little") in _SKIPPABLE
 
 
-def _skip(stream: BinaryIO, count: int, path: Path) -> None:
+def _skip(stream: BinaryIO, count: int, path: Path | str) -> None:
     while count:
         count -= len(_exactly(stream, min(count, _CHUNK_BYTES), path))
 
 
-def _exactly(stream: BinaryIO, count: int, path: Path) -> bytes:
+def _exactly(stream: BinaryIO, count: int, path: Path | str) -> bytes:
     data = stream.read(count)
     if len(data) != count:
         raise CorruptContainer(path, "is cut in the middle of a zstd frame")
     return data
 
 
-_UNPACKERS: Final[Mapping[str, Callable[[BinaryIO, Path], Iterator[bytes]]]] = {
+_UNPACKERS: Final[Mapping[str, Callable[[BinaryIO, Path | str], Iterator[bytes]]]] = {
     "gzip": _gunzip,
     "zstd": _unzstd,
 }

@@ -71,20 +71,27 @@ class RawContents:
     size_bytes: int
     sha256: str
     block_map: BlockMap
+    md5: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A container that was written: its own size and digest, and those of the image in it."""
+    """A container that was written: its own size and digests, and those of the image in it.
+
+    There is an MD5 of both where it was asked for.
+    """
 
     raw: RawContents
     size_bytes: int
     sha256: str
+    md5: str | None = None
 
 
-def describe(image: Path, *, on_bytes: OnBytes | None = None) -> RawContents:
-    """The digest and the block map of a raw image, in one pass over its mapped stretches."""
-    return _stream(image, None, lambda _: None, on_bytes=on_bytes)
+def describe(
+    image: Path, *, on_bytes: OnBytes | None = None, with_md5: bool = False
+) -> RawContents:
+    """The digests and the block map of a raw image, in one pass over its mapped stretches."""
+    return _stream(image, None, lambda _: None, on_bytes=on_bytes, with_md5=with_md5)
 
 
 def pack(
@@ -94,6 +101,7 @@ def pack(
     *,
     on_bytes: OnBytes | None = None,
     threads: int | None = None,
+    with_md5: bool = False,
 ) -> Packed:
     """Write a raw image into a container ("gzip", "zstd") under a new name, fsynced.
 
@@ -108,14 +116,16 @@ def pack(
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             with open(fd, "wb", buffering=0) as writing:
-                written = HashedWriting(fd)
-                raw = _stream(image, compress, written.write, on_bytes=on_bytes, threads=threads)
+                written = HashedWriting(fd, ("sha256", "md5") if with_md5 else ("sha256",))
+                raw = _stream(image, compress, written.write, on_bytes=on_bytes, threads=threads,
+                              with_md5=with_md5)  # fmt: skip
                 os.fsync(fd)
                 size_bytes = writing.tell()
         except BaseException:
             target.unlink(missing_ok=True)
             raise
-    return Packed(raw, size_bytes, written.digests()["sha256"])
+    digests = written.digests()
+    return Packed(raw, size_bytes, digests["sha256"], digests.get("md5"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +144,11 @@ def _stream(
     *,
     on_bytes: OnBytes | None = None,
     threads: int | None = None,
+    with_md5: bool = False,
 ) -> RawContents:
     workers = threads or cores()
     whole = hashlib.sha256()
+    md5 = hashlib.md5(usedforsecurity=False) if with_md5 else None
     ranges: list[BlockRange] = []
     under_way: deque[_Stretch] = deque()
     free: list[bytearray] = []
@@ -168,13 +180,16 @@ def _stream(
                 made = holes[length]
             under_way.append(_Stretch(made, offset + length, buffer))
             whole.update(data)
+            if md5 is not None:
+                md5.update(data)
             if len(under_way) > 2 * workers:
                 finish_oldest()
         while under_way:
             finish_oldest()
         if not size_bytes and compress is not None:
             write(compress(_ZEROS[:0]))
-    return RawContents(size_bytes, whole.hexdigest(), BlockMap(size_bytes, tuple(ranges)))
+    return RawContents(size_bytes, whole.hexdigest(), BlockMap(size_bytes, tuple(ranges)),
+                       None if md5 is None else md5.hexdigest())  # fmt: skip
 
 
 def read_stretch(

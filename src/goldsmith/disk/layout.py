@@ -193,7 +193,7 @@ def _check_duplicates(layout: Layout) -> Iterator[Finding]:
     flagged = [p for p in layout.partitions if p.bootable]
     yield from (Finding(f'"{flagged[0].name}" has the boot flag already', p.name, "bootable")
                 for p in flagged[1:])  # fmt: skip
-    has_root = layout.of_type("root") is not None or "/" in seen
+    has_root = not layout.has_root or layout.of_type("root") is not None or "/" in seen
     if not has_root and layout.partitions and layout.label != "none":
         yield Finding('there is no partition of type "root"', field="partition",
                       hint='give the partition of "/" type = "root"')  # fmt: skip

@@ -83,7 +83,8 @@ class FileSystem:
     """What a volume is formatted with; `options` are further words for its mkfs program.
 
     `bytes_per_inode` and `journal_mib` are for ext2, ext3 and ext4, whose sizes they change;
-    `uuid` "" takes the one that follows from the image.
+    `uuid` "" takes the one that follows from the image. One that `grows` is made to become much
+    larger on the disk that it is written to.
     """
 
     type: str
@@ -92,6 +93,7 @@ class FileSystem:
     bytes_per_inode: int | None = None
     journal_mib: int | None = None
     uuid: str = ""
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ def volume_name(group: str, volume: str) -> str:
 class Layout:
     """A whole disk; `size_bytes` None asks for the smallest disk that holds everything.
 
-    `label` "none" is one bare file system that fills the image.
+    `label` "none" is one bare file system that fills the image. `has_root` is off for one of
+    several disks of a machine: the root may be on another.
     """
 
     label: str = "gpt"
@@ -188,6 +191,7 @@ class Layout:
     headroom: Headroom = field(default_factory=Headroom)
     raids: tuple[Raid, ...] = ()
     volume_groups: tuple[VolumeGroup, ...] = ()
+    has_root: bool = True
 
     def volumes(self) -> tuple[Volume, ...]:
         """Everything that can hold a file system: partitions, arrays, logical volumes."""

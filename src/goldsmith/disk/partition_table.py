@@ -168,8 +168,9 @@ def read_table(image: Path) -> Table:
 def _entries(partitions: Sequence[dict[str, Any]], device: str) -> list[TableEntry]:
     return [
         TableEntry(
-            # The node is the file's name and the number, with a "p" between where it ends in one.
-            int(str(entry["node"]).removeprefix(device).lstrip("p")),
+            # The node is the file's name and the number, with a "p" between where it ends in one,
+            # or "-part" where device-mapper made it.
+            int(str(entry["node"]).removeprefix(device).removeprefix("-part").lstrip("p")),
             int(entry["start"]), int(entry["size"]), str(entry["type"]),
             str(entry.get("uuid", "")), str(entry.get("name", "")),
             bool(entry.get("bootable", False)),

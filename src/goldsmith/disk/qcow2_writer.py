@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -53,14 +54,14 @@ Clusters = Sequence[bytes | None]
 _of_this_thread = threading.local()
 
 
-def _zstd(cluster: bytes) -> bytes:
+def _zstd(cluster: bytes, level: int) -> bytes:
     import zstandard
 
     # A context has some MiB of tables, and belongs to one thread at a time.
-    context: zstandard.ZstdCompressor | None = getattr(_of_this_thread, "zstd", None)
+    context: zstandard.ZstdCompressor | None = getattr(_of_this_thread, f"zstd{level}", None)
     if context is None:
-        context = zstandard.ZstdCompressor(level=ZSTD_LEVEL)
-        _of_this_thread.zstd = context
+        context = zstandard.ZstdCompressor(level=level)
+        setattr(_of_this_thread, f"zstd{level}", context)
     return context.compress(cluster)
 
 
@@ -69,7 +70,8 @@ def _zlib(cluster: bytes) -> bytes:
     return packing.compress(cluster) + packing.flush()
 
 
-_TYPES: Final[dict[str, tuple[int, Compress]]] = {"zlib": (0, _zlib), "zstd": (1, _zstd)}
+_TYPES: Final = {"zlib": 0, "zstd": 1}
+"""The number of a compression in the header."""
 
 
 def write_qcow2(
@@ -77,16 +79,19 @@ def write_qcow2(
     target: Path,
     *,
     compression: str = "zstd",
+    level: int = ZSTD_LEVEL,
     on_bytes: OnBytes | None = None,
     threads: int | None = None,
     is_new: bool = True,
 ) -> None:
     """Write a raw image as compressed qcow2 under a new name, fsynced; `compression` zstd or zlib.
 
-    Uses all cores, or `threads`; memory is bounded by some 40 MiB for each. Without `is_new` a file
-    that is there is written over. Raises FileExistsError and OSError; what was begun stays.
+    `level` is zstd's. Uses all cores, or `threads`; memory is bounded by some 40 MiB for each.
+    Without `is_new` a file that is there is written over. Raises FileExistsError and OSError; what
+    was begun stays.
     """
-    number, compress = _TYPES[compression]
+    number = _TYPES[compression]
+    compress = _zlib if compression == "zlib" else partial(_zstd, level=level)
     mode: Literal["xb", "wb"] = "xb" if is_new else "wb"
     with open(image, "rb", buffering=0) as source, open(target, mode, buffering=0) as file:
         size_bytes = os.fstat(source.fileno()).st_size

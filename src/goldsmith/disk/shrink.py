@@ -60,6 +60,11 @@ def shrink(image: Path, type: str, *, headroom_bytes: int = 0, epoch_s: int = 0)
     return Shrunk(size_before, image.stat().st_size, mapped_before, mapped_bytes(image))
 
 
+def shrinking_tools(type: str) -> tuple[str, ...]:
+    """The programs of the build host that `shrink` runs for a type."""
+    return _TOOLS.get(type, ())
+
+
 def _cut(image: Path, size_bytes: int) -> None:
     """Give back what lies behind the file system."""
     if size_bytes < image.stat().st_size:
@@ -245,9 +250,16 @@ _SHRINKERS: Final[Mapping[str, Callable[[Path, int, int], None]]] = {
     "xfs": _thin_xfs,
     "btrfs": _shrink_btrfs,
 }
+SHRINKABLE: Final = frozenset(_SHRINKERS)
+"""The types that `shrink` takes."""
 _REASONS: Final = {
     "squashfs": "a squashfs has no free space",
     "erofs": "an erofs has no free space",
     "vfat": "give its partition a smaller size instead",
     "swap": "give its partition a smaller size instead",
+}
+_TOOLS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), ("resize2fs", "e2fsck")),
+    "xfs": ("xfs_repair", "xfs_db"),
+    "btrfs": ("btrfs", "fstrim"),
 }

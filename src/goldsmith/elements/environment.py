@@ -6,24 +6,32 @@ Upstream sources the snippets anew before every phase, so this does too.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from goldsmith.elements import run_parts
 from goldsmith.elements.catalog import ElementError
 from goldsmith.elements.hooks import Hooks
+from goldsmith.elements.secret_variables import secret_values
 from goldsmith.errors import CommandFailed
 from goldsmith.host import process
 
+SecretSink = Callable[[Iterable[str]], None]
+"""Is told of texts that are not to be shown: a redactor's `add`."""
 _OF_THE_SHELL: Final = frozenset({"_", "SHLVL", "PWD", "OLDPWD", "BASH_ENV"})
 """Set by every bash anew: not what a snippet says."""
+_ASSIGNMENT: Final = re.compile(r"\++ ([A-Za-z_][A-Za-z0-9_]*)=(.+)")
 
 # The snippets' own output is for the log, so the variables leave by a descriptor of their own.
+# They leave it also where one fails: what is traced of a secret is not to be shown even then.
 _SOURCE_AND_TELL: Final = (
-    'fd=$1; shift; set -ue -o pipefail; for snippet in "$@"; do '
+    "fd=$1; shift; trap '{ set +x; } 2>/dev/null; env -0 >&\"$fd\"' EXIT; "
+    'set -ue -o pipefail; for snippet in "$@"; do '
     'printf "%s\\n" "dib-run-parts Sourcing environment file $snippet" >&2; '
-    'set -x; source "$snippet"; { set +x; } 2>/dev/null; done; exec env -0 >&"$fd"'
+    'set -x; source "$snippet"; { set +x; } 2>/dev/null; done; trap - EXIT; exec env -0 >&"$fd"'
 )
 
 
@@ -34,11 +42,13 @@ def sourced(
     on_line: process.LineSink | None = None,
     words: Callable[[Sequence[str]], list[str]] = list,
     seen_at: str = "",
+    on_secrets: SecretSink | None = None,
 ) -> dict[str, str]:
     """The environment of a phase's hooks: every snippet is sourced, in order, by one bash.
 
     `words` turns the words of that bash into those that run it elsewhere (in the tree), where the
-    hooks lie at `seen_at`. Exported functions are in the result, as bash hands them on. Raises
+    hooks lie at `seen_at`. Exported functions are in the result, as bash hands them on. The secrets
+    that snippets have made go to `on_secrets` before any line, which may show them. Raises
     ElementError that names the snippet which failed; an unset variable in one counts as failing.
     """
     directory = hooks / "environment.d"
@@ -46,24 +56,26 @@ def sourced(
     files = [f"{seen}/{name}" for name in run_parts.snippets_of(directory)]
     if not files:
         return dict(environment)
-    said: list[str] = []
-
-    def tell(stream: str, line: str) -> None:
-        said.append(line)
-        if on_line is not None:
-            on_line(stream, line)
-
+    said: list[tuple[str, str]] = []
     # No close-on-exec: on its way into a tree the descriptor passes through other programs.
     with open(os.memfd_create("environment", 0), "rb") as variables:
         try:
             process.run(
-                words(sourcing_argv(variables.fileno(), files)),
-                env=environment, on_line=tell, pass_fds=(variables.fileno(),),
+                words(sourcing_argv(variables.fileno(), files)), env=environment,
+                on_line=lambda stream, line: said.append((stream, line)),
+                pass_fds=(variables.fileno(),),
             )  # fmt: skip
         except CommandFailed as e:
-            raise ElementError(_explain(said, files, e.status)) from e
-        variables.seek(0)
-        return parse(variables.read())
+            raise ElementError(_explain([line for _, line in said], files, e.status)) from e
+        finally:
+            variables.seek(0)
+            found = parse(variables.read())
+            if on_secrets is not None:
+                on_secrets(secret_values(found) | _traced([line for _, line in said]))
+            if on_line is not None:
+                for stream, line in said:
+                    on_line(stream, line)
+        return found
 
 
 def sourced_from_elements(hooks: Hooks, environment: Mapping[str, str]) -> dict[str, str]:
@@ -93,6 +105,19 @@ def parse(content: bytes) -> dict[str, str]:
     """Read what `env -0` wrote; what bash sets for itself is left out."""
     pairs = (os.fsdecode(item).partition("=") for item in content.split(b"\0") if item)
     return {name: value for name, _, value in pairs if name not in _OF_THE_SHELL}
+
+
+def _traced(lines: Sequence[str]) -> frozenset[str]:
+    """The secrets that snippets have assigned, as bash's trace shows it, exported or not."""
+    assigned = filter(None, map(_ASSIGNMENT.match, lines))
+    return secret_values({match.group(1): _unquoted(match.group(2)) for match in assigned})
+
+
+def _unquoted(text: str) -> str:
+    try:
+        return "".join(shlex.split(text))
+    except ValueError:
+        return text  # the first of several lines
 
 
 def _explain(said: Sequence[str], files: Sequence[str], status: int) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.elements import environment, run_parts
+from goldsmith.elements.environment import SecretSink
 from goldsmith.elements.hooks import Hooks
 from goldsmith.elements.phases import Phase, Place
 from goldsmith.elements.secret_variables import NAMES_VARIABLE, secret_names
@@ -66,6 +67,8 @@ class PhaseRun:
     hooks: Hooks
     environment: Mapping[str, str]
     on_line: process.LineSink
+    on_secrets: SecretSink | None = None
+    """Is told of secrets that snippets of `environment.d` have made."""
 
 
 def run_phase(run: PhaseRun) -> dict[str, float]:
@@ -113,7 +116,12 @@ def _sourced(run: PhaseRun) -> dict[str, str]:
     if place.source is not None:
         return place.source(run.environment, run.on_line)
     return environment.sourced(
-        place.hooks, run.environment, on_line=run.on_line, words=place.words, seen_at=place.seen_at
+        place.hooks,
+        run.environment,
+        on_line=run.on_line,
+        words=place.words,
+        seen_at=place.seen_at,
+        on_secrets=run.on_secrets,
     )
 
 

@@ -9,6 +9,10 @@ from typing import Final
 from goldsmith.elements.description import Description
 from goldsmith.host.journal import doorway
 
+RECORDS: Final = ".goldsmith"
+"""The directory of a build where phases leave word for the next."""
+IN_TARGET: Final = "/tmp/in_target.d"  # noqa: S108
+"""Where hooks in the tree see the hooks directory, which they cannot write to."""
 _BUILD: Final = "dib_build.goldsmith"
 _IMAGE: Final = "dib_image.goldsmith"
 

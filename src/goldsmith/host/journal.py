@@ -286,6 +286,15 @@ class DeadRun:
     command: str
     entries: tuple[Entry, ...]
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether the same command would go on with what this one has begun.
+
+        An entry says so by the field `resumes_until_s`.
+        """
+        times_s = (entry.fields.get("resumes_until_s", 0) for entry in self.entries)
+        return any(time_s > time.time() for time_s in times_s if isinstance(time_s, float))
+
 
 def _read_journal(path: Path) -> tuple[Entry, ...]:
     """The entries still to undo, last first; a torn last line (power loss) is passed over."""

@@ -85,9 +85,12 @@ def mount(source: str, target: str, kind: str, *, flags: int = 0, options: str =
         raise GoldsmithError(f"cannot mount {what} at {target}: {e.strerror}") from e
 
 
-def bind(source: str, target: str, *, read_only: bool = False) -> None:
-    """Make a file or directory appear at a second place, without a guard (see `mount`)."""
-    mount(source, target, "", flags=MS_BIND)
+def bind(source: str, target: str, *, read_only: bool = False, recursive: bool = False) -> None:
+    """Make a file or directory appear at a second place, without a guard (see `mount`).
+
+    `recursive`: with what is mounted below it.
+    """
+    mount(source, target, "", flags=MS_BIND | (MS_REC if recursive else 0))
     if read_only:
         # A bind mount takes its flags only from a second call (mount(2), MS_BIND).
         mount("none", target, "", flags=MS_BIND | MS_REMOUNT | MS_RDONLY)

@@ -45,6 +45,18 @@ def step_overlay(
 
 
 @contextmanager
+def filled(upper: Path, *, clamp_to_s: int | None) -> Iterator[Path]:
+    """Make a directory for the first layer of a tree, which no program of the tree changes.
+
+    Files of it may be links to others outside; none after `clamp_to_s` may be.
+    """
+    upper.mkdir(mode=0o755)
+    yield upper
+    if clamp_to_s is not None:
+        clamp_times(upper, clamp_to_s)
+
+
+@contextmanager
 def stacked(lowers: Sequence[Path], merged: Path, scratch: Path) -> Iterator[Path]:
     """Show the layers (topmost first) as one tree whose changes are thrown away.
 
@@ -120,9 +132,13 @@ def _walk(top: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
 
 
 def _multi_link_files(top: Path) -> Iterator[os.stat_result]:
+    """Files with several names in a layer; those elsewhere, as in a store, do not count."""
+    seen: set[int] = set()
     for _, status in _walk(top):
         if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode) and not _is_whiteout(status):
-            yield status
+            if status.st_ino in seen:
+                yield status
+            seen.add(status.st_ino)
 
 
 def _is_whiteout(status: os.stat_result) -> bool:

@@ -24,17 +24,23 @@ class Usage:
     """What lies in layers that no record names: drafts in the making, and what the dead left."""
 
 
-def usage(store: Store) -> Usage:
-    """Measure the whole store; walks all of it."""
-    seen: set[tuple[int, int]] = set()
-    layers = {path.name: _taken(path, seen) for path in sorted(store.directory.layers.iterdir())}
-    total_bytes = sum(layers.values()) + _taken(store.directory.path, seen)
+Seen = set[tuple[int, int]]
+"""Files that were counted: device and inode."""
+
+
+def usage(store: Store, seen: Seen | None = None) -> Usage:
+    """Measure the whole store; walks all of it. What is in `seen` was counted elsewhere."""
+    seen = set() if seen is None else seen
+    layers = {
+        path.name: taken_bytes(path, seen) for path in sorted(store.directory.layers.iterdir())
+    }
+    total_bytes = sum(layers.values()) + taken_bytes(store.directory.path, seen)
     named = record_files.named_layers(store.directory)
     garbage_bytes = sum(taken for name, taken in layers.items() if name not in named)
     return Usage(total_bytes, layers, garbage_bytes)
 
 
-def _taken(top: Path, seen: set[tuple[int, int]]) -> int:
+def taken_bytes(top: Path, seen: Seen) -> int:
     """The blocks of everything in a directory that was not seen before; what vanishes is left."""
     total = 0
     stack = [os.fsencode(top)]

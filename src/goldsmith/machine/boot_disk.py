@@ -206,9 +206,9 @@ def _write_sparse(fd: int, piece: bytes, at: int) -> None:
 
 
 def disk_nodes(
-    disk: BootDisk, scratch: Path, *, keep_writes: bool, image: Path
+    disk: BootDisk, scratch: Path, *, keep_writes: bool, image: Path, name: str = "disk"
 ) -> list[dict[str, object]]:
-    """The block node `disk` of QEMU; without `keep_writes` on an overlay made in `scratch`.
+    """The block node `name` of QEMU; without `keep_writes` on an overlay made in `scratch`.
 
     `image` is the name to use in messages. Raises GoldsmithError when the writes cannot be kept.
     """
@@ -216,7 +216,7 @@ def disk_nodes(
         if not os.access(disk.path, os.W_OK):
             raise GoldsmithError(f"{image} cannot be written to", hint="boot it with --snapshot")
         return [{
-            "node-name": "disk", "driver": disk.driver, "discard": "unmap",
+            "node-name": name, "driver": disk.driver, "discard": "unmap",
             "file": {"driver": "file", "filename": str(disk.path)},
         }]  # fmt: skip
     overlay = scratch / "overlay.qcow2"
@@ -227,7 +227,7 @@ def disk_nodes(
     # What the overlay's header says about its backing file is overruled here: read-only, and of
     # the format that was given.
     return [{
-        "node-name": "disk", "driver": "qcow2", "discard": "unmap", "cache": {"no-flush": True},
+        "node-name": name, "driver": "qcow2", "discard": "unmap", "cache": {"no-flush": True},
         "file": {"driver": "file", "filename": str(overlay)},
         "backing": {
             "driver": disk.driver, "read-only": True,

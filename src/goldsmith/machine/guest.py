@@ -36,6 +36,7 @@ from goldsmith.machine.acceleration import (
 from goldsmith.machine.console import TerminalText
 from goldsmith.machine.guest_image import GuestImage, open_guest_image
 from goldsmith.machine.guest_protocol import (
+    SECTOR_BYTES,
     ControlPort,
     GuestDisk,
     GuestError,
@@ -48,6 +49,7 @@ from goldsmith.machine.guest_protocol import (
     read_results,
     write_step,
 )
+from goldsmith.machine.guest_share import share_arguments, shared_root
 from goldsmith.units import format_size
 
 DRAIN_S: Final = 10.0
@@ -102,8 +104,10 @@ def run_guest(
         create_sparse(scratch / "result.tar", step.results_limit_bytes)
         watch = _Watch(step, marker, on_line)
         ours, theirs = stack.enter_context(_ports())
-        argv = machine_arguments(step, image, acceleration, scratch, [s.fileno() for s in theirs])
-        with process.start(argv, pass_fds=[end.fileno() for end in theirs]) as qemu:
+        fds = [end.fileno() for end in theirs]
+        share = stack.enter_context(shared_root(step.shares, scratch)) if step.shares else None
+        argv = machine_arguments(step, image, acceleration, scratch, fds, share)
+        with process.start(argv, pass_fds=[*fds, *([] if share is None else [share])]) as qemu:
             for end in theirs:
                 end.close()
             _follow(qemu, ours, watch)
@@ -158,8 +162,12 @@ def machine_arguments(
     acceleration: Acceleration,
     scratch: Path,
     port_fds: Sequence[int],
+    share_fd: int | None = None,
 ) -> tuple[str, ...]:
-    """QEMU's argument list for the step and its result in `scratch`."""
+    """QEMU's argument list for the step and its result in `scratch`.
+
+    `share_fd` is connected to the server of the host's files.
+    """
     drives = [
         *((str(number), disk) for number, disk in enumerate(step.disks)),
         ("step", GuestDisk(path=scratch / "step.tar", read_only=True)),
@@ -171,7 +179,9 @@ def machine_arguments(
         for word in (
             "-blockdev", json.dumps(_block_node(f"disk-{name}", disk)),
             # QEMU would stop the machine where the host's file system is full.
-            "-device", f"virtio-blk-pci,drive=disk-{name},serial={name},werror=report",
+            "-device", f"virtio-blk-pci,drive=disk-{name},serial={name},werror=report"
+            + (f",logical_block_size={disk.block_bytes},physical_block_size={disk.block_bytes}"
+               if disk.block_bytes != SECTOR_BYTES else ""),
         )
     ]  # fmt: skip
     ports = [
@@ -183,10 +193,13 @@ def machine_arguments(
         )
     ]  # fmt: skip
     clock = [] if step.clock_s is None else ["-rtc", f"base={_rtc_date(step.clock_s)}"]
+    memory = f"{-(-step.memory_bytes // (1 << 20))}M"
+    share = [] if share_fd is None else share_arguments(share_fd, memory)
+    machine = "q35,graphics=off" + (",memory-backend=memory" if share else "")
     network = ["-netdev", "user,id=net,ipv6=off", "-device", "virtio-net-pci,netdev=net,romfile="]
     return (
-        EMULATOR, "-machine", "q35,graphics=off", *CPU_ARGUMENTS[acceleration.name],
-        "-smp", "1", "-m", f"{-(-step.memory_bytes // (1 << 20))}M",
+        EMULATOR, "-machine", machine, *CPU_ARGUMENTS[acceleration.name],
+        "-smp", "1", "-m", memory, *share,
         "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot", *clock,
         "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
         "-append", _KERNEL_ARGUMENTS,

@@ -21,7 +21,7 @@ from goldsmith.machine.guest_elf import Elf
 from goldsmith.machine.guest_protocol import GuestError
 
 WANTED_MODULES: Final = (
-    "virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "loop", "overlay",
+    "virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtiofs", "loop", "overlay",
     "dm_mod", "dm_raid", "dm_snapshot", "raid0", "raid1", "raid10", "raid456",
     "ext4", "vfat", "isofs", "xfs", "btrfs", "squashfs",
     # The code page and character set that vfat and isofs mount with unless told otherwise.

@@ -35,6 +35,7 @@ STEP_DIRECTORY: Final = "run/goldsmith/step"
 """Where the guest unpacks what is not a file of the caller's; relative to its root."""
 
 DISK_LIMIT: Final = 20
+SECTOR_BYTES: Final = 512
 SMALLEST_MEMORY_BYTES: Final = 192 * MIB
 """With less the initramfs does not fit into the half of it that the root may take."""
 
@@ -67,6 +68,8 @@ class GuestDisk:
     path: Path
     format: Literal["raw", "qcow2"] = "raw"
     read_only: bool = False
+    block_bytes: int = SECTOR_BYTES
+    """The size of its sectors: 512 or 4096."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,9 @@ class GuestStep:
     files to bring back, links followed. Mounts, arrays and volumes that are left at the end are
     unmounted and stopped. The guest's clock begins at `clock_s` (seconds since 1970), or it is this
     host's. With `network` the guest reaches what the host reaches, over IPv4 with
-    addresses of its own, and the host itself as 10.0.2.2. Raises GuestError for what cannot be.
+    addresses of its own, and the host itself as 10.0.2.2. With `shares`, which turns the words of a
+    program into those that run it in a mount namespace of this host, the guest can mount the files
+    of that namespace: type virtiofs, source "host". Raises GuestError for what cannot be.
     """
 
     commands: Sequence[Sequence[str]]
@@ -95,6 +100,7 @@ class GuestStep:
     network: bool = False
     memory_bytes: int = 512 * MIB
     clock_s: int | None = None
+    shares: Callable[[Sequence[str]], list[str]] | None = None
 
     def __post_init__(self) -> None:
         for command in self.commands:

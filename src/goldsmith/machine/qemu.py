@@ -64,6 +64,7 @@ class BootOptions:
     for in the console's text without escape sequences and carriage returns. `serial_log` gets the
     console's bytes as they came. With `snapshot` what the guest writes is thrown away; without, it
     stays in the image. `forwards` lead from this host into the machine; `network` lets it out.
+    `disks` are attached after the image, in that order, and treated as it is.
     Raises UsageError for what cannot work.
     """
 
@@ -78,16 +79,18 @@ class BootOptions:
     snapshot: bool = True
     forwards: tuple[Forward, ...] = ()
     network: bool = False
+    disks: tuple[tuple[Path, DiskFormat], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.format not in DRIVERS:
-            raise UsageError(f"a {self.format} image cannot be booted",
-                             hint=f"choose one of {', '.join(DRIVERS)}")  # fmt: skip
-        if not self.snapshot and self.format not in WRITABLE:
-            raise UsageError(
-                f"what a guest writes cannot be kept in a {self.format} image",
-                hint=f"boot its {' or '.join(WRITABLE)} form; qemu-img convert makes one",
-            )
+        for format in (self.format, *(format for _, format in self.disks)):
+            if format not in DRIVERS:
+                raise UsageError(f"a {format} image cannot be booted",
+                                 hint=f"choose one of {', '.join(DRIVERS)}")  # fmt: skip
+            if not self.snapshot and format not in WRITABLE:
+                raise UsageError(
+                    f"what a guest writes cannot be kept in a {format} image",
+                    hint=f"boot its {' or '.join(WRITABLE)} form; qemu-img convert makes one",
+                )
         if self.firmware not in ("bios", "uefi"):
             raise UsageError(f"{self.firmware!r} is not a firmware", hint="use bios or uefi")
         if not self.expect:
@@ -175,7 +178,8 @@ def started_machine(
 
     Raises what `boot` raises before the machine runs.
     """
-    check_image(options.image, options.format)
+    for image, format in ((options.image, options.format), *options.disks):
+        check_image(image, format)
     check_forwards(options.forwards)
     process.get_tool(EMULATOR)
     acceleration = acceleration or known_acceleration()
@@ -198,8 +202,14 @@ def prepare_machine(
     options: BootOptions, acceleration: Acceleration, scratch: Path
 ) -> tuple[str, ...]:
     """Make the overlay and the firmware's variables in `scratch`; returns QEMU's argument list."""
-    disk = open_disk(options.image, options.format, scratch)
-    nodes = disk_nodes(disk, scratch, keep_writes=not options.snapshot, image=options.image)
+    nodes, disks = [], []
+    for number, (image, format) in enumerate(((options.image, options.format), *options.disks)):
+        name = f"disk-{number}" if number else "disk"
+        place = scratch / name
+        place.mkdir()
+        disk = open_disk(image, format, place)
+        nodes += disk_nodes(disk, place, keep_writes=not options.snapshot, image=image, name=name)
+        disks += ["-device", f"virtio-blk-pci,drive={name},bootindex={number}"]
     memory_mib = -(-options.memory_bytes // (1 << 20))
     # Without a display SeaBIOS repeats on the serial port what it, and a boot loader through it,
     # says on the screen (graphics=off): the only way to see why a BIOS boot fails early.
@@ -212,7 +222,7 @@ def prepare_machine(
         "-smp", str(options.cpus), "-m", f"{memory_mib}M",
         "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
         *(word for node in nodes for word in ("-blockdev", json.dumps(node))),
-        "-device", "virtio-blk-pci,drive=disk,bootindex=0", "-boot", "strict=on",
+        *disks, "-boot", "strict=on",
         "-device", "virtio-rng-pci",
         *network_arguments(options.forwards, outward=options.network),
         "-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console",

@@ -57,6 +57,10 @@ class AptRequest:
     tool: str = ""
     store: Path | None = None
     later: tuple[str, ...] = ()
+    release_digests: tuple[str, ...] = ()
+    """SHA-256 of the Release file of each suite as it is now; empty where one is not known."""
+    offline: bool = False
+    """Whether nothing may be fetched, so that all of it has to be kept (the store alone)."""
 
     def base(self) -> AptRequest:
         """The request for the base system alone; its packages are fetched all the same."""

@@ -13,7 +13,7 @@ import re
 import shlex
 import urllib.parse
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -104,6 +104,26 @@ def read_apt_settings(host_root: Path = Path("/")) -> AptSettings:
     found |= {word for text in texts for word in netrc_passwords(text)}
     found |= {urllib.parse.unquote(text) for text in found}
     return AptSettings(options, netrc, _ca_bundle(options), frozenset(found - {""}))
+
+
+def with_proxies(
+    settings: AptSettings, proxies: Mapping[str, str], direct_hosts: Iterable[str]
+) -> AptSettings:
+    """The settings with proxies by scheme in place of the host's; some hosts go without them.
+
+    Other hosts' settings of their own stay, as do the proxies of schemes that are not named.
+    """
+    options = dict(settings.options)
+    for scheme, uri in proxies.items():
+        for name in list(options):
+            if re.fullmatch(rf"Acquire::{scheme}::Proxy(-Auto-Detect)?", name, re.IGNORECASE):
+                del options[name]
+        options[f"Acquire::{scheme}::Proxy"] = uri
+    for host in direct_hosts:
+        options |= {f"Acquire::{scheme}::Proxy::{host}": "DIRECT" for scheme in ("http", "https")}
+    found = {uri_password(uri) for uri in proxies.values()} - {""}
+    found |= {urllib.parse.unquote(text) for text in found}
+    return replace(settings, options=options, secrets=settings.secrets | found)
 
 
 def select_options(dump: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,7 +30,10 @@ from goldsmith.packages.build_files import (
 from goldsmith.packages.debootstrap import required_tools, run_debootstrap
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.mmdebstrap import run_mmdebstrap
+from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.unpacked.bootstrap_store import run_store
+from goldsmith.packages.unpacked.configuring import configure
+from goldsmith.packages.unpacked.unpacking import unpack
 
 KEPT_LINES: Final = 400
 _SSH_KEYS = tuple(f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519"))
@@ -102,17 +106,63 @@ def bootstrap_apt(
     own message, NotRootError, MissingToolError.
     """
     tool = _check(target, request)
-    recent: deque[str] = deque(maxlen=KEPT_LINES)
-
-    def on_line(stream: str, line: str) -> None:
-        recent.append(line)
-        level, text = _progress(line)
-        emit(level, text)
-
+    told = _Told(emit)
     with tempfile.TemporaryDirectory(prefix="bootstrap.", dir=scratch) as name:
         work = Path(name).absolute()
-        if not BOOTSTRAPPERS[tool](target, request, work, run_tool=run_tool, on_line=on_line):
-            raise package_error(list(recent))
+        if not BOOTSTRAPPERS[tool](target, request, work, run_tool=run_tool, on_line=told):
+            raise package_error(list(told.recent))
+    _leave_build_files(target, request, emit, host_root)
+
+
+def unpack_apt(
+    target: Path,
+    request: AptRequest,
+    *,
+    emit: Report,
+    scratch: Path,
+    links_until_s: int | None = None,
+) -> None:
+    """The first half of a bootstrap by the store: files and dpkg's database, nothing configured.
+
+    `links_until_s` is as for `lay_tree`. Raises as `bootstrap_apt` does, and StoreRefused.
+    """
+    _check(target, request)
+    told = _Told(emit)
+    with tempfile.TemporaryDirectory(prefix="bootstrap.", dir=scratch) as name:
+        work = Path(name).absolute()
+        if not unpack(target, request, work, on_line=told, links_until_s=links_until_s):
+            raise package_error(list(told.recent))
+
+
+def configure_apt(
+    target: Path,
+    request: AptRequest,
+    *,
+    emit: Report,
+    run_tool: RunTool = run,
+    host_root: Path = Path("/"),
+) -> None:
+    """The second half, in a tree that `unpack_apt` has laid; leaves what `bootstrap_apt` does."""
+    told = _Told(emit)
+    downloads = PackageStore(request.store) if request.store is not None else None
+    if not configure(target, downloads, run_tool=run_tool, on_line=told):
+        raise package_error(list(told.recent))
+    _leave_build_files(target, request, emit, host_root)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Hands on the lines of a program, and keeps the last ones for its error."""
+
+    emit: Report
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+
+    def __call__(self, stream: str, line: str) -> None:
+        self.recent.append(line)
+        self.emit(*_progress(line))
+
+
+def _leave_build_files(target: Path, request: AptRequest, emit: Report, host_root: Path) -> None:
     settle(target, host_root)
     write_build_settings(target, request.settings.tree_text(), request.settings.ca_bundle)
     write_build_pins(target, request.pins)

@@ -16,6 +16,7 @@ from goldsmith.packages.apt_sources import render_sources
 from goldsmith.packages.deb822 import paragraphs
 from goldsmith.packages.download import apt_configuration, reachable_by_all
 from goldsmith.packages.package_store import PRINT_URIS, Archive, PackageStore, parse_uris
+from goldsmith.packages.parallel_fetch import fetch_in_parallel
 from goldsmith.packages.repositories import render_pins
 
 _RELEASE_FIELDS: Final = re.compile(r"^(Suite|Codename): *(\S+)$", re.MULTILINE)
@@ -75,9 +76,8 @@ class HostApt:
         sources = self.directory / "host.sources"
         sources.write_text(render_sources(request.fetched_sources()))
         (self.directory / "preferences").write_text(render_pins(request.pins))
-        text = apt_configuration(
-            self.directory, self.architecture, sandboxed=reachable_by_all(self.directory)
-        )
+        self._sandboxed = reachable_by_all(self.directory)
+        text = apt_configuration(self.directory, self.architecture, sandboxed=self._sandboxed)
         configuration = self.directory / "apt.conf"
         # The later line wins: packages of a file: source are copied, and pins heeded.
         configuration.write_text(
@@ -127,21 +127,41 @@ class HostApt:
 
     def listed(self, words: Sequence[str]) -> tuple[Archive, ...]:
         """The package files that an installation of these words into an empty tree needs."""
+        return self._listed(words)[0]
+
+    def _listed(self, words: Sequence[str]) -> tuple[tuple[Archive, ...], bool]:
+        """And whether these are all: of local packages there are no digests."""
         listed = self.directory / "uris"
         with listed.open("wb") as file:
             self._run("apt-get", "--yes", *PRINT_URIS, "install", *words,
                       stdout_to=file.fileno())  # fmt: skip
-        return parse_uris(listed.read_text(errors="replace"))
+        text = listed.read_text(errors="replace")
+        archives = parse_uris(text)
+        return archives, len(archives) == sum(line.startswith("'") for line in text.splitlines())
+
+    def _is_verified(self) -> bool:
+        """Whether the lists of all sources are signed, so that only apt-get need judge them."""
+        settings = self._request.settings.bootstrap_text().lower()
+        return "insecure" not in settings and "unauthenticated" not in settings and not any(
+            source.is_unverified for source in self._request.fetched_sources()
+        )  # fmt: skip
 
     def fetch(self, base: Sequence[str]) -> tuple[Archive, ...]:
         """Fetch the base and all that is asked for; what the store has is not fetched."""
         words = [*base, *self._request.wanted()]
-        archives = self.listed(words)
+        archives, all_listed = self._listed(words)
         store = PackageStore(self._request.store) if self._request.store is not None else None
         if store is not None:
             store.give_all(archives, self.archives)
         try:
-            self._run("apt-get", "--yes", "--download-only", "install", *words)
+            if self._is_verified():
+                fetch_in_parallel(
+                    archives, self.archives, environment=self._environment,
+                    sandboxed=self._sandboxed, on_line=self._on_line,
+                )  # fmt: skip
+            there = all((self.archives / archive.name).exists() for archive in archives)
+            if not (all_listed and there and self._is_verified()):
+                self._run("apt-get", "--yes", "--download-only", "install", *words)
         finally:
             if store is not None:
                 store.take_all(archives, self.archives)

@@ -178,7 +178,7 @@ def as_raw(image: Path, raw: Path, emit: Report) -> Path:
     name = image_format(image)
     if name == "raw":
         return image
-    _refuse_parts(image, name)
+    refuse_parts(image, name)
     emit("message", f"Unpacking {image.name}")
     try:
         told = run(["qemu-img", "info", "--output=json", "-f", name, image.absolute()],
@@ -201,7 +201,7 @@ def as_raw(image: Path, raw: Path, emit: Report) -> Path:
     return raw
 
 
-def _refuse_parts(image: Path, name: str) -> None:
+def refuse_parts(image: Path, name: str) -> None:
     """Raise PackageError for a header that names other files: qemu-img would open them.
 
     In qcow2 that is a backing file (the offset of its name) or an external data file (bit 2 of the

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, Protocol
 from goldsmith.errors import CommandFailed
 from goldsmith.host.confined import confined, read_confined, remove_confined, write_confined
 from goldsmith.host.process import Completed
-from goldsmith.packages import lent_zstd
+from goldsmith.packages import lent_zstd, quick_copies
 from goldsmith.packages.errors import PackageError
 
 STUB: Final = "/usr/sbin/update-initramfs"
@@ -150,12 +150,12 @@ def make(
     """
     wanted = configured_compression(tree)
     kernels = installed_kernels(tree)
-    lends = lends_zstd and wanted == lent_zstd.COMPRESSION and lent_zstd.can_lend(tree, kernels)
+    lends = lends_zstd and will_lend_zstd(tree, kernels)
     made = []
     for kernel in kernels:
         emit(f"Making the initramfs of {kernel}")
         path = initramfs_path(kernel)
-        with lent_zstd.lent(tree) if lends else nullcontext():
+        with lent_zstd.lent(tree) if lends else nullcontext(), quick_copies.lent(tree):
             _run(
                 run_in_tree,
                 ["update-initramfs", "-c", "-k", kernel],
@@ -174,6 +174,12 @@ def make(
             )
         made.append(Initramfs(kernel, path, found))
     return tuple(made)
+
+
+def will_lend_zstd(tree: Path, kernels: Sequence[str]) -> bool:
+    """Whether `make` with `lends_zstd` compresses the initramfs itself."""
+    wanted = configured_compression(tree)
+    return wanted == lent_zstd.COMPRESSION and lent_zstd.can_lend(tree, kernels)
 
 
 def initramfs_path(kernel: str) -> str:

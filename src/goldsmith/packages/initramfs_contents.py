@@ -53,6 +53,8 @@ class Member:
     size_bytes: int
     sha256: str = ""
     target: str = ""
+    at: int = field(default=0, compare=False)
+    """Where its header begins, in bytes from the beginning of its part of the initramfs."""
 
 
 def members(initramfs: Path) -> Iterator[Member]:
@@ -71,16 +73,26 @@ def members(initramfs: Path) -> Iterator[Member]:
             start = file.seek(-MAGIC_BYTES, os.SEEK_CUR)
             file.seek(0)
             yield from _archives(_Stream(file, start))
-            yield from _archives(_Stream(_unpacked(file, kind), None))
+            yield from _archives(_Stream(unpacked(file, kind), None))
     except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error, zstandard.ZstdError) as e:
         raise PackageError(f"{initramfs.name} cannot be read: {e}") from e
 
 
-class _Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+def archive_members(file: BinaryIO) -> Iterator[Member]:
+    """Those of archives that are not compressed; raises ValueError and EOFError for others."""
+    return _archives(_Stream(file, None))
 
 
-def _unpacked(file: BinaryIO, kind: str) -> _Readable:
+class Readable(Protocol):
+    """What an initramfs is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Less than asked for only at the end, or where more has to be waited for."""
+        ...
+
+
+def unpacked(file: BinaryIO, kind: str) -> Readable:
+    """The content of a file from here on; raises ValueError for a compression not known here."""
     if kind == "zstd":
         return zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
     if kind == "gzip":
@@ -96,7 +108,7 @@ def _unpacked(file: BinaryIO, kind: str) -> _Readable:
 class _Stream:
     """Reads exactly, and no further than `end`."""
 
-    file: _Readable
+    file: Readable
     end: int | None
     at: int = 0
 
@@ -124,6 +136,7 @@ class _Stream:
 def _archives(stream: _Stream) -> Iterator[Member]:
     """The members of archives that follow each other, zeros between them."""
     while magic := stream.read(4):
+        header_at = stream.at - len(magic)
         if magic.strip(b"\0") == b"":
             continue
         header = magic + stream.exactly(CPIO_HEADER_BYTES - 4)
@@ -138,11 +151,12 @@ def _archives(stream: _Stream) -> Iterator[Member]:
         path = "/" + name.removeprefix("./").lstrip("/")
         if stat.S_ISLNK(mode):
             target = stream.exactly(min(size_bytes, _LONGEST_NAME_BYTES))
-            yield Member(path, size_bytes, target=target.decode("utf-8", "surrogateescape"))
+            text = target.decode("utf-8", "surrogateescape")
+            yield Member(path, size_bytes, target=text, at=header_at)
         else:
             digest = _digest(stream, size_bytes)
             if stat.S_ISREG(mode) and name != _TRAILER:
-                yield Member(path, size_bytes, digest)
+                yield Member(path, size_bytes, digest, at=header_at)
         stream.skip_to_four()
 
 

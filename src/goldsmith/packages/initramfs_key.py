@@ -23,9 +23,10 @@ from typing import Final
 
 from goldsmith.host.confined import ConfinedPathError, confined
 from goldsmith.packages.initramfs import configured
+from goldsmith.packages.initramfs_identities import MOST_IDENTITY_BYTES, PLACES, name_in
 from goldsmith.packages.package_closure import PackageFiles, closure, package_files
 
-TYPE: Final = "initramfs/1"
+TYPE: Final = "initramfs/2"
 
 _NAMED: Final = tuple(
     f"/etc/{name}"
@@ -84,17 +85,27 @@ class InitramfsInputs:
     named: dict[str, str] = field(default_factory=dict)
     covered: dict[str, int] = field(default_factory=dict)
     keyless: str = ""
+    identities: dict[str, bytes] = field(default_factory=dict)
+    """Random names that packages have given this tree: contents by the place of their file.
+
+    They are not in `named`. An initramfs that holds others must get these before it is used.
+    """
 
 
 def initramfs_inputs(
-    tree: Path, kernels: Sequence[str], *, dated_s: int | None = None
+    tree: Path,
+    kernels: Sequence[str],
+    *,
+    dated_s: int | None = None,
+    replaces_names: bool = False,
 ) -> InitramfsInputs:
     """Read what goes into the initramfs of these kernels; `update-initramfs` must be the real one.
 
     mkinitramfs dates what it makes SOURCE_DATE_EPOCH and keeps the times of files that are older,
     so a date is in the bytes. Without a `dated_s` that the user has given, no time of a file counts
     and a reused initramfs keeps the dates of the build that made it. With it, the date and the
-    older times are inputs: the same inputs give the same bytes.
+    older times are inputs: the same inputs give the same bytes. With `replaces_names` random names
+    that packages have given the tree are no inputs, but `identities`.
     """
     packages = package_files(tree)
     inputs = InitramfsInputs({"type": TYPE, "kernels": " ".join(kernels)}, keyless=_keyless(tree))
@@ -102,7 +113,7 @@ def initramfs_inputs(
         return InitramfsInputs(keyless="dpkg has no database in the tree")
     if dated_s is not None:
         inputs.named["date"] = str(dated_s)
-    reader = _Reader(tree, inputs, dated_s)
+    reader = _Reader(tree, inputs, dated_s, replaces_names)
     reader.top()
     for place in _NAMED:
         reader.files(place)
@@ -146,6 +157,7 @@ class _Reader:
     tree: Path
     inputs: InitramfsInputs
     dated_s: int | None
+    replaces_names: bool = False
     _folders: dict[str, str | None] = field(default_factory=dict)
     _owned: set[str] = field(default_factory=set)
     """What any package has laid."""
@@ -167,7 +179,22 @@ class _Reader:
             return
         self._walked.add(place)
         for name, entry in self._walk(path, strangers=strangers, through=not strangers):
-            self.inputs.named[f"file:{name}"] = entry
+            self.inputs.named[f"file:{name}"] = self._identity(name) or entry
+
+    def _identity(self, path: str) -> str | None:
+        """What counts of a file with a random name, which is noted; None for every other file."""
+        status = self._status(path) if self.replaces_names and path in PLACES else None
+        if status is None or not stat.S_ISREG(status.st_mode) or self._place(path) != path:
+            return None
+        mtime_s = status.st_mtime_ns // 10**9
+        dated = self.dated_s is not None and mtime_s < self.dated_s
+        if dated or status.st_size > MOST_IDENTITY_BYTES:
+            return None
+        content = self._content(path)
+        if not name_in(content):
+            return None
+        self.inputs.identities[path] = content
+        return f"f {_owner(status)} a name of this tree"
 
     def all_below(self, path: str, *, strangers: bool = False) -> None:
         """Add everything below a directory as one input."""

@@ -14,11 +14,14 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.confined import confined, read_confined
 from goldsmith.host.process import write_program
+
+if TYPE_CHECKING:
+    import zstandard
 
 COMPRESSION: Final = "zstd"
 _PROGRAM: Final = "/usr/bin/zstd"
@@ -68,14 +71,21 @@ def lent(tree: Path) -> Iterator[None]:
         place.unlink(missing_ok=True)
 
 
+def compressor() -> zstandard.ZstdCompressor:
+    """What compresses an initramfs: by a level of ours, on all processors, always alike."""
+    import zstandard
+
+    return zstandard.ZstdCompressor(
+        level=_LEVEL, threads=max(1, os.cpu_count() or 1), write_checksum=True
+    )
+
+
 def compress_marked(path: Path, skip_early: Callable[[BinaryIO], int]) -> None:
     """Compress the part of an initramfs that the stand-in has marked; raises GoldsmithError.
 
     `skip_early` says where that begins: archives before it stay as they are. The bytes do not
     depend on how many processors there are.
     """
-    import zstandard
-
     temporary = path.with_name(f".{path.name}.goldsmith")
     status = path.stat()
     try:
@@ -87,10 +97,7 @@ def compress_marked(path: Path, skip_early: Callable[[BinaryIO], int]) -> None:
             source.seek(0)
             _copy(source, target, start)
             source.seek(start + len(MARK))
-            compressor = zstandard.ZstdCompressor(
-                level=_LEVEL, threads=max(1, os.cpu_count() or 1), write_checksum=True
-            )
-            compressor.copy_stream(source, target)
+            compressor().copy_stream(source, target)
         shutil.copystat(path, temporary)
         os.chown(temporary, status.st_uid, status.st_gid)
         temporary.replace(path)

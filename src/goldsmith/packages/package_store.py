@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +28,7 @@ PRINT_URIS: Final = ("--print-uris", "-oAcquire::ForceHash=SHA256")
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _ARCHIVE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.~_%-]*\.deb")
-_URI_LINE: Final = re.compile(r"'[^']*' (\S+) (\d+) SHA256:([0-9a-f]{64})")
+_URI_LINE: Final = re.compile(r"'([^']*)' (\S+) (\d+) SHA256:([0-9a-f]{64})")
 _PARTIAL: Final = "partial"
 _PARTIAL_AGE_S: Final = 24 * 3600.0
 _CHUNK_BYTES: Final = 1 << 20
@@ -41,6 +41,8 @@ class Archive:
     name: str
     size_bytes: int
     sha256: str
+    uri: str = field(default="", compare=False)
+    """Where it can be had now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,9 @@ def parse_uris(text: str) -> tuple[Archive, ...]:
     """
     found = (_URI_LINE.fullmatch(line.strip()) for line in text.splitlines())
     return tuple(
-        Archive(match.group(1), int(match.group(2)), match.group(3)) for match in found if match
+        Archive(match.group(2), int(match.group(3)), match.group(4), match.group(1))
+        for match in found
+        if match
     )
 
 

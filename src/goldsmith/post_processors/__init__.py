@@ -3,11 +3,13 @@
 from goldsmith.core.registry import Registry
 
 _PLACES = {
+    "amazon-ebsdirect": "goldsmith.post_processors.amazon_ebsdirect:AmazonEbsdirect",
     "artifice": "goldsmith.post_processors.artifice:Artifice",
     "boot-test": "goldsmith.post_processors.boot_test:BootTest",
     "checksum": "goldsmith.post_processors.checksum:Checksum",
     "compress": "goldsmith.post_processors.compress:Compress",
     "manifest": "goldsmith.post_processors.manifest:Manifest",
+    "publish": "goldsmith.post_processors.publish:Publish",
     "shell-local": "goldsmith.post_processors.shell_local:ShellLocal",
 }
 _REFUSED = {

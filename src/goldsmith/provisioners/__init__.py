@@ -7,6 +7,7 @@ _PLACES = {
     "breakpoint": "goldsmith.provisioners.breakpoint:BreakpointProvisioner",
     "elements": "goldsmith.provisioners.elements:ElementsProvisioner",
     "file": "goldsmith.provisioners.file:FileProvisioner",
+    "fuel-target": "goldsmith.provisioners.fuel_target:FuelTargetProvisioner",
     "powershell": "goldsmith.provisioners.powershell:PowershellProvisioner",
     "shell": "goldsmith.provisioners.shell:ShellProvisioner",
     "shell-local": "goldsmith.provisioners.shell_local:ShellLocalProvisioner",

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from goldsmith.communicators.chroot import ChrootCommunicator
 from goldsmith.core.provisioner import ProvisionContext
@@ -19,7 +18,7 @@ from goldsmith.elements.description import Description
 from goldsmith.elements.hook_environment import hook_environment, in_tree, working_directory
 from goldsmith.elements.phase_runner import HookPlace, PhaseRun, run_phase
 from goldsmith.elements.phases import Phase, Place
-from goldsmith.elements.places import Places, make_places
+from goldsmith.elements.places import IN_TARGET, RECORDS, Places, make_places
 from goldsmith.elements.secret_variables import secret_values
 from goldsmith.elements.setup import Setup
 from goldsmith.errors import GoldsmithError
@@ -28,9 +27,6 @@ from goldsmith.host.confined import confined, make_directory
 from goldsmith.host.journal import state_directory
 from goldsmith.host.process import get_tool
 from goldsmith.packages.installed import os_release
-
-_IN_TARGET: Final = "/tmp/in_target.d"  # noqa: S108 (where hooks in a tree expect to be)
-_RECORDS: Final = ".goldsmith"
 
 
 def run_phases(
@@ -82,7 +78,7 @@ class _OnTree:
         hooks, emitter = self.build / "hooks", self.context.emitter
         kind = self.description.install_type
         generated = hook_directory.generated_for(phase, self.setup, kind)
-        with hook_directory.laid_out(self.setup.hooks, hooks, generated, self.build / _RECORDS):
+        with hook_directory.laid_out(self.setup.hooks, hooks, generated, self.build / RECORDS):
             if not (hooks / phase.name).is_dir():
                 return
             with (
@@ -90,14 +86,15 @@ class _OnTree:
             ):
                 run_phase(
                     PhaseRun(phase, self._place(phase), self.setup.hooks, self._environment(phase),
-                             lambda stream, line: emitter.output(line, stream))
+                             lambda stream, line: emitter.output(line, stream),
+                             emitter.redactor.add)
                 )  # fmt: skip
 
     @contextmanager
     def _hooks_in_tree(self) -> Iterator[None]:
         """The hooks at the place of the tree where they run, which they cannot write to."""
         tree = self.communicator.namespace.host_path(self.communicator.tree)
-        own = make_directory(tree, _IN_TARGET)
+        own = make_directory(tree, IN_TARGET)
         target = self.places.mount / own.relative_to(tree)
         try:
             inside = self.communicator.namespace
@@ -105,13 +102,13 @@ class _OnTree:
                 yield
         finally:
             with contextlib.suppress(OSError):
-                confined(tree, _IN_TARGET, follow_last=True).rmdir()
+                confined(tree, IN_TARGET, follow_last=True).rmdir()
 
     def _place(self, phase: Phase) -> HookPlace:
         hooks, namespace = self.build / "hooks", self.communicator.namespace
         if phase.place is Place.IN_TREE:
             return HookPlace(
-                hooks, _IN_TARGET,
+                hooks, IN_TARGET,
                 lambda argv: namespace.entering(chroot.chroot_argv(self.places.mount, argv)),
             )  # fmt: skip
         start = f"--chdir={working_directory(self.places)}"

@@ -13,7 +13,7 @@ from goldsmith.core.caching import config_inputs
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.provisioner import ProvisionContext
 from goldsmith.elements.catalog import Catalog, ElementError, search_directories, upstream_package
-from goldsmith.elements.description import Description
+from goldsmith.elements.description import DEBIAN_ARCHITECTURES, Description
 from goldsmith.elements.expansion import expand
 from goldsmith.elements.hook_environment import hook_environment, in_tree
 from goldsmith.elements.hooks import merge
@@ -87,7 +87,7 @@ class ElementsOptions(Options):
         """What hooks are told of the image; `surroundings` is beside the template's variables."""
         given = self.environment
         machine = platform.machine()
-        usual = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+        usual = DEBIAN_ARCHITECTURES.get(machine, machine)
         trace = given.get("DIB_DEBUG_TRACE", "")
         path = elements_path(directory, self.elements_path)
         return Description(

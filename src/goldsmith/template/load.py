@@ -10,6 +10,7 @@ from goldsmith.core.build import Template
 from goldsmith.core.registry import Registry
 from goldsmith.errors import Diagnostic, GoldsmithError
 from goldsmith.template.dib.command_line import is_command_line
+from goldsmith.template.fuel.command_line import is_fuel_command
 from goldsmith.template.hcl2.required_plugins import Finder, no_wishes
 from goldsmith.values.world import World
 
@@ -77,7 +78,7 @@ def is_hcl2(path: str, world: World) -> bool:
 
     Raises GoldsmithError when there is nothing at the path, or a pipe or device.
     """
-    if path == STANDARD_INPUT or is_command_line(path):
+    if path == STANDARD_INPUT or is_command_line(path) or is_fuel_command(path):
         return False
     kind = world.path_kind(path)
     if kind == "none":
@@ -98,6 +99,10 @@ def _language(path: str, world: World) -> ModuleType:
         from goldsmith.template.dib import loader as command_line_loader
 
         return command_line_loader
+    if is_fuel_command(path):
+        from goldsmith.template.fuel import loader as fuel_loader
+
+        return fuel_loader
     if is_hcl2(path, world):
         from goldsmith.template.hcl2 import loader
 

@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-from goldsmith.core.engine import BuildResult
 from goldsmith.errors import Diagnostic, GoldsmithError, explain_os_error
 from goldsmith.events import Asked, Event, Output, Said, StepFinished, StepStarted
 from goldsmith.ui import terminal
 from goldsmith.ui.diagnostics import render_diagnostics, render_error
+
+if TYPE_CHECKING:
+    from goldsmith.core.engine import BuildResult
 
 COMPLETED: Final = "Build completed successfully"
 _DROPPED: Final = re.compile(r"set \+o|xtrace")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from goldsmith.builders.amazon_chroot.devices import (
     find_node,
 )
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
-from goldsmith.builders.amazon_chroot.requests import register_request, volume_request
-from goldsmith.errors import GoldsmithError, Severity
+from goldsmith.builders.amazon_chroot.requests import volume_request
+from goldsmith.cli.components import builtin_registry
+from goldsmith.cloud.registering import register_request
+from goldsmith.core.prepare import prepare
+from goldsmith.errors import GoldsmithError, Severity, TemplateError
+from goldsmith.template.load import load
+from goldsmith.values.world import LiveWorld
 
 GOOD = {"ami_name": "web-1", "source_ami": "ami-1", "region": "us-east-1"}
 SCRATCH = {
@@ -94,6 +101,24 @@ def test_good_ones() -> None:
         ({"tags": {"a": "{{.Nope}}"}}, "tags a:"),
         ({"ami_description": "{{.Nope}}"}, "ami_description:"),
         ({"mount_path": "/mnt/{{.Nope}}"}, "mount_path:"),
+        ({"ena_support": True, "ami_virtualization_type": "paravirtual"}, "ena_support is for"),
+        ({"sriov_support": True, "ami_virtualization_type": "paravirtual"}, "sriov_support is for"),
+        ({"ami_virtualization_type": "xen"}, "ami_virtualization_type is hvm or paravirtual"),
+        ({"ami_name": "n" * 129}, "between 3 and 128"),
+        ({"source_ami": "", "source_ami_filter": {"most_recent": True}}, "source_ami_filter is"),
+        ({"kms_key_id": "arn:aws:kms:eu-west-1:1:key/x", "encrypt_boot": True}, "not a valid KMS"),
+        ({"region_kms_key_ids": {"eu-west-1": "alias/x"}, "ami_regions": ("eu-west-1",)},
+         "region_kms_key_ids needs encrypt_boot"),
+        ({"region_kms_key_ids": {"eu-west-1": ""}, "ami_regions": ("eu-west-1",),
+          "encrypt_boot": True, "ami_users": ("1",)}, "default KMS key in eu-west-1"),
+        ({"encrypt_boot": True, "ami_org_arns": ("1",)}, "Cannot share AMI encrypted"),
+        ({"root_volume_kms_key_id": "nonsense"}, "not a valid KMS key"),
+        ({"snapshot_tag": [{"value": "x"}]}, "snapshot_tag needs a key"),
+        ({"root_volume_tag": [{"value": "x"}]}, "root_volume_tag needs a key"),
+        ({"mount_command": ""}, "mount_command is empty"),
+        ({"root_device_name": "/dev/sda1", "root_volume_size": 9,
+          "ami_block_device_mappings": [{"device_name": "x"}]}, "is /dev/sda1"),
+        ({"vault_aws_engine": {"name": "x"}, "token": "t"}, "exclude each other"),
         ({"assume_role": {}}, "assume_role needs"),
         ({"vault_aws_engine": {}}, "vault_aws_engine needs"),
     ],
@@ -192,3 +217,96 @@ def test_the_node_is_found_by_the_id_of_the_volume(tmp_path: Path) -> None:
     assert found() == f"{target} {target}p1"
     # What the template names is taken as it stands.
     assert found("/dev/nvme1n1p") == "/dev/nvme1n1p /dev/nvme1n1p1"
+
+
+BAD = """
+source "amazon-chroot" "web" {
+  ami_name            = "a*"
+  root_volume_size    = "big"
+  chroot_mounts       = [["proc", "proc"]]
+  command_wrapper     = "sudo"
+  pre_mount_commands  = ["echo {{.Nope}}"]
+  post_mount_commands = ["echo {{"]
+  copy_files          = ["etc/hosts"]
+  mount_options       = ["a b"]
+  boot_mode           = "bios"
+  tpm_support         = "v1"
+  deprecate_at        = "soon"
+  kms_key_id          = "nonsense"
+  access_key          = "AKIA"
+  ami_user            = ["1"]
+  tags                = { A = "{{.Nope}}" }
+  mount_path          = "/{{.Nope}}"
+  ami_architecture    = "z80"
+  mount_partition     = "p1"
+  max_retries         = -1
+
+  aws_polling {
+    delay_seconds = -1
+  }
+  assume_role {
+    duration_seconds = 5
+  }
+  ami_block_device_mappings {
+    throughput = 9
+  }
+  deregistration_protection {
+    with_cooldown = "perhaps"
+  }
+}
+build {
+  sources = ["source.amazon-chroot.web"]
+}
+"""
+
+
+def test_validate_tells_of_every_mistake_and_asks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong kinds of values hide nothing of what is wrong with the others."""
+
+    def refuse(*words: object, **given: object) -> None:
+        raise AssertionError("nothing may be asked")
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    file = tmp_path / "t.pkr.hcl"
+    file.write_text(BAD)
+    registry = builtin_registry()
+    template = load(str(file), world=LiveWorld(), registry=registry)
+    with pytest.raises(TemplateError) as caught:
+        prepare(template, registry, tmp_path, template.builds)
+    found = [one for one in caught.value.diagnostics if one.severity is Severity.ERROR]
+    for line, words in (
+        (3, "between 3 and 128"),
+        (3, "only contain"),
+        (4, "a number is required"),
+        (5, "three texts"),
+        (6, "{{.Command}}"),
+        (7, ".Nope"),
+        (8, "template: "),
+        (9, "absolute path"),
+        (10, "no option of mount"),
+        (11, "invalid boot mode"),
+        (12, "tpm_support"),
+        (13, "deprecate_at"),
+        (14, "needs encrypt_boot"),
+        (14, "valid KMS key"),
+        (15, "without secret_key"),
+        (16, 'mean "ami_users"'),
+        (17, "tags A:"),
+        (18, "mount_path:"),
+        (19, "ami_architecture"),
+        (20, "mount_partition"),
+        (21, "greater than or equal to 0"),
+        (24, "greater than or equal to 0"),
+        (27, "greater than or equal to 900"),
+        (30, "125 and 1000"),
+        (33, "bool"),
+    ):
+        assert any(words in f"{one.summary} {one.detail}" and one.range is not None
+                   and one.range.start.line == line for one in found), (line, words)  # fmt: skip
+    # The other half of a pair that is wrong is not missing besides.
+    assert not any("root_volume_size must be" in one.summary for one in found)

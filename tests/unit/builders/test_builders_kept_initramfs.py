@@ -19,6 +19,7 @@ from goldsmith.core.step_cache import StepCache
 from goldsmith.events import Emitter, Event, Said
 from goldsmith.host.process import Completed
 from goldsmith.layers.store import Store
+from goldsmith.packages.lent_zstd import MARK
 
 KERNEL = "6.1.0-1"
 INITRD = f"boot/initrd.img-{KERNEL}"
@@ -69,6 +70,8 @@ class Build:
     also_writes: str = ""
     epoch_s: int = 5000
     epoch_is_given: bool = True
+    lends_zstd: bool = False
+    """The tree wants zstd and has none; the stand-in marks what comes out."""
     calls: int = 0
     told: list[str] = field(default_factory=list)
 
@@ -82,7 +85,7 @@ class Build:
             emitter=emitter, scratch=self.store, epoch_s=self.epoch_s, tree=self.tree,
             communicator=nothing, run_in_tree=self._in_tree, run_tool=nothing, environment={},
             kept=KeptFiles(cache, emitter, {}, "finish"), epoch_is_given=self.epoch_is_given,
-        ))  # fmt: skip
+        ), lends_zstd=self.lends_zstd)  # fmt: skip
         return "\n".join(self.told)
 
     def _hear(self, event: Event) -> None:
@@ -101,7 +104,10 @@ class Build:
         epoch_s = int((env or {})["SOURCE_DATE_EPOCH"])
         content = (self.tree / self.packs).read_bytes()
         place = self.tree / INITRD
-        place.write_bytes(gzip.compress(archive(self.packs, content), mtime=epoch_s))
+        packed = archive(self.packs, content)
+        place.write_bytes(
+            MARK + packed if self.lends_zstd else gzip.compress(packed, mtime=epoch_s)
+        )
         place.chmod(0o640)
         lay(self.tree, f"var/lib/initramfs-tools/{KERNEL}", "state")
         (self.tree / "var/tmp/work").touch()
@@ -244,3 +250,64 @@ def test_nothing_is_kept_where_nothing_is_made(build: Build) -> None:
     (build.tree / "usr/sbin/update-initramfs").unlink()
     assert build.run() == ""
     assert build.calls == 0
+
+
+NAME = "etc/iscsi/initiatorname.iscsi"
+FIRST_NAME = "InitiatorName=iqn.1993-08.org.debian:01:d38cf889558\n"
+SECOND_NAME = "InitiatorName=iqn.1993-08.org.debian:01:17\n"
+
+
+def test_the_name_of_another_tree_is_replaced(build: Build) -> None:
+    lay(build.tree, NAME, FIRST_NAME)
+    build.packs, build.epoch_is_given = NAME, False
+    build.run()
+    again = next_build(build, epoch_is_given=False, packs=NAME)
+    lay(again.tree, NAME, SECOND_NAME)
+    assert again.run() == UNCHANGED
+    assert again.calls == 0
+    made = gzip.decompress((again.tree / INITRD).read_bytes())
+    assert made == archive(NAME, SECOND_NAME.encode())
+    assert (again.tree / INITRD).stat().st_mode == (build.tree / INITRD).stat().st_mode
+    third = next_build(build, "third", epoch_is_given=False, packs=NAME)
+    lay(third.tree, NAME, FIRST_NAME)
+    assert third.run() == UNCHANGED
+    assert (third.tree / INITRD).read_bytes() == (build.tree / INITRD).read_bytes()
+
+
+def test_a_name_counts_where_the_bytes_are_to_be_the_same(build: Build) -> None:
+    lay(build.tree, NAME, FIRST_NAME)
+    build.packs = NAME
+    build.run()
+    again = next_build(build, packs=NAME)
+    lay(again.tree, NAME, SECOND_NAME)
+    again.run()
+    assert again.calls == 1
+
+
+def test_what_we_pack_ourselves_gets_another_name_to_the_byte(build: Build) -> None:
+    def named(build: Build, name: str) -> Build:
+        lay(build.tree, "etc/initramfs-tools/initramfs.conf", "COMPRESS=zstd\n")
+        lay(build.tree, f"boot/config-{KERNEL}", "CONFIG_RD_ZSTD=y\n")
+        lay(build.tree, NAME, name)
+        (build.tree / "usr/bin").mkdir()
+        # As a step leaves it that made it just now.
+        os.utime(build.tree / NAME, (build.epoch_s, build.epoch_s))
+        build.packs, build.lends_zstd = NAME, True
+        return build
+
+    assert "not kept" not in named(build, FIRST_NAME).run()
+    again = named(next_build(build), SECOND_NAME)
+    assert again.run() == UNCHANGED
+    fresh = named(next_build(build, "fresh", policy=CachePolicy(use=False)), SECOND_NAME)
+    fresh.run()
+    assert (again.calls, fresh.calls) == (0, 1)
+    assert (again.tree / INITRD).read_bytes() == (fresh.tree / INITRD).read_bytes()
+
+
+def test_a_name_without_a_file_any_more_counts(build: Build) -> None:
+    lay(build.tree, NAME, FIRST_NAME)
+    build.epoch_is_given = False
+    build.run()
+    again = next_build(build, epoch_is_given=False)
+    again.run()
+    assert again.calls == 1

@@ -245,3 +245,18 @@ def test_an_interrupt_is_told_by_the_status(image, boots, monkeypatch, capsys, n
 def test_units_tell_the_parser_in_their_own_words():
     with pytest.raises(argparse.ArgumentTypeError, match="not a size"):
         verb._unit(verb.parse_size_bytes)("much")
+
+
+def test_further_disks_are_of_the_formats_that_their_names_say(image):
+    first, second = image("b.raw"), image("c.qcow2")
+    (only,) = plan(image("a.qcow2"), "--disk", first, "--disk", second)
+    assert only.disks == ((first, "raw"), (second, "qcow2"))
+
+
+def test_a_further_disk_that_is_not_there_or_has_no_format_is_refused(image, tmp_path):
+    with pytest.raises(GoldsmithError, match=r"no image .*absent\.raw"):
+        plan(image("a.qcow2"), "--disk", tmp_path / "absent.raw")
+    with pytest.raises(UsageError, match="does not say what format"):
+        plan(image("a.qcow2"), "--disk", image("b.img"))
+    with pytest.raises(UsageError, match="kept in a vmdk"):
+        plan(image("a.qcow2"), "--disk", image("b.vmdk"), "--no-snapshot")

@@ -6,6 +6,7 @@ import io
 import os
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,20 @@ def test_a_role_is_taken_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         rig, region="us-east-1", access_key="AKIATEMPLATE", secret_key="s", assume_role=role
     )
     assert key_of(one).startswith("ASIA")
+
+
+def test_a_role_is_taken_on_anew_before_its_session_expires(rig: Rig) -> None:
+    role = AssumeRole(role_arn="arn:aws:iam::123456789012:role/builder", duration_seconds=900)
+    one, redactor = account(
+        rig, region="us-east-1", access_key="AKIATEMPLATE", secret_key="s", assume_role=role
+    )
+    first = key_of(one)
+    assert key_of(one) == first
+    held = one._authorized().get_credentials()
+    held._expiry_time = datetime.now(UTC) + timedelta(seconds=200)
+    frozen = held.get_frozen_credentials()
+    assert frozen.access_key != first and key_of(one) == frozen.access_key
+    assert redactor.redact(frozen.secret_key) == "<sensitive>"
 
 
 def test_no_credentials(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

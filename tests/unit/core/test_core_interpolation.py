@@ -123,3 +123,19 @@ def test_values_of_a_running_build_come_in_a_second_pass():
     assert text_of(text, go_names=GO_NAMES, run_values=running) == "i-1 7 <no value>"
     _, (one,) = interpolated({"a": string("{{build `Nosuch`}}")}, go_names=GO_NAMES)
     assert "Nosuch" in one.detail
+
+
+class Native(Options):
+    """Options of a component that is no Packer's."""
+
+
+def test_json_templates_have_their_variables_in_options_of_every_component():
+    deep = {"bootstrap": {"elements": ["{{user `v`}}"], "environment": {"R": "{{user `v`}}-x"}}}
+    names = GoNames({"v": "vm"}, frozenset(), "1.6.6")
+    body, found = interpolated({"a": from_python(deep)}, Native, go_names=names)
+    assert found == []
+    assert to_python(body.attributes["a"]) == {
+        "bootstrap": {"elements": ["vm"], "environment": {"R": "vm-x"}}
+    }
+    body, found = interpolated({"a": string("{{user `v`}}")}, Native)
+    assert (body.attributes["a"].text, found) == ("{{user `v`}}", [])

@@ -336,3 +336,14 @@ def test_what_is_given_besides_its_misspelling_is_still_looked_at():
     assert [(found[0], found[2]) for found in found_in(raw)] == [
         ("Unsupported argument", 3), ('Invalid value for "cpus"', 4)
     ]  # fmt: skip
+
+
+def test_what_is_good_beside_a_bad_value_can_be_looked_at():
+    read = read_options(Machine, body({**HOST, "cpus": (number(0), 4), "fast": (TRUE, 5)}))
+    assert read.options is None and read.examined == Machine(hostname="web", fast=True)
+    assert not read.is_sure(Finding("too few", ("cpus",)))
+    assert read.is_sure(Finding("too fast", ("fast",)))
+    # Without a value that is needed, or of values that do not fit together, there is nothing.
+    assert read_options(Machine, body({"hostname": (tuple_of([]), 2)})).examined is None
+    large = body({**HOST, "kind": (string("large"), 3), "cpus": (number(0), 4)})
+    assert read_options(Machine, large).examined is None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
 from goldsmith.builders.amazon_chroot.texts import Texts
@@ -16,6 +16,8 @@ from goldsmith.core.options import Finding, Options
 from goldsmith.core.plan import BuildPlan, PlanContext, plan_of_uncached
 from goldsmith.errors import NotRootError
 from goldsmith.host.process import get_tool
+
+BUILDER_ID: Final = "mitchellh.amazon.chroot"
 
 
 class AmazonChrootBuilder:
@@ -60,6 +62,13 @@ class AmazonChrootBuilder:
     def plan(self, context: PlanContext) -> BuildPlan:
         """Everything runs each time."""
         return plan_of_uncached(context, f"Making the AMI {self.options.ami_name}")
+
+    def received(self, wire: Mapping[str, Any]) -> Artifact:
+        """The images that a worker has made; what removes them asks AWS as the build did."""
+        # Late: a plan needs nothing of it.
+        from goldsmith.cloud.ami_artifact import received_amis
+
+        return received_amis(wire, self.options)
 
     def build(self, context: BuildContext) -> Artifact:
         """Make the image; raises GoldsmithError and leaves nothing half made."""

@@ -11,11 +11,11 @@ from pydantic import Field
 from goldsmith.builders.amazon_chroot.texts import Texts, sample_data
 from goldsmith.builders.volume_steps.options import PLAIN_WRAPPER, VolumeOptions
 from goldsmith.cloud.access_options import AccessOptions
-from goldsmith.cloud.image_options import ImageOptions, TagBlock, key_findings, kms_findings
+from goldsmith.cloud.device_options import DeviceOptions
+from goldsmith.cloud.image_options import TagBlock, key_findings, kms_findings
 from goldsmith.core.options import Finding, Options
 from goldsmith.errors import GoldsmithError, Severity
 
-ARCHITECTURES: Final = ("arm64", "arm64_mac", "i386", "x86_64", "x86_64_mac")
 RESOLVER: Final = "/etc/resolv.conf"
 
 
@@ -28,23 +28,7 @@ class SourceFilter(Options):
     include_deprecated: bool = Field(False, description="Look at deprecated images too.")
 
 
-class DeviceMapping(Options):
-    """One device that machines of the image get."""
-
-    device_name: str = Field("", description="Its name; needed.")
-    delete_on_termination: bool = Field(False, description="Whether it goes with its machine.")
-    encrypted: bool | None = Field(None, description="Whether a new volume is encrypted.")
-    iops: int | None = Field(None, ge=0, description="Operations a second: io1, io2, gp3.")
-    no_device: bool = Field(False, description="Leave out a device of the source.")
-    snapshot_id: str = Field("", description="What a volume is made of.")
-    throughput: int | None = Field(None, ge=0, description="MiB a second: gp3.")
-    virtual_name: str = Field("", description="An instance store: ephemeral0 and so on.")
-    volume_type: str = Field("", description="gp2, gp3, io1, io2, sc1, st1 or standard.")
-    volume_size: int = Field(0, ge=0, description="GiB.")
-    kms_key_id: str = Field("", description="The key of an encrypted volume.")
-
-
-class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
+class AmazonChrootOptions(VolumeOptions, AccessOptions, DeviceOptions):
     """Options of the `amazon-chroot` source."""
 
     go_templates: ClassVar[bool] = True
@@ -58,15 +42,6 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
     from_scratch: bool = Field(
         False, description="Start from an empty volume that pre_mount_commands fill."
     )
-    ami_architecture: str = Field("x86_64", description="Of an image from scratch.")
-    ami_block_device_mappings: tuple[DeviceMapping, ...] = Field(
-        (), description="One device that machines of the image get, each."
-    )
-    root_device_name: str = Field(
-        "", description="Which of ami_block_device_mappings is the root's."
-    )
-    root_volume_size: int = Field(0, ge=0, description="GiB; used where the source is smaller.")
-    root_volume_type: str = Field("", description="By default the source's, gp2 from scratch.")
     root_volume_encrypt_boot: bool | None = Field(None, description="By default as the source's.")
     root_volume_kms_key_id: str = Field("", description="The key of the encrypted volume.")
     root_volume_tags: dict[str, str] = Field({}, description="Tags of the working volume.")
@@ -121,6 +96,7 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
         yield from self.image_findings(self.ami_architecture)
         yield from self._source_findings()
         yield from self._mapping_findings()
+        yield from self.device_findings()
         yield from self._volume_findings()
         yield from self._mount_findings()
         yield from key_findings("root_volume_tag", self.root_volume_tag)
@@ -169,20 +145,8 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, ImageOptions):
         elif self.root_device_name and not self.from_scratch:
             yield Finding("If root_device_name is specified, ami_block_device_mappings must be "
                           "specified", where)  # fmt: skip
-        if names and self.root_device_name and self.root_device_name not in names:
-            yield Finding(f"no device of ami_block_device_mappings is {self.root_device_name}",
-                          ("root_device_name",))  # fmt: skip
-        for number, one in enumerate(self.ami_block_device_mappings):
-            if not one.device_name:
-                yield Finding("ami_block_device_mappings needs a device_name", (*where, number))
-            if one.throughput and not 125 <= one.throughput <= 1000:
-                yield Finding("throughput is between 125 and 1000", (*where, number, "throughput"))
-            yield from kms_findings("ami_block_device_mappings", one.kms_key_id)
 
     def _volume_findings(self) -> Iterator[Finding]:
-        if self.ami_architecture not in ARCHITECTURES:
-            yield Finding(f"ami_architecture is one of {', '.join(ARCHITECTURES)}",
-                          ("ami_architecture",))  # fmt: skip
         if self.root_volume_kms_key_id:
             if self.root_volume_encrypt_boot is False:
                 yield Finding("root_volume_kms_key_id needs root_volume_encrypt_boot",

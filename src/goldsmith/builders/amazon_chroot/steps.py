@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from goldsmith.builders.amazon_chroot.devices import (
     Node,
@@ -13,10 +13,11 @@ from goldsmith.builders.amazon_chroot.devices import (
     available_device,
     awaited_node,
 )
-from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
+from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions, SourceFilter
 from goldsmith.builders.amazon_chroot.requests import volume_request
-from goldsmith.cloud.images import Publishing, find_named
+from goldsmith.cloud.images import Publishing
 from goldsmith.cloud.metadata import instance_document
+from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.volumes import Volume, create_volume
 from goldsmith.core.step import StepContext
 from goldsmith.errors import GoldsmithError
@@ -24,43 +25,6 @@ from goldsmith.host.teardown import Handle
 
 Image = Mapping[str, Any]
 _SHOWN: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class PreValidateStep:
-    """The regions exist, and no image has the name yet."""
-
-    publishing: Publishing
-    name: str = "StepPreValidate"
-
-    @property
-    def label(self) -> str:
-        """Names the image."""
-        return f"Prevalidating AMI Name: {self.publishing.options.ami_name}"
-
-    def run(self, context: StepContext) -> None:
-        """Look; raises GoldsmithError."""
-        publishing, options = self.publishing, self.publishing.options
-        ec2 = publishing.account.ec2()
-        if not options.skip_region_validation:
-            regions = {one["RegionName"] for one in ec2.call("describe_regions")["Regions"]}
-            wanted = [ec2.region, *options.ami_regions]
-            if unknown := [one for one in wanted if one not in regions]:
-                raise GoldsmithError(
-                    f"Invalid region(s): {', '.join(unknown)}",
-                    hint=f"available regions: {', '.join(sorted(regions))}",
-                )
-        if publishing.replaces:
-            context.emitter.say("Force Deregister flag found, skipping prevalidating AMI Name")
-            return
-        if options.skip_save_build_region:
-            return
-        found = find_named(ec2, options.ami_name)
-        if found:
-            raise GoldsmithError(
-                f"AMI Name: '{options.ami_name}' is used by an existing AMI: {found[0]['ImageId']}",
-                hint="choose another ami_name, or set force_deregister",
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +49,24 @@ class InstanceInfoStep:
         return instance_id, found[0]["Instances"][0]["Placement"]["AvailabilityZone"]
 
 
+class SourceOptions(Protocol):
+    """What templates say about the source."""
+
+    @property
+    def source_ami(self) -> str:
+        """Its id."""
+
+    @property
+    def source_ami_filter(self) -> SourceFilter | None:
+        """What it is found by."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceImageStep:
     """Which image is the source."""
 
     publishing: Publishing
-    options: AmazonChrootOptions
+    options: SourceOptions
     name: str = "StepSourceAMIInfo"
     label: str = "Looking for the source AMI"
 
@@ -231,9 +207,20 @@ class AttachVolumeStep:
         def detach() -> None:
             self.require_unmounted()
             context.emitter.say("Detaching EBS volume...")
-            self.volume.detach()
+            try:
+                self.volume.detach()
+            except AwsError:
+                # The end of the build tries once more, before it deletes the volume.
+                teardown.defer(label, self.volume.detach)
+                raise
 
-        handle = self.publishing.teardown.defer(f"detach volume {self.volume.id}", detach)
-        self.volume.attach(self.instance_id, attached_name(self.device))
+        teardown, label = self.publishing.teardown, f"detach volume {self.volume.id}"
+        handle = teardown.defer(label, detach)
+        try:
+            self.volume.attach(self.instance_id, attached_name(self.device))
+        except AwsError as e:
+            if e.action == "AttachVolume" and not (e.is_passing or e.maybe_made):
+                handle.forget()
+            raise
         given = self.options.nvme_device_path
         return awaited_node(self.volume.id, self.device, given), handle

@@ -226,7 +226,10 @@ class _Changing:
             }  # fmt: skip
             check_interrupted()
             context.commit()
-            outputs.publish(partial, manifest, context.run, force=context.force)
+            text = outputs.manifest_text(manifest)
+            outputs.publish(
+                partial, {outputs.manifest: text}, context.run, force=context.force
+            )  # fmt: skip
         digests = {name: file.sha256 for name, file in written.files.items()}
         images = {name: str(path) for name, path in outputs.images.items()}
         shown = [os.path.relpath(path, context.directory) for path in images.values()]

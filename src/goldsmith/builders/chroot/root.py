@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from goldsmith.builders.chroot.image_steps import WHOLE, AttachedImage
-from goldsmith.builders.chroot.options import ChrootOptions
 from goldsmith.builders.volume_steps.mounting import (
     MountDeviceStep,
     enter_mount,
@@ -37,6 +36,26 @@ _SUBVOLUME_HINT: Final = 'is it in a subvolume? mount_options = ["subvol=NAME"] 
 _QUIET: Final = ("nosuid", "nodev", "noexec", "noatime")
 
 
+class RootOptions(Protocol):
+    """What templates say about the root."""
+
+    @property
+    def mount_partition(self) -> int | None:
+        """Its number."""
+
+    @property
+    def root_label(self) -> str | None:
+        """The label of its file system."""
+
+    @property
+    def root_uuid(self) -> str | None:
+        """The UUID of its file system."""
+
+    @property
+    def mount_options(self) -> tuple[str, ...]:
+        """How it is mounted."""
+
+
 @dataclass(frozen=True, slots=True)
 class MountedImage:
     """The mounted file systems of an image; paths are relative to `tree`."""
@@ -52,7 +71,7 @@ class MountedImage:
 
 
 def named_root(
-    image: Path, partitions: Sequence[ImagePartition], options: ChrootOptions
+    image: Path, partitions: Sequence[ImagePartition], options: RootOptions
 ) -> ImagePartition | None:
     """The root that a template names; None where it names none.
 
@@ -95,9 +114,11 @@ class MountImageStep:
     image: Path
     attached: AttachedImage
     partitions: Sequence[ImagePartition]
-    options: ChrootOptions
+    options: RootOptions
     place: Path
     teardown: Teardown
+    runs_programs: bool = False
+    """Whether provisioners run in these very mounts: then programs and devices in them work."""
     name: str = "mount-device"
     label: str = "Mounting the root device"
 
@@ -112,6 +133,7 @@ class MountImageStep:
         top = MountDeviceStep(
             self.attached.node(root.number), self.place, self.teardown, root.filesystem,
             (*_own_options(root.filesystem), *self.options.mount_options),
+            runs_programs=self.runs_programs,
         ).run(context)  # fmt: skip
         hint = HINT if root.filesystem != "btrfs" else _SUBVOLUME_HINT
         require_root(top.path, root, self.image, hint=hint)
@@ -172,7 +194,8 @@ class MountImageStep:
         chosen = [option for option in line.options
                   if kind == "btrfs" and option.startswith(("subvol=", "subvolid="))]  # fmt: skip
         writable = () if kind in WRITABLE else ("ro",)
-        options = (*_QUIET, *_own_options(kind), *writable, *chosen)
+        quiet = ("noatime",) if self.runs_programs else _QUIET
+        options = (*quiet, *_own_options(kind), *writable, *chosen)
         place = self.place / line.place.strip("/")
         node = self.attached.node(part.number)
         try:

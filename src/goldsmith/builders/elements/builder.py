@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from goldsmith.builders.elements.disk import disk_tools
+from goldsmith.builders.elements.disk_preflight import disk_findings
 from goldsmith.builders.elements.options import ElementsOptions
 from goldsmith.builders.elements.recipe import Recipe
 from goldsmith.core.artifact import Artifact, ExpectedArtifact
@@ -56,13 +56,12 @@ class ElementsBuilder:
             raise NotRootError("building from elements")
         findings, sources = Diagnostics(), {}
         recipe = self.recipe
-        tools = list(_TOOLS)
         try:
-            tools += disk_tools(recipe.wishes)
+            findings.extend(disk_findings(recipe, recipe.wishes).found)
         except TemplateError as e:
             findings.extend(e.diagnostics)
             sources = e.sources
-        for tool in dict.fromkeys(tools):
+        for tool in _TOOLS:
             try:
                 get_tool(tool)
             except MissingToolError as e:

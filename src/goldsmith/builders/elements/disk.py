@@ -15,10 +15,15 @@ from goldsmith.builders.elements.break_shell import BreakShell
 from goldsmith.builders.elements.disk_size import plan_disk, usage_report
 from goldsmith.builders.elements.disk_wishes import DiskWishes
 from goldsmith.builders.elements.finishing import fill_stand_ins, trim
+from goldsmith.builders.elements.guest_phases import (
+    GuestPhases,
+    has_late_hooks,
+    prepare_tree,
+)
 from goldsmith.builders.elements.late_phases import LatePlace, LateRun, run_block_device_hooks
 from goldsmith.builders.elements.phase_steps import HookSurroundings
 from goldsmith.builders.elements.tidy import tidy
-from goldsmith.builders.elements.volume_mounts import VolumeMounts, make_mount_points
+from goldsmith.builders.elements.volume_mounts import VolumeMounts, make_mount_points, need_guest
 from goldsmith.builders.image.disk_steps import split_contents
 from goldsmith.disk.assemble import AssembledImage, assemble, required_tools
 from goldsmith.disk.block_devices.layouts import chosen_uuids, fstab_text
@@ -131,25 +136,35 @@ def make_disk(
     environment["DIB_IMAGE_SIZE"] = str(planned.size_bytes // KIB)
     write_fstab(built.tree, fstab_text(making.wishes.devices))
     raw = image_directory / IMAGE_FILE
+    in_guest = bool(need_guest(planned.layout)) and has_late_hooks(built.build)
+    hooks_place = prepare_tree(built.tree) if in_guest else ""
     assembled = _fill(built.tree, planned, raw, making)
-    volumes = VolumeMounts(planned)
+    volumes = VolumeMounts(planned, finished=in_guest)
     with volumes.held(making.scratch):
+        if in_guest:
+            copies = {one.volume.mount or "/": one.directory for one in volumes.stand_ins}
+            block_bytes = making.wishes.disk.block_size_bytes
+            GuestPhases(
+                _late_run(making, place, environment), planned, raw, block_bytes, making.scratch,
+                hooks_place, copies,
+            ).run_all()  # fmt: skip
         with volumes.attached(
             raw, final, built.tree, block_bytes=making.wishes.disk.block_size_bytes
         ) as disk:
-            environment |= {
-                "IMAGE_BLOCK_DEVICE": disk.device, "IMAGE_BLOCK_DEVICES": disk.as_bash_array,
-            }  # fmt: skip
-            place = LatePlace(places, built.build, image_directory, final)
-            _late_run(making, place, environment).run()
+            if not in_guest:
+                environment |= {
+                    "IMAGE_BLOCK_DEVICE": disk.device, "IMAGE_BLOCK_DEVICES": disk.as_bash_array,
+                }  # fmt: skip
+                place = LatePlace(places, built.build, image_directory, final)
+                _late_run(making, place, environment).run()
             tidy(final)
             if on_final_tree is not None:
                 on_final_tree(final)
             for told in trim(disk):
                 making.line("stdout", told)
         fill_stand_ins(
-            raw, planned, volumes.stand_ins, identity=making.identity, epoch_s=making.epoch_s,
-            scratch=making.scratch,
+            raw, planned, () if in_guest else volumes.stand_ins, identity=making.identity,
+            epoch_s=making.epoch_s, scratch=making.scratch,
         )  # fmt: skip
     return RawDisk(raw, assembled)
 

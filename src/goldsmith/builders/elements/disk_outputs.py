@@ -24,6 +24,11 @@ _VHD: Final = ("vpc", ("-o", "subformat=dynamic,force_size=on"))
 """What vhd-util's conversion to type 2 gives: a dynamic disk of the image's exact size."""
 _OWN: Final = {"": "zstd", "compression_type=zstd": "zstd", "compression_type=zlib": "zlib"}
 """Options of compressed qcow2 that need no qemu-img, and the compression."""
+_LEVEL: Final = 2
+"""Of zstd: it takes six tenths of the time of 3, and makes an image that is one part in 100 larger.
+
+That is as large as upstream's, by zlib.
+"""
 _PROBE_BYTES: Final = 4 * MIB
 
 
@@ -63,7 +68,7 @@ class Conversion:
             if self.own_compression is None:
                 run_qemu_img_convert(raw, target, self.format, self.words, on_percent)
                 return
-            write_qcow2(raw, target, compression=self.own_compression, is_new=False,
+            write_qcow2(raw, target, compression=self.own_compression, level=_LEVEL, is_new=False,
                         on_bytes=in_percent(on_percent))  # fmt: skip
 
     def finding(self) -> str | None:

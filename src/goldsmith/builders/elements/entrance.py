@@ -8,22 +8,17 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from goldsmith.builders.elements import bound_mounts, resolver
 from goldsmith.communicators.chroot import ChrootCommunicator
 from goldsmith.core.tree_build import TreeAccess
-from goldsmith.elements.places import Places
+from goldsmith.elements.places import IN_TARGET, RECORDS, Places
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts
 from goldsmith.host.confined import confined, make_directory
 from goldsmith.host.namespaces import StepNamespace
 from goldsmith.host.process import get_tool
-
-RECORDS: Final = ".goldsmith"
-"""The directory of a build where phases leave word for the next."""
-IN_TARGET: Final = "/tmp/in_target.d"  # noqa: S108
-"""Where hooks in the tree see the hooks directory, which they cannot write to."""
 
 
 @dataclass(slots=True)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.builders.elements.entrance import IN_TARGET, mount_api, remove_hooks_place
+from goldsmith.builders.elements.entrance import mount_api, remove_hooks_place
 from goldsmith.builders.elements.phase_steps import HookSurroundings, OpenShell, Words
 from goldsmith.elements.hook_environment import in_tree
 from goldsmith.elements.phase_runner import PhaseRun, run_phase
 from goldsmith.elements.phases import Phase, Place, phase_named
-from goldsmith.elements.places import Places
+from goldsmith.elements.places import IN_TARGET, Places
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Emitter
 from goldsmith.host import chroot, mounts
@@ -89,9 +89,9 @@ class LateRun:
     def _run_phase(self, phase: Phase, namespace: StepNamespace) -> None:
         around, breaks = self.surroundings, self.surroundings.description.breaks
         hooks = self.place.build / "hooks"
-        environment = self._given(phase)
+        environment = self.given(phase)
         run = PhaseRun(phase, around.place(phase, namespace, hooks), around.setup.hooks,
-                       environment, self._tell)  # fmt: skip
+                       environment, self._tell, self.emitter.redactor.add)  # fmt: skip
         words = run.place.words
         if breaks.at("before", phase):
             self._shell(f"before-{phase.name[:-2]}", words, environment)
@@ -103,13 +103,14 @@ class LateRun:
             if breaks.after_error:
                 self.emitter.error(str(e))
                 if around.description.environment.get("break_outside_target"):
-                    words, environment = around.words(_OUTSIDE, namespace), self._given(_OUTSIDE)
+                    words, environment = around.words(_OUTSIDE, namespace), self.given(_OUTSIDE)
                 self._shell("after-error", words, environment)
             raise
         if breaks.at("after", phase):
             self._shell(f"after-{phase.name[:-2]}", words, environment)
 
-    def _given(self, phase: Phase) -> dict[str, str]:
+    def given(self, phase: Phase) -> dict[str, str]:
+        """What the hooks of a phase get, but for what snippets of environment.d add."""
         given = dict(self.environment)
         given.pop("TARGET_ROOT", None)
         if phase.names_target_root:

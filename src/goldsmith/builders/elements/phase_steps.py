@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from goldsmith.builders.elements import bound_mounts, resolver
 from goldsmith.builders.elements.cache_turns import cache_turn
-from goldsmith.builders.elements.entrance import IN_TARGET, RECORDS, words_outside
+from goldsmith.builders.elements.entrance import words_outside
 from goldsmith.builders.elements.initramfs_step import InitramfsStep, divert
 from goldsmith.communicators.chroot import ChrootCommunicator
 from goldsmith.core.caching import Caching
@@ -21,8 +21,7 @@ from goldsmith.elements.hook_environment import hook_environment, in_tree, worki
 from goldsmith.elements.phase_keys import packages_inputs, phase_inputs
 from goldsmith.elements.phase_runner import HookPlace, PhaseRun, run_phase
 from goldsmith.elements.phases import Phase, Place, Tree, phase_named
-from goldsmith.elements.places import Places
-from goldsmith.elements.secret_variables import secret_values
+from goldsmith.elements.places import IN_TARGET, RECORDS, Places
 from goldsmith.elements.setup import Setup
 from goldsmith.errors import CommandFailed, GoldsmithError, Interrupted
 from goldsmith.host import chroot, process
@@ -88,8 +87,7 @@ class HookSurroundings:
             if name == "packages":
                 if self.description.packages:
                     ttl = Caching(ttl_s=self.description.cache_ttl_s)
-                    secrets = self._has_secrets
-                    steps.append(PackagesStep(self, caching=ttl, given_secrets=secrets))
+                    steps.append(PackagesStep(self, caching=ttl))
             elif name == "initramfs":
                 # Whether there is one shows in the tree: any element may bring dpkg.
                 steps.append(InitramfsStep())
@@ -101,12 +99,7 @@ class HookSurroundings:
         """The step of a phase; what the user does in a shell is not known beforehand."""
         reuse = not self._breaks_at(phase)
         caching = Caching(reuse=reuse, ttl_s=self.description.cache_ttl_s)
-        return PhaseStep(phase, self, open_shell, caching=caching, given_secrets=self._has_secrets)
-
-    @property
-    def _has_secrets(self) -> bool:
-        """Whether hooks may put a secret into the tree, which no other build is to find."""
-        return bool(secret_values(self.description.environment))
+        return PhaseStep(phase, self, open_shell, caching=caching)
 
     def _is_wanted(self, phase: Phase) -> bool:
         start = f"{phase.name}/"
@@ -127,6 +120,8 @@ class PhaseStep(StepTraits):
     surroundings: HookSurroundings
     open_shell: OpenShell | None = None
     network: bool = True
+    given_secrets: bool = field(default=True, kw_only=True)
+    """Snippets of environment.d may have made some, besides those of the caller's environment."""
 
     @property
     def name(self) -> str:
@@ -174,7 +169,8 @@ class PhaseStep(StepTraits):
         breaks = around.description.breaks
         self._shell("before", namespace, environment, wanted=breaks.at("before", phase))
         run = PhaseRun(phase, around.place(phase, namespace, hooks), around.setup.hooks,
-                       environment, lambda stream, line: emitter.output(line, stream))  # fmt: skip
+                       environment, lambda stream, line: emitter.output(line, stream),
+                       emitter.redactor.add)  # fmt: skip
         if (hooks / phase.name).is_dir():
             emitter.output(f"Running hooks from {run.place.seen_at}/{phase.name}")
         try:
@@ -210,6 +206,7 @@ class PackagesStep(StepTraits):
     name: str = "packages"
     network: bool = True
     enters: bool = True
+    given_secrets: bool = field(default=True, kw_only=True)
 
     @property
     def label(self) -> str:
@@ -232,8 +229,9 @@ class PackagesStep(StepTraits):
         with turn, laid_out(around.setup.hooks, hooks, generated, records):
             words = around.words(phase, namespace)
             given = snippets.sourced(
-                hooks, around.environment(phase), words=words, seen_at=IN_TARGET
-            )
+                hooks, around.environment(phase), words=words, seen_at=IN_TARGET,
+                on_secrets=context.emitter.redactor.add,
+            )  # fmt: skip
             install_packages(context, words, given, around.description.packages)
             _keep_mounts(context, namespace, around.places, records)
 

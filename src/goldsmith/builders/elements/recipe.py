@@ -19,7 +19,7 @@ from goldsmith.builders.elements.phase_steps import HookSurroundings
 from goldsmith.core.caching import DEFAULT_TTL_S
 from goldsmith.core.results import Results
 from goldsmith.elements import expansion
-from goldsmith.elements.description import Description
+from goldsmith.elements.description import DEBIAN_ARCHITECTURES, Description
 from goldsmith.elements.phase_keys import phase_inputs
 from goldsmith.elements.places import Places
 from goldsmith.elements.secret_variables import secret_values
@@ -28,7 +28,6 @@ from goldsmith.layers.keys import canonical
 from goldsmith.packages.release_files import ReleaseState
 from goldsmith.units import GIB, MIB
 
-_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 _AFTER_TREE: Final = (BLOCK_DEVICE_PHASE, *LATE_PHASES)
 NO_FINAL_IMAGE: Final = "no-final-image"
 """The element whose images have no disk."""
@@ -81,7 +80,7 @@ class Recipe:
     def arch(self) -> str:
         """Debian's name of the architecture."""
         machine = platform.machine()
-        return self.options.arch or _ARCHITECTURES.get(machine, machine)
+        return self.options.arch or DEBIAN_ARCHITECTURES.get(machine, machine)
 
     @property
     def has_disk(self) -> bool:
@@ -134,7 +133,7 @@ class Recipe:
             return None
         manifest = wanted.aci_manifest if "aci" in wanted.types else None
         return results.key({
-            "type": "elements/2", "version": goldsmith.__version__, "tree": tree_id,
+            "type": "elements/3", "version": goldsmith.__version__, "tree": tree_id,
             **self.late_inputs(places, self.wishes, releases),
             "disk": self.wishes.config.text, "sizes": canonical(dict(self.wishes.variables)),
             "options": canonical(self.options.model_dump(mode="json", exclude=_NO_INPUTS)),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from goldsmith.builders.elements import resolver
 from goldsmith.builders.elements.break_shell import BreakShell
-from goldsmith.builders.elements.entrance import RECORDS, PhaseEntrance
+from goldsmith.builders.elements.entrance import PhaseEntrance
 from goldsmith.builders.elements.phase_steps import (
     TREE_STEPS,
     HookSurroundings,
@@ -28,7 +28,7 @@ from goldsmith.elements.apt_releases import apt_sources
 from goldsmith.elements.description import Description
 from goldsmith.elements.hook_environment import hook_environment
 from goldsmith.elements.phases import Place, phase_named
-from goldsmith.elements.places import Places
+from goldsmith.elements.places import RECORDS, Places
 from goldsmith.elements.setup import Setup
 from goldsmith.host.journal import remove_tree
 from goldsmith.host.process import find_tool

@@ -1,9 +1,10 @@
 """The image as a device with all its file systems mounted, as the last phases want it.
 
 Partitions come from partx, logical volumes from loop devices at their places in the image: neither
-the device mapper nor a partition parser is needed. In place of a file system that this kernel
-cannot mount (vfat, on many small hosts) hooks find a directory in memory which says that it is that
-device's, as GRUB's programs ask; the file system is filled anew from it at the end.
+the device mapper nor a partition parser is needed. Hooks of disks with logical volumes run in the
+guest (`guest_phases`); what is done here then only reads and writes files. In place of a file
+system that this kernel cannot mount (vfat, on many small hosts) there is a directory: a copy of
+what the guest has left in it, or, without hooks, one from which it is filled anew at the end.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from typing import Final
 
 from goldsmith.disk import attached
 from goldsmith.disk.disk_plan import DiskPlan, PlannedPartition, PlannedVolume
+from goldsmith.disk.model import Layout
 from goldsmith.disk.volume_places import Pieces, places
 from goldsmith.errors import GoldsmithError, HostError
 from goldsmith.host import loop, mounts
+from goldsmith.host.journal import remove_tree
 from goldsmith.host.process import run
 from goldsmith.host.teardown import Teardown
 
@@ -60,6 +63,8 @@ class VolumeMounts:
 
     plan: DiskPlan
     stand_ins: list[StandIn] = field(default_factory=list)
+    finished: bool = False
+    """Whether directories have all that hooks have left already: the guest has copied it."""
 
     @contextmanager
     def attached(
@@ -131,9 +136,10 @@ class VolumeMounts:
         held = next((one for one in self.stand_ins if one.volume.name == volume.name), None)
         if held is None:
             raise HostError(f"this host's kernel has no {filesystem.type} for {mount}")
-        # Its name in the list of mounts is what says which device a directory is on.
-        mounts.mount(device, str(held.directory), "tmpfs", options=_IN_MEMORY)
-        _copy(place_of(tree, mount), held.directory)
+        if not self.finished:
+            # Its name in the list of mounts is what says which device a directory is on.
+            mounts.mount(device, str(held.directory), "tmpfs", options=_IN_MEMORY)
+            _copy(place_of(tree, mount), held.directory)
         teardown.enter(f"unmount {mount}", mounts.bound(held.directory, place))
         return False
 
@@ -153,7 +159,7 @@ class VolumeMounts:
                 number = len(self.stand_ins)
                 directory = scratch / f"stand-in-{number}"
                 directory.mkdir(parents=True)
-                teardown.defer(f"remove {directory}", directory.rmdir)
+                teardown.defer(f"remove {directory}", partial(remove_tree, directory))
                 teardown.defer(f"unmount {directory}", partial(_release, directory))
                 self.stand_ins.append(StandIn(volume, directory))
             yield
@@ -162,6 +168,23 @@ class VolumeMounts:
 def _release(directory: Path) -> None:
     if any(one.path == str(directory) for one in mounts.list_mounts()):
         mounts.umount(directory)
+
+
+def need_guest(layout: Layout) -> list[str]:
+    """What of a disk hooks cannot see on this host as it will be on the machine, with the reasons.
+
+    Empty where this kernel can mount all of it.
+    """
+    told = []
+    for volume in layout.volumes():
+        reason = None
+        if volume.kind == "logical_volume":
+            reason = "LVM needs the device mapper"
+        elif volume.mount is not None and volume.filesystem is not None:
+            reason = attached.why_not(volume.filesystem.type)
+        if reason is not None:
+            told.append(f"{volume.name}: {reason}")
+    return told
 
 
 def short_name(volume: PlannedVolume) -> str:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.core.caching import CachePolicy
 from goldsmith.elements.description import DEBIAN_ARCHITECTURES
+from goldsmith.layers.method import FORCED, PLAIN
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.apt_sources import AptSource, parse_sources
 from goldsmith.packages.bootstrap import STORE
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.mirrors import sources_for
+from goldsmith.packages.release_files import ReleaseState
 from goldsmith.packages.repositories import Repository, pins_of, without_repetition
+from goldsmith.packages.unpacked.resolution import STORE_NAME, ResolutionStore
 
 
 def apt_request(
@@ -36,8 +41,36 @@ def apt_request(
         DEBIAN_ARCHITECTURES.get(platform.machine(), ""), bootstrap.variant,
         trusted_sources=tuple(r.source for r in repositories if r.trusted),
         pins=pins_of(repositories, suite_sources),
-        tool=STORE if bootstrap.engine == STORE else "",
+        tool=tool_of(bootstrap),
     )  # fmt: skip
+
+
+def tool_of(bootstrap: Bootstrap) -> str:
+    """The store, unless the template has another wish, or trees are no overlays (see `layers`)."""
+    if bootstrap.engine is not None:
+        return STORE if bootstrap.engine == STORE else ""
+    plain = os.environ.get(FORCED) == PLAIN.name or os.geteuid() != 0
+    return "" if plain else STORE
+
+
+def with_answer(
+    request: AptRequest, bootstrap: Bootstrap, state: Path, releases: Mapping[str, ReleaseState],
+    policy: CachePolicy,
+) -> AptRequest:  # fmt: skip
+    """The request with the Release files that an earlier answer of APT may be known by.
+
+    Where the store is known to refuse its packages, and the template does not insist, it is one for
+    mmdebstrap.
+    """
+    request = replace(request, store=state / "packages", offline=policy.offline)
+    digests = [one.digest for one in releases.values() if one.digest is not None]
+    if request.tool != STORE or len(digests) < len(releases) or not policy.use:
+        return request
+    request = replace(request, release_digests=tuple(sorted(set(digests))))
+    answers = ResolutionStore(state / STORE_NAME)
+    if bootstrap.engine is None and answers.refused(request):
+        return replace(request, tool="")
+    return request
 
 
 def finish_plan(bootstrap: Bootstrap, directory: Path) -> FinishPlan:
@@ -64,6 +97,8 @@ def finish_plan(bootstrap: Bootstrap, directory: Path) -> FinishPlan:
 
 
 def _suite_sources(bootstrap: Bootstrap, directory: Path) -> list[AptSource]:
+    if bootstrap.base is not None:
+        return []
     found = sources_for(
         bootstrap.suite or "", bootstrap.mirror, signed_by=bootstrap.signed_by(directory),
         architecture=DEBIAN_ARCHITECTURES.get(platform.machine(), ""),

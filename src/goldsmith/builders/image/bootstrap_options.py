@@ -169,6 +169,18 @@ class Bootstrap(Options):
     repository: tuple[Repository, ...] = Field(
         (), description="Further repositories, for the build alone or for the image too."
     )
+    base: str | None = Field(
+        None,
+        description="The repository block that the base system comes from, in place of a mirror "
+        "and of this host's sources: then no other than the repository blocks are used.",
+    )
+    proxies: dict[str, str] = Field(
+        {},
+        description="The proxies for http, https and ftp by these names, in place of this host's.",
+    )
+    direct_hosts: tuple[str, ...] = Field(
+        (), description="Hosts that are asked without the proxies."
+    )
     packages: tuple[PackageName, ...] = Field(
         (),
         description="Packages besides the essential ones; with elements, those that are installed "
@@ -177,10 +189,11 @@ class Bootstrap(Options):
     variant: Literal["minbase", "important", "standard"] = Field(
         "minbase", description="Which packages are installed without being named."
     )
-    engine: Literal["mmdebstrap", "store"] = Field(
-        "mmdebstrap",
+    engine: Literal["mmdebstrap", "store"] | None = Field(
+        None,
         description="Who unpacks packages: mmdebstrap, or goldsmith from packages that it has "
-        "unpacked once, which dpkg then only configures.",
+        "unpacked once, which dpkg then only configures. By default the store, and mmdebstrap "
+        "where the packages or the user do not allow it.",
     )
     source: str | None = Field(
         None, description="The archive, directory or disk image (tar, directory, image)."
@@ -208,15 +221,29 @@ class Bootstrap(Options):
             raise ValueError('partition belongs to the method "image"')
         if self.keyring and not self.mirror:
             raise ValueError("a keyring belongs to a mirror: this host's sources name their own")
+        if self.base is not None:
+            self._require_base(self.base)
         names = [repository.name for repository in self.repository]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f'there are two repositories "{name}"')
         return self
 
+    def _require_base(self, name: str) -> None:
+        """Raise ValueError when the base system cannot come from a repository of that name."""
+        if self.mirror:
+            raise ValueError("base and mirror exclude each other")
+        block = next((block for block in self.repository if block.name == name), None)
+        if block is None:
+            raise ValueError(f'base = "{name}" needs a block repository "{name}" {{ … }}')
+        if block.suite != self.suite:
+            raise ValueError(f'the base repository has the suite "{block.suite}", the tree '
+                             f'"{self.suite}"')  # fmt: skip
+
     def _require_own_options(self) -> None:
         """Raise ValueError for options of another method."""
-        from_mirror = bool(self.mirror or self.suite or self.keyring or self.repository)
+        from_mirror = bool(self.mirror or self.suite or self.keyring or self.repository
+                           or self.base or self.proxies or self.direct_hosts)  # fmt: skip
         if self.method == "elements":
             if not self.elements:
                 raise ValueError(
@@ -239,11 +266,30 @@ class Bootstrap(Options):
 
     def repositories(self, directory: Path) -> tuple[repositories.Repository, ...]:
         """The further repositories with their keys; raises PackageError."""
-        return tuple(block.to_repository(directory) for block in self.repository)
+        first = sorted(self.repository, key=lambda block: block.name != self.base)
+        return tuple(block.to_repository(directory) for block in first)
 
     def signed_by(self, directory: Path) -> str:
         """The mirror's key as text, "" for the distribution's own; raises PackageError."""
         return read_key(directory / self.keyring) if self.keyring else ""
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_proxies(cls, given: dict[str, str]) -> dict[str, str]:
+        for name, uri in given.items():
+            if name not in ("http", "https", "ftp"):
+                raise ValueError(f"there are proxies for http, https and ftp, none for {name!r}")
+            if '"' in uri or not (uri == "DIRECT" or _MIRROR.fullmatch(uri)) or not uri.isascii():
+                raise ValueError(f'the proxy for {name} is an address: "http://HOST:PORT"')
+        return given
+
+    @field_validator("direct_hosts")
+    @classmethod
+    def _are_hosts(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for host in given:
+            if not re.fullmatch(r"[A-Za-z0-9._:\[\]-]+", host):
+                raise ValueError(f"{host!r} is not the name of a host")
+        return given
 
     @field_validator("mirror")
     @classmethod

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from goldsmith.builders.image.apt_plan import tool_of, with_answer
 from goldsmith.builders.image.cache import (
     Planner,
     expected_method,
@@ -28,11 +29,13 @@ from goldsmith.core.options import Finding, Options
 from goldsmith.core.plan import BuildPlan, PlanContext
 from goldsmith.disk.filesystems import host_tools
 from goldsmith.disk.formats import check_format
+from goldsmith.disk.model import Layout
+from goldsmith.disk.shrink import shrinking_tools
 from goldsmith.disk.ways import filled_in_guest
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.process import get_tool
 from goldsmith.packages.apt_sources import parse_sources
-from goldsmith.packages.bootstrap import STORE, bootstrap_tools
+from goldsmith.packages.bootstrap import bootstrap_tools
 
 if TYPE_CHECKING:
     from goldsmith.builders.image.element_source import ElementSource
@@ -59,7 +62,8 @@ class ImageBuilder:
         firmware = self.options.firmware
         if self._of_elements:
             firmware = self._source(Path.cwd()).firmware
-        return ExpectedArtifact(self.options.formats, firmware)
+        formats = self.options.formats if self.options.image_set is None else ()
+        return ExpectedArtifact(formats, firmware)
 
     @property
     def _of_elements(self) -> bool:
@@ -77,7 +81,7 @@ class ImageBuilder:
         """The layout's findings; the sources of the finished image; the elements."""
         if self._of_elements:
             return tuple(self._source(Path.cwd()).findings())
-        findings = list(self.options.findings())
+        findings = list(self.options.findings(image_name=self.recipe.image_name))
         text = self.options.bootstrap.apt_sources
         if text is not None:
             try:
@@ -96,19 +100,18 @@ class ImageBuilder:
         for tool in self._tools():
             get_tool(tool)
         if self.options.bootstrap.method == "apt":
-            engine = self.options.bootstrap.engine
-            for tool in bootstrap_tools(STORE if engine == STORE else ""):
+            for tool in bootstrap_tools(tool_of(self.options.bootstrap)):
                 get_tool(tool)
         if not self._of_elements:
-            require_guest(self.options.layout())
+            for layout in self._layouts():
+                require_guest(layout)
         require_source(self.options.bootstrap, directory)
         require_writable(directory / self.options.output_directory)
         self.recipe.outputs(directory).refuse_foreign_files(force=force)
 
     def claims(self, directory: Path) -> Sequence[Path]:
-        """The images and their manifest."""
-        outputs = self.recipe.outputs(directory)
-        return (*outputs.images.values(), outputs.manifest)
+        """The images and what describes them."""
+        return self.recipe.outputs(directory).all_files
 
     def _tools(self) -> list[str]:
         bootstrap = {
@@ -117,15 +120,26 @@ class ImageBuilder:
         }  # fmt: skip
         if self._of_elements:
             return [tool for name in self.options.formats for tool in check_format(name).tools]
-        layout = self.options.layout()
-        in_guest = filled_in_guest(layout)
-        kinds = [v.filesystem.type for v in layout.volumes()
-                 if v.filesystem is not None and v.name not in in_guest]  # fmt: skip
-        tools = [*bootstrap[self.options.bootstrap.method], "nsenter", "chroot", "sfdisk",
-                 *host_tools(kinds)]  # fmt: skip
+        tools = [*bootstrap[self.options.bootstrap.method], "nsenter", "chroot"]
+        is_set = self.options.image_set is not None
+        for layout in self._layouts():
+            in_guest = filled_in_guest(layout)
+            kinds = [v.filesystem.type for v in layout.volumes()
+                     if v.filesystem is not None and v.name not in in_guest]  # fmt: skip
+            tools += host_tools(kinds)
+            if is_set:
+                tools += [tool for kind in kinds for tool in shrinking_tools(kind)]
+        if is_set:
+            return tools
+        tools.append("sfdisk")
         for name in self.options.formats:
             tools += check_format(name).tools
         return tools
+
+    def _layouts(self) -> list[Layout]:
+        """The disks that are filled: one, or one for each image of a set."""
+        image_set = self.options.image_set
+        return [self.options.layout()] if image_set is None else image_set.layouts()
 
     def plan(self, context: PlanContext) -> BuildPlan:
         """What `build` would do; nothing is changed but the cache's own files."""
@@ -144,7 +158,7 @@ class ImageBuilder:
             key = self.recipe.result_key(
                 results, planner.tree_id, outputs, context.environment, context.name, context.policy
             )
-        plan = planner.finished(results, key, (*outputs.images.values(), outputs.manifest), ttl_s)
+        plan = planner.finished(results, key, outputs.all_files, ttl_s)
         try:
             outputs.refuse_foreign_files(force=False)
         except GoldsmithError as e:
@@ -169,7 +183,9 @@ class ImageBuilder:
             context.state, context.policy, request, redactor, expected_method(), context.name
         )
         if request is not None:
-            request = replace(request, store=context.state / "packages")
+            request = with_answer(
+                request, self.options.bootstrap, context.state, cache.releases, context.policy
+            )
         planner = Planner(cache, context, request=request)
         for base in base_steps(self.options.bootstrap, request, context.directory):
             planner.tree_step(base)

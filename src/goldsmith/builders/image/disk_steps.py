@@ -55,17 +55,8 @@ class AssembleStep:
                     disk_plan, contents, self.image, identity=self.identity,
                     epoch_s=context.epoch_s, boot_loader=boot_loader, scratch=context.scratch,
                     packed_files=packed.files, on_stage=context.emitter.progress,
-                    guest=self._guest(context),
+                    guest=guest_for(self.layout, context),
                 )  # fmt: skip
-
-    def _guest(self, context: StepContext) -> DiskGuest | None:
-        if not needs_guest(self.layout):
-            return None
-
-        def show(stream: str, line: str) -> None:
-            context.emitter.output(line, stream, routine=True)
-
-        return DiskGuest(context.scratch, on_line=show, report=context.emitter.say)
 
     def _boot_loader(self, tree: Path) -> grub.BootLoader | None:
         if not self.firmware:
@@ -79,6 +70,17 @@ class AssembleStep:
                 filesystem_uuid=self.identity.filesystem_uuid(holder.name, kind),
                 own_boot="/boot" in mounts,
             )  # fmt: skip
+
+
+def guest_for(layout: Layout, context: StepContext) -> DiskGuest | None:
+    """The guest that fills what this host cannot; None for a layout that does not need it."""
+    if not needs_guest(layout):
+        return None
+
+    def show(stream: str, line: str) -> None:
+        context.emitter.output(line, stream, routine=True)
+
+    return DiskGuest(context.scratch, on_line=show, report=context.emitter.say)
 
 
 @contextmanager

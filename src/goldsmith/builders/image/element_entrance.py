@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.builders.elements import bound_mounts
-from goldsmith.builders.elements.entrance import RECORDS
 from goldsmith.communicators.chroot import ChrootCommunicator
 from goldsmith.core.tree_build import TreeAccess
-from goldsmith.elements.places import Places
+from goldsmith.elements.places import RECORDS, Places
 from goldsmith.host import chroot, mounts
 from goldsmith.host.namespaces import StepNamespace
 

@@ -96,7 +96,7 @@ def result_key(
         return None
     places = make_places(context.state, elements.description, context.directory)
     return results.key({
-        "type": "image of elements/1", "image": key,
+        "type": "image of elements/2", "image": key,
         **elements.late_inputs(places, wishes, releases),
         "disk": wishes.config.text, "sizes": canonical(dict(wishes.variables)),
     })  # fmt: skip

@@ -125,12 +125,12 @@ class ElementSource:
 
     def require_host(self) -> None:
         """Raise an error for what this host lacks of what phases, disk and hooks need."""
-        from goldsmith.builders.elements.disk import disk_tools
+        from goldsmith.builders.elements.disk_preflight import disk_findings
 
         if os.geteuid() != 0:
             raise NotRootError("building from elements")
-        for tool in ("bash", *disk_tools(self.wishes)):
-            get_tool(tool)
+        get_tool("bash")
+        disk_findings(self.recipe, self.wishes).raise_if_errors({})
 
     def findings(self) -> Iterator[Finding]:
         """Everything that is wrong, each finding at its option."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import goldsmith
-from goldsmith.builders.image.cache import IMAGE_LABEL, image_step, look_up, reused
+from goldsmith.builders.image.cache import CHANGED, IMAGE_LABEL, image_step, look_up, reused
 from goldsmith.builders.image.disk_steps import FormatsStep
 from goldsmith.builders.image.output import Outputs
 from goldsmith.builders.image.recipe import Recipe
@@ -52,27 +52,15 @@ class ImageFiles:
 
     def make(self, results: Results, key: str | None) -> Artifact:
         """Make the files that `key` identifies, unless they stand already."""
-        started_s = time.monotonic()
-        context, outputs = self.context, self.recipe.outputs(self.context.directory)
-        found, reason = look_up(self.trees.cache, results, key, self.ttl_s)
-        if found is not None:
-            with context.emitter.running(
-                "image", IMAGE_LABEL, key=key, cache="hit", reason=reason
-            ):  # fmt: skip
-                return reused(found)
-        digests = self._write(outputs, reason)
-        artifact = self._artifact(outputs.images, outputs.manifest, digests)
-        if key is not None:
-            made = {outputs.images[name]: digest for name, digest in digests.items()}
-            try:
-                results.keep(
-                    key, artifact.to_wire(), (*made, outputs.manifest), digests=made,
-                    duration_s=time.monotonic() - started_s, step=image_step(context.name),
-                )  # fmt: skip
-            except OSError as e:
-                # The image is in place, whatever becomes of the record.
-                context.emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")
-        return artifact
+        outputs = self.recipe.image_outputs(self.context.directory)
+
+        def made(reason: str) -> MadeFiles:
+            digests = self._write(outputs, reason)
+            artifact = self._artifact(outputs.images, outputs.manifest, digests)
+            by_path = {outputs.images[name]: digest for name, digest in digests.items()}
+            return MadeFiles(artifact, by_path, outputs.documents)
+
+        return kept_or_made(self.trees, self.context, results, key, made, ttl_s=self.ttl_s)
 
     def _write(self, outputs: Outputs, reason: str) -> dict[str, str]:
         """Write and publish everything; returns the digest of each format's file."""
@@ -95,7 +83,10 @@ class ImageFiles:
             check_interrupted()
             context.commit()
             manifest = context.emitter.redactor.values(manifest)
-            outputs.publish(partial, manifest, context.run, force=context.force)
+            text = outputs.manifest_text(manifest)
+            outputs.publish(
+                partial, {outputs.manifest: text}, context.run, force=context.force
+            )  # fmt: skip
         return {name: file.sha256 for name, file in written.files.items()}
 
     def _artifact(
@@ -114,6 +105,48 @@ class ImageFiles:
             },
             native=True,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFiles:
+    """What a build has written: its files with their SHA-256, and the documents about them."""
+
+    artifact: Artifact
+    digests: Mapping[Path, str]
+    documents: tuple[Path, ...]
+
+
+def kept_or_made(
+    trees: TreeBuild,
+    context: BuildContext,
+    results: Results,
+    key: str | None,
+    make: Callable[[str], MadeFiles],
+    *,
+    why_changed: Callable[[], str] = str,
+    ttl_s: float | None = None,
+) -> Artifact:
+    """The files that `key` identifies if they stand already, else those of `make`, then kept.
+
+    `make` is told why it has to; `why_changed` may say more of what is not as it was.
+    """
+    started_s = time.monotonic()
+    found, reason = look_up(trees.cache, results, key, ttl_s)
+    if found is not None:
+        with context.emitter.running("image", IMAGE_LABEL, key=key, cache="hit", reason=reason):
+            return reused(found)
+    made = make((why_changed() if reason == CHANGED else "") or reason)
+    if key is not None:
+        try:
+            results.keep(
+                key, made.artifact.to_wire(), (*made.digests, *made.documents),
+                digests=made.digests, duration_s=time.monotonic() - started_s,
+                step=image_step(context.name),
+            )  # fmt: skip
+        except OSError as e:
+            # The image is in place, whatever becomes of the record.
+            context.emitter.warn(f"{NOT_RECORDED}: {explain_os_error(e)}")
+    return made.artifact
 
 
 def inputs_digest(trees: TreeBuild, context: BuildContext, **more: str) -> str | None:

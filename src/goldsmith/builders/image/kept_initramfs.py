@@ -2,15 +2,19 @@
 
 It takes half of the time in which a tree is finished, and most changes of a template leave it as it
 was. What `update-initramfs` does to a tree is kept as a whole: the files that it makes, and the
-directories that it touches, so that the tree is the same either way.
+directories that it touches, so that the tree is the same either way. Names that packages invented
+for one tree, and that it holds, are those of the tree that it goes into (`initramfs_identities`).
 """
 
 from __future__ import annotations
 
+import base64
+import filecmp
+import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +25,7 @@ from goldsmith.host.confined import confined, make_directory
 from goldsmith.layers.content import scan
 from goldsmith.packages import initramfs
 from goldsmith.packages.initramfs_contents import uncovered
+from goldsmith.packages.initramfs_identities import Slot, find_slots, replace_identities
 from goldsmith.packages.initramfs_key import InitramfsInputs, initramfs_inputs
 
 NAME: Final = "initramfs"
@@ -31,6 +36,7 @@ _STATE: Final = b"var/lib/initramfs-tools/"
 _VOLATILE: Final = (b"dev", b"proc", b"run", b"sys", b"tmp")
 _FILES: Final = "files"
 _TOUCHED: Final = "touched"
+_IDENTITIES: Final = "identities.json"
 
 Status = tuple[int, int, int, int, int, int]
 """Mode, owner, group, size, time and device of a path."""
@@ -48,7 +54,9 @@ def make_initramfs(context: TreeContext, *, lends_zstd: bool = False) -> None:
     if not kernels:
         return
     dated_s = context.epoch_s if context.epoch_is_given else None
-    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s)
+    # Where the bytes are to be the same, only if we pack it ourselves, and so can do it again.
+    replaces = dated_s is None or (lends_zstd and initramfs.will_lend_zstd(tree, kernels))
+    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s, replaces_names=replaces)
     if lends_zstd:
         inputs.named["zstd"] = "lent where the tree has none"
     if context.kept is None or inputs.keyless:
@@ -58,18 +66,23 @@ def make_initramfs(context: TreeContext, *, lends_zstd: bool = False) -> None:
         return
     with context.kept.part(NAME, LABEL, inputs.named) as kept:
         if kept.files is not None:
-            _restore(kept.files, tree)
+            _restore(kept.files, tree, inputs.identities)
             emitter.message(UNCHANGED)
             return
         emitter.message(f"{LABEL}: {kept.reason}")
         before = _statuses(tree)
         made = _make(context, lends_zstd)
         changes = Changes.between(before, _statuses(tree))
-        problem = _problem(tree, made, inputs, changes)
+        problem, slots = _problem(tree, made, inputs, changes, dated=dated_s is not None)
         if problem:
             emitter.message(f"The initramfs is not kept for later builds: {problem}")
-        else:
-            kept.keep(lambda place: _store(changes, tree, place))
+            return
+
+        def fill(place: Path) -> None:
+            _store(changes, tree, place)
+            _store_identities(inputs.identities, slots, place)
+
+        kept.keep(fill)
 
 
 def _make(context: TreeContext, lends_zstd: bool) -> tuple[initramfs.Initramfs, ...]:
@@ -115,28 +128,49 @@ def _problem(
     made: tuple[initramfs.Initramfs, ...],
     inputs: InitramfsInputs,
     changes: Changes,
-) -> str:
-    """Why what was made may not stand for another build, "" where it may."""
+    *,
+    dated: bool,
+) -> tuple[str, dict[str, list[Slot]]]:
+    """Why what was made may not stand for another build, "" where it may.
+
+    And where the identities lie in each initramfs, by its path from the tree's root.
+    """
     places = [confined(tree, one.path, follow_last=True) for one in made]
+    slots: dict[str, list[Slot]] = {}
     expected = {os.fsencode(place.relative_to(tree)) for place in places}
     others = [path for path in changes.written
               if path not in expected and not path.startswith(_STATE)]  # fmt: skip
     if others or changes.removed:
         path = os.fsdecode((*others, *changes.removed)[0])
-        return f"its hooks change the tree, too: /{path}"
+        return f"its hooks change the tree, too: /{path}", slots
     if not expected.issubset(changes.written) or not all(map(_is_file, places)):
-        return "update-initramfs has not written it"
+        return "update-initramfs has not written it", slots
     for place in places:
         try:
             foreign = uncovered(tree, place, inputs.covered)
+            if inputs.identities:
+                found = find_slots(place, inputs.identities)
+                slots[str(place.relative_to(tree))] = found
+                if found and dated and not _packs_alike(place, found, inputs.identities):
+                    return "it cannot be packed again to the same bytes", slots
         except Interrupted:
             raise
         except GoldsmithError as e:
-            return str(e)
+            return str(e), slots
         if foreign:
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-            return f"nothing says beforehand what is in {foreign[0]}{more}"
-    return ""
+            return f"nothing says beforehand what is in {foreign[0]}{more}", slots
+    return "", slots
+
+
+def _packs_alike(place: Path, slots: Sequence[Slot], identities: Mapping[str, bytes]) -> bool:
+    """Whether an initramfs that gets its own names again is the same to the byte."""
+    again = place.with_name(f".{place.name}.goldsmith")
+    try:
+        replace_identities(place, again, slots, identities)
+        return filecmp.cmp(place, again, shallow=False)
+    finally:
+        again.unlink(missing_ok=True)
 
 
 def _is_file(place: Path) -> bool:
@@ -152,9 +186,28 @@ def _store(changes: Changes, tree: Path, place: Path) -> None:
     (place / _TOUCHED).write_bytes(b"\0".join(changes.touched))
 
 
-def _restore(place: Path, tree: Path) -> None:
-    """Do to a tree what `_store` has kept."""
+def _store_identities(
+    identities: Mapping[str, bytes], slots: Mapping[str, list[Slot]], place: Path
+) -> None:
+    """Note what names the tree had, and where they lie in what was made."""
+    known = {name: base64.b64encode(content).decode() for name, content in identities.items()}
+    found = {path: [[slot.place, slot.at] for slot in listed] for path, listed in slots.items()}
+    (place / _IDENTITIES).write_text(json.dumps({"names": known, "slots": found}))
+
+
+def _slots_to_fill(place: Path, identities: Mapping[str, bytes]) -> dict[str, list[Slot]]:
+    """The slots of each kept initramfs that hold another name than this tree has."""
+    noted = json.loads((place / _IDENTITIES).read_text())
+    other = {name for name, content in identities.items()
+             if noted["names"].get(name) != base64.b64encode(content).decode()}  # fmt: skip
+    return {path: [Slot(name, at) for name, at in listed if name in other]
+            for path, listed in noted["slots"].items()}  # fmt: skip
+
+
+def _restore(place: Path, tree: Path, identities: Mapping[str, bytes]) -> None:
+    """Do to a tree what `_store` has kept, with the names that this tree has."""
     files = place / _FILES
+    to_fill = _slots_to_fill(place, identities)
     for folder, _, names in os.walk(files):
         for name in names:
             source = Path(folder, name)
@@ -162,7 +215,12 @@ def _restore(place: Path, tree: Path) -> None:
             target = make_directory(tree, os.path.dirname(path)) / name
             temporary = target.with_name(f".{name}.goldsmith")
             temporary.unlink(missing_ok=True)
-            _copy(source, temporary)
+            slots = to_fill.get(path.lstrip("/"))
+            if slots:
+                replace_identities(source, temporary, slots, identities)
+                _give_status(source, temporary)
+            else:
+                _copy(source, temporary)
             temporary.replace(target)
     for touched in (place / _TOUCHED).read_bytes().split(b"\0"):
         found = confined(tree, os.fsdecode(touched))
@@ -172,8 +230,12 @@ def _restore(place: Path, tree: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file with its mode and owner, but dated now, as if it were made here."""
-    status = os.lstat(source)
     shutil.copyfile(source, target, follow_symlinks=False)
+    _give_status(source, target)
+
+
+def _give_status(source: Path, target: Path) -> None:
+    status = os.lstat(source)
     os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         target.chmod(stat.S_IMODE(status.st_mode))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from goldsmith.builders.image.apt_plan import with_answer
 from goldsmith.builders.image.cache import (
     open_cache,
     open_results,
@@ -14,13 +15,21 @@ from goldsmith.builders.image.disk_steps import AssembleStep
 from goldsmith.builders.image.image_files import ImageFiles, MadeDisk, describe_tree
 from goldsmith.builders.image.preflight import require_packages
 from goldsmith.builders.image.recipe import Recipe
-from goldsmith.builders.image.tree_steps import ConfigureStep, base_steps
+from goldsmith.builders.image.set_files import SetFiles
+from goldsmith.builders.image.tree_steps import (
+    BootstrapStep,
+    ConfigureStep,
+    InstallStep,
+    UnpackStep,
+    base_steps,
+)
 from goldsmith.builders.tree_provisioning import TreeProvisioning
 from goldsmith.communicators.chroot import ChrootEntrance
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.results import Results
 from goldsmith.core.tree_build import TreeBuild
+from goldsmith.errors import StepFailed
 from goldsmith.host import user_namespace
 from goldsmith.host.journal import doorway, state_directory
 from goldsmith.layers.method import choose_method
@@ -29,6 +38,7 @@ from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.build_files import PRIVATE_NETRC_FILE, PRIVATE_SETTINGS_FILE
 from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.release_files import ReleaseState
+from goldsmith.packages.unpacked.unpacking import StoreRefused
 
 
 def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Artifact:
@@ -39,10 +49,12 @@ def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Arti
     settings = recipe.apt_settings(redactor)
     request = recipe.request(settings, redactor, context.directory)
     packages = PackageStore(context.state / "packages")
-    if request is not None:
-        request = replace(request, store=packages.directory)
     method = choose_method(context.work)
     cache = open_cache(context.state, context.policy, request, redactor, method.name, context.name)
+    if request is not None:
+        request = with_answer(
+            request, recipe.options.bootstrap, context.state, cache.releases, context.policy
+        )
     clock, context = context, dated(context, cache.releases)
     epoch_is_given = context is not clock or "SOURCE_DATE_EPOCH" in context.environment
     with TreeBuild(
@@ -55,7 +67,7 @@ def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Arti
         provisioning = TreeProvisioning(builder_type, trees, context)
         making = _Making(recipe, provisioning, trees, context)
         making.tree(request)
-        return making.image(open_results(context.state, cache.store))
+        return making.image(open_results(context.state, cache.store), request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +88,41 @@ class _Making:
             context.provisioners({"PackerRunUUID": context.run_uuid}), recipe.options.bootstrap,
             request, context.directory, context.work,
         )  # fmt: skip
-        for step in base:
-            trees.run(step)
+        self._base(base, request)
         trees.run(ConfigureStep(recipe.options.hostname))
         self.provisioning.provision()
         trees.run(finish)
         trees.tell_unknown_refreshes()
         trees.require_no_secrets()
 
-    def image(self, results: Results) -> Artifact:
-        """Make the disk and its files, unless they stand already."""
+    def _base(
+        self, base: Sequence[UnpackStep | BootstrapStep | InstallStep], request: AptRequest | None
+    ) -> None:
+        """Make the tree for the others, by mmdebstrap where the store cannot and need not."""
+        bootstrap, trees = self.recipe.options.bootstrap, self.trees
+        try:
+            for step in base:
+                trees.run(step)
+        except StepFailed as e:
+            if request is None or not isinstance(e.cause, StoreRefused) or bootstrap.engine:
+                raise
+            self.context.emitter.warn(f"mmdebstrap makes the tree, not the store: {e.cause}")
+            for step in base_steps(bootstrap, replace(request, tool=""), self.context.directory):
+                trees.run(step)
+
+    def image(self, results: Results, request: AptRequest | None) -> Artifact:
+        """Make the disk or the image set and its files, unless they stand already."""
         recipe, context = self.recipe, self.context
         key = recipe.result_key(
             results, self.trees.tree_id, recipe.outputs(context.directory), context.environment,
             context.name, context.policy,
         )  # fmt: skip
+        image_set = recipe.options.image_set
+        if image_set is not None:
+            made = SetFiles(
+                recipe, image_set, self.provisioning, self.trees, context, request
+            )  # fmt: skip
+            return made.make(results, key)
         files = ImageFiles(
             recipe, self.provisioning, self.trees, context, recipe.options.firmware, self._make_disk
         )

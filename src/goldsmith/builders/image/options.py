@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.builders.image.option_words import MountOption, read_headroom, read_size_bytes
+from goldsmith.builders.image.set_options import ImageSetOptions
 from goldsmith.core.options import Finding, Options
 from goldsmith.disk import layout as disk
 from goldsmith.disk.bootloader import grub
@@ -22,7 +23,6 @@ from goldsmith.units import (
     LARGEST_FILE_BYTES,
     UnitError,
     format_size,
-    parse_file_size_bytes,
 )
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -35,13 +35,6 @@ _KERNEL_PACKAGE = re.compile(
 )
 
 
-def _is_mount_option(option: str) -> str:
-    # fstab(5): blanks separate fields, commas options, and "#" begins a comment.
-    if not option or not option.isprintable() or set(option) & set(" ,#"):
-        raise ValueError(f"{option!r} is not one mount option: no blanks, commas and #")
-    return option
-
-
 def _is_format(name: str) -> str:
     try:
         check_format(name)
@@ -51,7 +44,6 @@ def _is_format(name: str) -> str:
 
 
 FormatName = Annotated[str, AfterValidator(_is_format)]
-MountOption = Annotated[str, AfterValidator(_is_mount_option)]
 
 
 def _is_size(given: str) -> str:
@@ -190,20 +182,21 @@ class Disk(Options):
     @classmethod
     def _is_size(cls, given: str) -> str:
         if given != "auto":
-            _size_bytes(given)
+            read_size_bytes(given)
         return given
 
     @field_validator("headroom")
     @classmethod
     def _is_headroom(cls, given: str) -> str:
-        _headroom(given)
+        read_headroom(given)
         return given
 
     def to_layout(self) -> disk.Layout:
         """The same disk in the one layout model."""
         return disk.Layout(
-            self.label, None if self.size == "auto" else _size_bytes(self.size),
-            tuple(partition.to_layout() for partition in self.partition), _headroom(self.headroom),
+            self.label, None if self.size == "auto" else read_size_bytes(self.size),
+            tuple(partition.to_layout() for partition in self.partition),
+            read_headroom(self.headroom),
             tuple(raid.to_layout() for raid in self.raid),
             tuple(self._group(group) for group in self.volume_group),
         )  # fmt: skip
@@ -233,21 +226,6 @@ class Disk(Options):
         return found
 
 
-def _size_bytes(text: str) -> int:
-    try:
-        return parse_file_size_bytes(text)
-    except UnitError as e:
-        raise ValueError(f"{e}; {e.hint}" if e.hint else str(e)) from e
-
-
-def _headroom(text: str) -> disk.Headroom:
-    if not text:
-        return disk.Headroom()
-    if match := re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*%", text.strip()):
-        return disk.Headroom(Fraction(match.group(1)) / 100, 0)
-    return disk.Headroom(Fraction(0), _size_bytes(text))
-
-
 _MISSING: Final = object()
 """Stands for the disk that a source needs and has not."""
 
@@ -260,6 +238,10 @@ class ImageOptions(Options):
         None,
         description="How the disk is divided. Needed, except with elements, which may divide it "
         "themselves: then the block wins.",
+    )
+    image_set: ImageSetOptions | None = Field(
+        None,
+        description="In place of a disk: one image per mount point, each a bare file system.",
     )
     firmware: tuple[str, ...] = Field(
         ("bios", "uefi"),
@@ -302,6 +284,9 @@ class ImageOptions(Options):
         """Look at the method as it is written: a bootstrap with a mistake is seen no later."""
         if not isinstance(given, Mapping) or given.get("disk") is not None:
             return given
+        if given.get("image_set") is not None:
+            # Bare file systems have no boot loader, so its default is none.
+            return {"firmware": (), **given}
         bootstrap = given.get("bootstrap")
         method = bootstrap.get("method") if isinstance(bootstrap, Mapping) else None
         if isinstance(bootstrap, Bootstrap):
@@ -346,7 +331,9 @@ class ImageOptions(Options):
         return given
 
     def layout(self) -> Layout:
-        """The layout of the `disk` block, which there is unless elements divide the disk."""
+        """The layout of the `disk` or the set, which there is unless elements divide the disk."""
+        if self.image_set is not None:
+            return self.image_set.to_layout()
         assert self.disk is not None, "asked of a source whose elements divide the disk"
         return self.disk.to_layout()
 
@@ -355,11 +342,17 @@ class ImageOptions(Options):
         added = (*grub.packages(self.firmware), *layout_packages(self.layout()))
         return tuple(dict.fromkeys((*self.bootstrap.packages, *added)))
 
-    def findings(self, firmware: tuple[str, ...] | None = None) -> Iterator[Finding]:
+    def findings(
+        self, firmware: tuple[str, ...] | None = None, image_name: str = ""
+    ) -> Iterator[Finding]:
         """What is wrong with layout and formats, each finding at the option that it is about.
 
-        `firmware` is what it boots on, where that is not what the option says.
+        `firmware` is what it boots on, where that is not what the option says; `image_name` what
+        files are called where no option says it.
         """
+        if self.image_set is not None:
+            yield from self._set_findings(self.image_set, image_name)
+            return
         yield from self._format_findings()
         yield from self._kernel_findings()
         if self.disk is None:
@@ -380,6 +373,24 @@ class ImageOptions(Options):
                 ("bootstrap", "packages"),
                 'add "linux-image-cloud-amd64", or write firmware = []', Severity.WARNING,
             )  # fmt: skip
+
+    def _set_findings(self, image_set: ImageSetOptions, image_name: str) -> Iterator[Finding]:
+        """What does not go together with a set, and what is wrong with it."""
+        if self.disk is not None:
+            yield Finding("a source makes a disk or an image set, not both", ("disk",),
+                          "make two sources")  # fmt: skip
+        if self.bootstrap.method == "elements":
+            yield Finding("elements divide their disk themselves and make no image set",
+                          ("image_set",), "build the set from a tar archive of theirs")  # fmt: skip
+        if self.firmware:
+            yield Finding("bare file systems have no boot loader", ("firmware",),
+                          "leave it out: the deployment installs one")  # fmt: skip
+        for name in ("formats", "compression", "kernel_cmdline"):
+            if name in self.model_fields_set:
+                yield Finding(f"an image set has no {name}", (name,), "leave it out: the set's "
+                              "container says how images are written, the deployment how they "
+                              "are booted")  # fmt: skip
+        yield from image_set.findings(self.image_name or image_name)
 
     def _format_findings(self) -> Iterator[Finding]:
         if "compression" in self.model_fields_set and "qcow2" not in self.formats:

@@ -6,8 +6,9 @@ import contextlib
 import json
 import os
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +23,132 @@ from goldsmith.host.teardown import Teardown
 MANIFEST_SCHEMA: Final = 1
 
 
+class OutputFiles(ABC):
+    """The files of one build: what is in `images`, and the documents about them, always last."""
+
+    __slots__ = ()
+    directory: Path
+    digests: FileDigests
+
+    @property
+    @abstractmethod
+    def images(self) -> dict[str, Path]:
+        """The files that are made, each by a name of its own."""
+
+    @property
+    @abstractmethod
+    def documents(self) -> tuple[Path, ...]:
+        """What describes them, in the order in which it is written."""
+
+    @abstractmethod
+    def known(self) -> Mapping[str, Any]:
+        """What the documents that are there say: `size_bytes` and `sha256` by file name."""
+
+    @property
+    def all_files(self) -> tuple[Path, ...]:
+        """Everything, the documents last."""
+        return (*self.images.values(), *self.documents)
+
+    def refuse_foreign_files(self, *, force: bool) -> None:
+        """Raise OutputInTheWay for files that goldsmith did not make, or that were changed since.
+
+        An image is ours when a document beside it names its digest. With `force` only
+        what is no file is refused.
+        """
+        if os.path.lexists(self.directory) and not self.directory.is_dir():
+            raise GoldsmithError(
+                f"{self.directory} is not a directory", hint="choose another output_directory"
+            )
+        for path in (*self.documents, *self.images.values()):
+            if path.is_dir() and not path.is_symlink():
+                raise GoldsmithError(
+                    f"{path} is a directory, and an output goes there",
+                    hint="remove it, or choose another image_name",
+                )
+        if force:
+            return
+        known = self.known()
+        foreign = []
+        for path in self.images.values():
+            if os.path.lexists(path) and not self._is_ours(path, known.get(path.name)):
+                foreign.append(str(path))
+        if not known:
+            foreign += [str(path) for path in self.documents if os.path.lexists(path)]
+        if foreign:
+            raise OutputInTheWay(foreign)
+
+    def _outdated(self) -> list[Path]:
+        """The images of an earlier build of ours that this one does not replace."""
+        current = set(self.images.values())
+        places = {self.directory / Path(name).name: entry for name, entry in self.known().items()}
+        return [p for p, entry in places.items() if p not in current and self._is_ours(p, entry)]
+
+    def _is_ours(self, path: Path, entry: Mapping[str, Any] | None) -> bool:
+        if entry is None or path.is_symlink() or not path.is_file():
+            return False
+        if path.stat().st_size != entry.get("size_bytes", path.stat().st_size):
+            return False
+        return self.digests.of(path) == entry.get("sha256")
+
+    @contextmanager
+    def being_written(self, run: RunDirectory) -> Iterator[dict[str, Path]]:
+        """Temporary names for the images in the output directory, journalled before they exist.
+
+        What was not renamed when the block is left is removed, directories that had to be made for
+        it too.
+        """
+        with Teardown() as teardown:
+            for directory in missing_directories(self.directory):
+                teardown.enter(f"remove {directory}", new_directory(directory, run))
+            partial = {}
+            for name, path in self.images.items():
+                temporary = _partial_name(path, run)
+                teardown.enter(f"remove {temporary}", run.scratch_file(temporary))
+                partial[name] = temporary
+            yield partial
+
+    def publish(
+        self,
+        partial: Mapping[str, Path],
+        texts: Mapping[Path, str],
+        run: RunDirectory,
+        *,
+        force: bool,
+    ) -> None:
+        """Rename the finished images into place, and the documents after them.
+
+        `texts` has what each document says. The renames are journalled as one: if we are killed
+        between two of them, `clean` or the next command completes them. Our own files that are no
+        longer made are removed.
+        """
+        self.refuse_foreign_files(force=force)
+        outdated = self._outdated()
+        with ExitStack() as stack:
+            pairs = [(partial[name], path) for name, path in self.images.items()]
+            for path in self.documents:
+                temporary = _partial_name(path, run)
+                stack.enter_context(run.scratch_file(temporary))
+                stack.enter_context(full_file_system_named(self.directory))
+                with open(temporary, "w") as file:
+                    file.write(texts[path])
+                    file.flush()
+                    os.fsync(file.fileno())
+                pairs.append((temporary, path))
+            entry = run.record("renames", pairs=[[str(a), str(b)] for a, b in pairs])
+            for source, target in pairs:
+                os.replace(source, target)
+            run.forget(entry)
+        for path in outdated:
+            path.unlink(missing_ok=True)
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
 @dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(OutputFiles):
     """The files of one image: one per format and the manifest, which is always the last one."""
 
     directory: Path
@@ -35,6 +160,11 @@ class Outputs:
     def manifest(self) -> Path:
         """`<name>.manifest.json`."""
         return self.directory / f"{self.image_name}.manifest.json"
+
+    @property
+    def documents(self) -> tuple[Path, ...]:
+        """The manifest."""
+        return (self.manifest,)
 
     @property
     def images(self) -> dict[str, Path]:
@@ -62,48 +192,8 @@ class Outputs:
         }  # fmt: skip
         return {"files": files, "raw": raw}
 
-    def refuse_foreign_files(self, *, force: bool) -> None:
-        """Raise OutputInTheWay for files that goldsmith did not make, or that were changed since.
-
-        An image is ours when the manifest beside it names its size and digest. With `force` only
-        what is no file is refused.
-        """
-        if os.path.lexists(self.directory) and not self.directory.is_dir():
-            raise GoldsmithError(
-                f"{self.directory} is not a directory", hint="choose another output_directory"
-            )
-        for path in (self.manifest, *self.images.values()):
-            if path.is_dir() and not path.is_symlink():
-                raise GoldsmithError(
-                    f"{path} is a directory, and an output goes there",
-                    hint="remove it, or choose another image_name",
-                )
-        if force:
-            return
-        known = self._known()
-        foreign = []
-        for path in self.images.values():
-            if os.path.lexists(path) and not self._is_ours(path, known.get(path.name)):
-                foreign.append(str(path))
-        if os.path.lexists(self.manifest) and not known:
-            foreign.append(str(self.manifest))
-        if foreign:
-            raise OutputInTheWay(foreign)
-
-    def _outdated(self) -> list[Path]:
-        """The images of an earlier build of ours that this one does not replace."""
-        current = set(self.images.values())
-        places = {self.directory / Path(name).name: entry for name, entry in self._known().items()}
-        return [p for p, entry in places.items() if p not in current and self._is_ours(p, entry)]
-
-    def _is_ours(self, path: Path, entry: Mapping[str, Any] | None) -> bool:
-        if entry is None or path.is_symlink() or not path.is_file():
-            return False
-        if path.stat().st_size != entry.get("size_bytes"):
-            return False
-        return self.digests.of(path) == entry.get("sha256")
-
-    def _known(self) -> Mapping[str, Any]:
+    def known(self) -> Mapping[str, Any]:
+        """What the manifest that is there says of its files."""
         try:
             manifest = json.loads(self.manifest.read_text())
             files = manifest["files"]
@@ -111,58 +201,9 @@ class Outputs:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    @contextmanager
-    def being_written(self, run: RunDirectory) -> Iterator[dict[str, Path]]:
-        """Temporary names for the images in the output directory, journalled before they exist.
-
-        What was not renamed when the block is left is removed, directories that had to be made for
-        it too.
-        """
-        with Teardown() as teardown:
-            for directory in missing_directories(self.directory):
-                teardown.enter(f"remove {directory}", new_directory(directory, run))
-            partial = {}
-            for name, path in self.images.items():
-                temporary = _partial_name(path, run)
-                teardown.enter(f"remove {temporary}", run.scratch_file(temporary))
-                partial[name] = temporary
-            yield partial
-
-    def publish(
-        self,
-        partial: Mapping[str, Path],
-        manifest: Mapping[str, Any],
-        run: RunDirectory,
-        *,
-        force: bool,
-    ) -> None:
-        """Rename the finished images into place, and the manifest last of all.
-
-        The renames are journalled as one: if we are killed between two of them, `clean` or the
-        next command completes them. Our own files of formats that are no longer made are removed.
-        """
-        self.refuse_foreign_files(force=force)
-        outdated = self._outdated()
-        text = json.dumps({"goldsmith_manifest": MANIFEST_SCHEMA, **manifest}, indent=2) + "\n"
-        temporary = _partial_name(self.manifest, run)
-        with run.scratch_file(temporary), full_file_system_named(self.directory):
-            with open(temporary, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            pairs = [(partial[name], path) for name, path in self.images.items()]
-            pairs.append((temporary, self.manifest))
-            entry = run.record("renames", pairs=[[str(a), str(b)] for a, b in pairs])
-            for source, target in pairs:
-                os.replace(source, target)
-            run.forget(entry)
-        for path in outdated:
-            path.unlink(missing_ok=True)
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    def manifest_text(self, manifest: Mapping[str, Any]) -> str:
+        """The text of the manifest."""
+        return json.dumps({"goldsmith_manifest": MANIFEST_SCHEMA, **manifest}, indent=2) + "\n"
 
 
 def _partial_name(path: Path, run: RunDirectory) -> Path:

@@ -9,7 +9,9 @@ from pathlib import Path
 import goldsmith
 from goldsmith.builders.image.apt_plan import apt_request, finish_plan
 from goldsmith.builders.image.options import ImageOptions
-from goldsmith.builders.image.output import Outputs
+from goldsmith.builders.image.output import OutputFiles, Outputs
+from goldsmith.builders.image.set_options import ImageSetOptions
+from goldsmith.builders.image.set_output import SetOutputs
 from goldsmith.builders.image.tree_steps import FinishStep
 from goldsmith.core.caching import CachePolicy
 from goldsmith.core.results import FileDigests, Results
@@ -18,7 +20,7 @@ from goldsmith.host.journal import state_directory
 from goldsmith.host.process import find_tool
 from goldsmith.layers.keys import canonical
 from goldsmith.packages.apt_request import AptRequest
-from goldsmith.packages.apt_settings import AptSettings, read_apt_settings
+from goldsmith.packages.apt_settings import AptSettings, read_apt_settings, with_proxies
 from goldsmith.redact import Redactor
 
 
@@ -36,19 +38,32 @@ class Recipe:
 
     @property
     def disk(self) -> str:
-        """What the template says of the disk, for keys; "" where elements divide it."""
-        disk = self.options.disk
+        """What the template says of the disk or the set, for keys; "" where elements divide it."""
+        disk = self.options.disk or self.options.image_set
         return "" if disk is None else canonical(disk.model_dump(mode="json"))
 
-    def outputs(self, directory: Path) -> Outputs:
+    def outputs(self, directory: Path) -> OutputFiles:
         """The files that are made, relative to the directory of the template's paths."""
+        if self.options.image_set is None:
+            return self.image_outputs(directory)
+        return self.set_outputs(self.options.image_set, directory)
+
+    def image_outputs(self, directory: Path) -> Outputs:
+        """The files of one disk."""
         folder = directory / self.options.output_directory
-        digests = FileDigests(state_directory() / "results")
-        return Outputs(folder, self.image_name, self.options.formats, digests)
+        return Outputs(folder, self.image_name, self.options.formats, _digests())
+
+    def set_outputs(self, image_set: ImageSetOptions, directory: Path) -> SetOutputs:
+        """The files of an image set."""
+        folder = directory / self.options.output_directory
+        names = tuple(image.file_name(self.image_name, image_set) for image in image_set.image)
+        return SetOutputs(folder, image_set.metadata or self.image_name, names, _digests())
 
     def apt_settings(self, redactor: Redactor) -> AptSettings:
         """What downloads need on this host; its passwords are redacted from here on."""
         settings = read_apt_settings() if find_tool("apt-config") else AptSettings()
+        bootstrap = self.options.bootstrap
+        settings = with_proxies(settings, bootstrap.proxies, bootstrap.direct_hosts)
         redactor.add(settings.secrets)
         return settings
 
@@ -78,7 +93,7 @@ class Recipe:
         self,
         results: Results,
         tree_id: str | None,
-        outputs: Outputs,
+        outputs: OutputFiles,
         environment: Mapping[str, str],
         build: str,
         policy: CachePolicy,
@@ -98,3 +113,7 @@ class Recipe:
             "outputs": canonical([str(path) for path in outputs.images.values()]),
             "epoch": environment.get("SOURCE_DATE_EPOCH", ""),
         })  # fmt: skip
+
+
+def _digests() -> FileDigests:
+    return FileDigests(state_directory() / "results")

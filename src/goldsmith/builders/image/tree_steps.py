@@ -34,7 +34,13 @@ from goldsmith.layers.keys import StepKey, canonical
 from goldsmith.packages import finish, initramfs, policy
 from goldsmith.packages.apt_progress import AptProgress
 from goldsmith.packages.apt_request import AptRequest
-from goldsmith.packages.bootstrap import STORE, bootstrap_apt, bootstrap_tool
+from goldsmith.packages.bootstrap import (
+    STORE,
+    bootstrap_apt,
+    bootstrap_tool,
+    configure_apt,
+    unpack_apt,
+)
 from goldsmith.packages.finish import FinishPlan
 from goldsmith.packages.identity import set_hostname
 from goldsmith.packages.image_tree import bootstrap_image
@@ -46,6 +52,30 @@ DEFAULT_GRUB_FILE = "/etc/default/grub.d/50-image.cfg"
 
 
 @dataclass(frozen=True, slots=True)
+class UnpackStep(StepTraits):
+    """Lays the files of all packages into the tree, from the store of unpacked ones."""
+
+    request: AptRequest
+    name: str = "unpack"
+    label: str = "Fetching and unpacking packages"
+    network: bool = True
+    enters: bool = False
+    declared: bool = field(default=True, kw_only=True)
+    fills: bool = field(default=True, kw_only=True)
+
+    def key(self) -> StepKey | None:
+        """The request; the digests of the Release files are added by the cache."""
+        return _key_of_request(self.request)
+
+    def run(self, context: TreeContext) -> None:
+        """Fill the empty tree; raises PackageError, StoreRefused."""
+        unpack_apt(
+            context.tree, self.request, emit=_Reporter(context), scratch=context.scratch,
+            links_until_s=context.epoch_s if context.is_bare else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class BootstrapStep(StepTraits):
     """Makes the tree from packages, an archive or a directory."""
 
@@ -54,10 +84,15 @@ class BootstrapStep(StepTraits):
     directory: Path
     name: str = "bootstrap"
     declared: bool = field(default=True, kw_only=True)
+    runs_apt: bool = field(default=False, kw_only=True)
 
     @property
     def enters(self) -> bool:
-        """Whether programs of the tree run from its first file on; else they do it themselves."""
+        """Whether programs of the tree run that were unpacked by the step before."""
+        return self._is_laid
+
+    @property
+    def _is_laid(self) -> bool:
         return self.request is not None and self.request.tool == STORE
 
     @property
@@ -99,6 +134,9 @@ class BootstrapStep(StepTraits):
     def run(self, context: TreeContext) -> None:
         """Fill the empty tree; every program for that ends with the step."""
         emit, run_tool = _Reporter(context), context.run_tool
+        if self.request is not None and self._is_laid:
+            configure_apt(context.tree, self.request, emit=emit, run_tool=run_tool)
+            return
         if self.request is not None:
             bootstrap_apt(
                 context.tree, self.request, emit=emit, scratch=context.scratch, run_tool=run_tool
@@ -140,8 +178,10 @@ class InstallStep(StepTraits):
 
 def base_steps(
     bootstrap: Bootstrap, request: AptRequest | None, directory: Path
-) -> list[BootstrapStep | InstallStep]:
+) -> list[UnpackStep | BootstrapStep | InstallStep]:
     """The steps that make the tree for the others: a base system, and its packages."""
+    if request is not None and request.tool == STORE:
+        return [UnpackStep(request), BootstrapStep(bootstrap, request, directory)]
     if request is None or not is_separate(request):
         return [BootstrapStep(bootstrap, request, directory)]
     return [
@@ -259,6 +299,16 @@ class KeyedProvision:
     def reads_only(self) -> bool:
         """Whether it only takes something out of the tree."""
         return self.call.provisioner.reads_only
+
+    @property
+    def fills(self) -> bool:
+        """No: there is a tree to provision."""
+        return False
+
+    @property
+    def runs_apt(self) -> bool:
+        """Scripts do as they like."""
+        return True
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -9,12 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from goldsmith.builders.volume_steps.extras import ExtraMount
+from goldsmith.builders.volume_steps.mounting import (
+    MOUNT_TIMEOUT_S,
+    OWN_COMMANDS,
+    MountCommands,
+)
 from goldsmith.communicators.chroot import ChrootEntrance
 from goldsmith.core.tree_build import TreeAccess
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts
 from goldsmith.host.confined import confined, make_directory
 from goldsmith.host.namespaces import StepNamespace
+from goldsmith.host.process import run
 from goldsmith.packages.policy import POLICY_FILE
 
 
@@ -27,6 +33,8 @@ class VolumeEntrance:
     """Files of this host by the path at which they are seen."""
     policy: Path | None = None
     """A program that forbids services, seen where Debian's packages ask it."""
+    commands: MountCommands = OWN_COMMANDS
+    """What mounts the further mounts; they end with the namespaces of their provisioner."""
 
     def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
         """Mount what programs in the tree expect, then what the template names."""
@@ -34,7 +42,7 @@ class VolumeEntrance:
         if not enters:
             return report
         for mount in self.mounts:
-            _mount(tree, mount)
+            _mount(tree, mount, self.commands)
         files = dict(self.files)
         if self.policy is not None and asks_for_policy(tree):
             files[POLICY_FILE] = self.policy
@@ -58,7 +66,7 @@ def asks_for_policy(tree: Path) -> bool:
     return os.path.lexists(confined(tree, "/usr/sbin/invoke-rc.d"))
 
 
-def _mount(tree: Path, mount: ExtraMount) -> None:
+def _mount(tree: Path, mount: ExtraMount, commands: MountCommands) -> None:
     """Mount at a place that is really in the tree; runs in the namespaces of a step."""
     is_file = mount.kind == "bind" and not os.path.isdir(mount.source)
     place = confined(tree, mount.path, follow_last=True)
@@ -68,8 +76,11 @@ def _mount(tree: Path, mount: ExtraMount) -> None:
         make_directory(tree, mount.path)
     if not place.exists() or place.is_dir() == is_file:
         raise GoldsmithError(f"nothing can be mounted at {mount.path} of the tree")
-    if mount.kind == "bind":
-        mounts.bind(mount.source, str(place))
+    if commands is not OWN_COMMANDS:
+        how = ["--rbind"] if mount.kind == "bind" else ["-t", mount.kind]
+        run([*commands.mount, *how, mount.source, str(place)], timeout_s=MOUNT_TIMEOUT_S)
+    elif mount.kind == "bind":
+        mounts.bind(mount.source, str(place), recursive=True)
     else:
         flags = mounts.MS_NOSUID | mounts.MS_NODEV
         mounts.mount(mount.source, str(place), mount.kind, flags=flags)

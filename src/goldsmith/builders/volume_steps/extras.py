@@ -88,6 +88,8 @@ class CopyFilesStep:
     files: Mapping[str, Path]
     """Files of this host by the path at which they are seen."""
     teardown: Teardown
+    told: Sequence[str] | None = None
+    """Which of them the user reads of; None for all."""
     name: str = "copy-files"
     label: str = "Copying files from host to chroot"
 
@@ -96,7 +98,8 @@ class CopyFilesStep:
         places = _Places(self.tree)
         handle = self.teardown.defer("remove the places of copied files", places.remove)
         for path, host in self.files.items():
-            context.emitter.output(path)
+            if self.told is None or path in self.told:
+                context.emitter.output(path)
             require_copied(str(host))
             places.make(path, is_file=True, whole=False)
         return handle

@@ -11,12 +11,16 @@ from typing import Final
 
 from goldsmith.core.step import StepContext
 from goldsmith.errors import GoldsmithError
+from goldsmith.host.cancellation import pause
 from goldsmith.host.locks import try_lock
 from goldsmith.host.signals import check_interrupted
 from goldsmith.host.teardown import Handle, Teardown
 
 _SILENT_WAIT_S: Final = 1.0
+_TOLD_EVERY_S: Final = 60.0
 _POLL_S: Final = 0.1
+LONGEST_WAIT_S: Final = 1800.0
+"""A lock is held no longer than it takes to make and attach a volume, whatever builds wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +29,30 @@ class LockStep:
 
     path: Path
     teardown: Teardown
+    longest_s: float = LONGEST_WAIT_S
     name: str = "lock"
     label: str = "Waiting for the turn to attach a device"
 
     def run(self, context: StepContext) -> Handle:
-        """Wait for the lock, with a line when that takes long; raises GoldsmithError."""
-        started_s, told = time.monotonic(), False
+        """Wait for the lock, with a line each minute; raises GoldsmithError when it takes too long.
+
+        The first line comes after a second.
+        """
+        started_s, tell_s = time.monotonic(), _SILENT_WAIT_S
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             while (fd := try_lock(self.path)) is None:
                 check_interrupted()
-                if not told and time.monotonic() - started_s > _SILENT_WAIT_S:
-                    told = True
+                waited_s = time.monotonic() - started_s
+                if waited_s >= self.longest_s:
+                    raise GoldsmithError(
+                        f"another build has held {self.path} for {waited_s:.0f} s",
+                        hint="does it still run? `fuser -v` on that file tells which process it is",
+                    )
+                if waited_s >= tell_s:
+                    tell_s = waited_s + _TOLD_EVERY_S
                     context.emitter.say(f"Waiting for another build that holds {self.path}")
-                time.sleep(_POLL_S)
+                pause(_POLL_S)
         except OSError as e:
             raise GoldsmithError(f"cannot lock {self.path}: {e.strerror}") from e
 

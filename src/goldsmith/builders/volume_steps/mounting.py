@@ -14,7 +14,7 @@ from goldsmith.host import mounts
 from goldsmith.host.process import run
 from goldsmith.host.teardown import Handle, Teardown
 
-_TIMEOUT_S: Final = 600.0
+MOUNT_TIMEOUT_S: Final = 600.0
 _QUIET: Final = ("nosuid", "nodev", "noexec", "noatime")
 """Nothing is run from where the root is mounted: programs enter by mounts of their own."""
 
@@ -93,7 +93,7 @@ def mounted(
     argv += ["--types", kind] if kind else []
     argv += ["--options", ",".join(options)] if options else []
     try:
-        run([*argv, "--", device, place], timeout_s=_TIMEOUT_S)
+        run([*argv, "--", device, place], timeout_s=MOUNT_TIMEOUT_S)
     except CommandFailed as e:
         said = "; ".join(line.strip() for line in e.tail if line.strip())
         raise GoldsmithError(
@@ -104,6 +104,6 @@ def mounted(
         yield place
     finally:
         if commands.unmount:
-            run([*commands.unmount, str(place)], timeout_s=_TIMEOUT_S)
+            run([*commands.unmount, str(place)], timeout_s=MOUNT_TIMEOUT_S)
         else:
             mounts.umount(place)

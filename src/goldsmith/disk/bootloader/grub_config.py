@@ -113,7 +113,7 @@ def render_default_grub(cmdline: str, *, timeout_s: int = TIMEOUT_S) -> str:
         f"GRUB_TIMEOUT={timeout_s}",
         "GRUB_RECORDFAIL_TIMEOUT=$GRUB_TIMEOUT",
         'GRUB_CMDLINE_LINUX_DEFAULT=""',
-        f"GRUB_CMDLINE_LINUX={_shell_quoted(cmdline)}",
+        f"GRUB_CMDLINE_LINUX={shell_quoted(cmdline)}",
         "GRUB_DISABLE_OS_PROBER=true",
     ]
     serial = _serial_console(cmdline)
@@ -124,5 +124,6 @@ def render_default_grub(cmdline: str, *, timeout_s: int = TIMEOUT_S) -> str:
     return "\n".join([*lines, ""])
 
 
-def _shell_quoted(text: str) -> str:
+def shell_quoted(text: str) -> str:
+    """A text between double quotes that a shell takes for nothing but itself."""
     return '"' + re.sub(r'(["\\$`])', r"\\\1", text) + '"'

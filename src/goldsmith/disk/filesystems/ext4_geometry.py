@@ -101,10 +101,19 @@ def superblock_groups(blocks: int) -> list[int]:
     return [g for g in range(_ceil(blocks, BLOCKS_PER_GROUP)) if _has_superblock(g)]
 
 
-def inode_count(size_bytes: int, needed: int, bytes_per_inode: int | None = None) -> int:
-    """How many inodes to ask mke2fs for: the usual ratio, or a quarter more than needed."""
+def inode_count(
+    size_bytes: int, needed: int, bytes_per_inode: int | None = None, *, grows: bool = False
+) -> int:
+    """How many inodes to ask mke2fs for: the usual ratio, or a quarter more than needed.
+
+    One that `grows` gets them by whole groups: resize2fs gives those that it adds as many as the
+    first one has.
+    """
+    ratio = bytes_per_inode or BYTES_PER_INODE
     spare = needed + needed // 4 + 64 + FIRST_INODES
-    return max(size_bytes // (bytes_per_inode or BYTES_PER_INODE), spare)
+    group_bytes = BLOCKS_PER_GROUP * BLOCK_BYTES
+    wanted_bytes = _ceil(size_bytes, group_bytes) * group_bytes if grows else size_bytes
+    return max(wanted_bytes // ratio, spare)
 
 
 def indirect_blocks(blocks: int) -> int:

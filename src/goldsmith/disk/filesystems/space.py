@@ -34,7 +34,7 @@ def inode_count(filesystem: FileSystem, usage: TreeUsage, size_bytes: int) -> in
     """How many inodes to ask mkfs for; None for a file system that makes them as it needs them."""
     if filesystem.type not in ext4_geometry.DESCRIPTOR_BYTES:
         return None
-    return ext4_geometry.inode_count(size_bytes, usage.inodes, filesystem.bytes_per_inode)
+    return _ext_inodes(filesystem, usage, size_bytes)
 
 
 def largest_packed_bytes(usage: TreeUsage) -> int:
@@ -46,11 +46,17 @@ def largest_packed_bytes(usage: TreeUsage) -> int:
     )
 
 
+def _ext_inodes(filesystem: FileSystem, usage: TreeUsage, size_bytes: int) -> int:
+    return ext4_geometry.inode_count(
+        size_bytes, usage.inodes, filesystem.bytes_per_inode, grows=filesystem.grows
+    )
+
+
 def _ext_missing(
     filesystem: FileSystem, usage: TreeUsage, size_bytes: int, spare_bytes: int
 ) -> int:
     type = filesystem.type
-    inodes = ext4_geometry.inode_count(size_bytes, usage.inodes, filesystem.bytes_per_inode)
+    inodes = _ext_inodes(filesystem, usage, size_bytes)
     shape = ext4_geometry.geometry(size_bytes, inodes, type, filesystem.journal_mib)
     if shape is None:
         return MIB

@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 EARLIEST_EPOCH_S: Final = 315_532_800
 LARGEST_FILE_BYTES: Final = 2**32 - 1
 TOOL_TIMEOUT_S: Final = 1800.0
+_NOTHING_TO_LIST: Final = ("File not found", 'File "::" not found')
 _FILES_PER_CALL: Final = 100
 # Not allowed in vfat's long names; brackets are, but mtools takes them for a pattern (4.0.33).
 _FORBIDDEN: Final = re.compile(r'[\x00-\x1f\x7f"*:<>?\\|\[\]]')
@@ -167,8 +168,8 @@ class Mtools:
         try:
             return self.run("mdir", "-/", "-b", "-a", "::", capture=True).split("\n")[:-1]
         except CommandFailed as e:
-            # That is what it says where there is nothing to list.
-            if any("File not found" in line for line in e.tail):
+            # That is what it says where there is nothing to list, the second of a device.
+            if any(said in line for line in e.tail for said in _NOTHING_TO_LIST):
                 return []
             raise
 

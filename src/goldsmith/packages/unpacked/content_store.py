@@ -2,11 +2,12 @@
 
     DIGEST/root/…       the package's files, with mode, owner and time
     DIGEST/control/…    its control files
-    DIGEST/index.json   every path in the order of the archive
+    DIGEST/index.json   every path in the order of the archive, and what is in it
 
 A directory is made under another name and renamed when it is whole, so any number of builds share
 a store, and one that is killed leaves nothing that counts. Nothing writes into it afterwards:
-trees are copies.
+trees are copies, or links that only ever are the lower directory of an overlay. What is changed
+all the same is found whenever it is used.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -35,7 +38,7 @@ from goldsmith.packages.package_store import Archive
 from goldsmith.packages.unpacked.deb_file import DebFile, Member, UnusualPackage
 
 INDEX: Final = "index.json"
-VERSION: Final = 1
+VERSION: Final = 3
 MOST_BYTES: Final = 512 << 20
 """A package file that is read into memory as a whole; larger ones are dpkg's."""
 STORE_NAME: Final = "unpacked"
@@ -89,11 +92,16 @@ class ContentStore:
     directory: Path
 
     def take_all(
-        self, archives: Iterable[tuple[Archive, Path]], *, threads: int | None = None
+        self,
+        archives: Iterable[tuple[Archive, Path]],
+        *,
+        threads: int | None = None,
+        on_damage: Callable[[str], None] = lambda text: None,
     ) -> list[UnpackedPackage]:
         """Unpack what is not here yet, the largest first, in several threads; in the given order.
 
-        Raises PackageError for a file whose content is not what the index says.
+        What was changed since it was unpacked is told to `on_damage`, and made again. Raises
+        PackageError for a file whose content is not what the index says.
         """
         wanted = list(archives)
         # It holds setuid programs, old ones too: other users must not reach them.
@@ -101,13 +109,17 @@ class ContentStore:
         self.directory.chmod(0o700)
         partial = self.directory / _PARTIAL
         partial.mkdir(exist_ok=True, mode=0o700)
-        found = {archive.sha256: self.find(archive.sha256) for archive, _ in wanted}
+        found = {one.sha256: self.find(one.sha256) for one, _ in wanted}
+        count = threads or os.cpu_count() or 1
+        for changed, path in changed_packages([one for one in found.values() if one], count):
+            on_damage(f"{changed.name} is unpacked again: /{path} was changed in {self.directory}")
+            found[changed.digest] = None
         missing = {one[0].sha256: one for one in wanted if found[one[0].sha256] is None}
         by_size = sorted(missing.values(), key=lambda one: -one[0].size_bytes)
         with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as scratch:
             new = Path(scratch)
             # Decompression and writing happen without the interpreter's lock.
-            with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            with ThreadPoolExecutor(count) as pool:
                 for _ in pool.map(lambda one: _unpack_file(one[0], one[1], new), by_size):
                     pass
             if by_size:
@@ -120,6 +132,8 @@ class ContentStore:
             package = found[archive.sha256]
             if package is None:
                 raise PackageError(f"{archive.name} was unpacked, and is not in {self.directory}")
+            with contextlib.suppress(OSError):
+                os.utime(package.directory)
             taken.append(package)
         return taken
 
@@ -149,6 +163,28 @@ class ContentStore:
             os.close(fd)
         return sum(path.name != _PARTIAL for path in places)
 
+    def packages(self, *, unused_for_s: float = 0.0) -> list[UnpackedPackage]:
+        """Everything that is whole and was not used for that long, by name."""
+        names = os.listdir(self.directory) if self.directory.is_dir() else []
+        found = [self.find(name) for name in names if name not in (_PARTIAL, _LOCK)]
+        latest_s = time.time() - unused_for_s
+        return sorted(
+            (one for one in found if one and one.directory.stat().st_mtime <= latest_s),
+            key=lambda one: one.info_name,
+        )
+
+    def forget(self, packages: Iterable[UnpackedPackage]) -> bool:
+        """Remove packages; False where a build uses the store, and nothing is removed."""
+        fd = try_lock(self.directory / _LOCK)
+        if fd is None:
+            return False
+        try:
+            for package in packages:
+                remove_tree(package.directory)
+        finally:
+            os.close(fd)
+        return True
+
     def take(self, archive: Archive, file: Path) -> UnpackedPackage:
         """Unpack one package unless it is here."""
         (package,) = self.take_all([(archive, file)], threads=1)
@@ -162,9 +198,10 @@ class ContentStore:
             return
         except OSError:
             # Another build was quicker; what it has made is the same.
-            if self.find(digest) is not None:
+            there = self.find(digest)
+            if there is not None and changed_path(there) is None:
                 return
-        # A crash has torn it, or another goldsmith has made it.
+        # A crash has torn it, somebody has changed it, or another goldsmith has made it.
         with contextlib.suppress(FileNotFoundError):
             os.rename(place, new / f"{digest}.old")
         try:
@@ -183,11 +220,51 @@ class ContentStore:
         if not isinstance(read, dict) or read.get("version") != VERSION:
             return None
         members = tuple(Member(*row) for row in read["members"])
-        with contextlib.suppress(OSError):
-            os.utime(directory)
         return UnpackedPackage(
             digest, directory, read["fields"], members, tuple(read["conffiles"]), read["unusual"]
         )
+
+
+def changed_packages(
+    packages: Sequence[UnpackedPackage], threads: int | None = None
+) -> list[tuple[UnpackedPackage, str]]:
+    """Those of the packages of which a path is not as it was unpacked, with the first such path."""
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        found = list(zip(packages, pool.map(changed_path, packages), strict=True))
+    return [(package, path) for package, path in found if path is not None]
+
+
+def changed_path(package: UnpackedPackage) -> str | None:
+    """The first path of a package that is not as it was unpacked; reads every file."""
+    for member in package.members:
+        try:
+            if not _is_as_unpacked(member, package.directory / "root"):
+                return member.path
+        except OSError:
+            return member.path
+    return None
+
+
+def _is_as_unpacked(member: Member, root: Path) -> bool:
+    place = root / member.path
+    status = os.lstat(place)
+    if member.kind == "h":
+        # What the archive says of a second name counts for nothing.
+        return os.path.samestat(status, os.lstat(root / member.target))
+    kind, owner = stat.S_IFMT(status.st_mode), (status.st_uid, status.st_gid)
+    if owner != (member.uid, member.gid):
+        return False
+    if member.kind == "l":
+        return kind == stat.S_IFLNK and os.readlink(place) == member.target
+    if stat.S_IMODE(status.st_mode) != member.mode:
+        return False
+    if member.kind == "d":
+        return kind == stat.S_IFDIR
+    if kind != stat.S_IFREG or status.st_size != member.size_bytes:
+        return False
+    with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return digest == member.sha256 and int(status.st_mtime) == member.mtime_s
 
 
 def _read(archive: Archive, file: Path) -> bytes:
@@ -230,9 +307,10 @@ def _unpack(content: bytes, directory: Path) -> None:
     control = directory / "control"
     control.mkdir()
     files_of_control = package.control_files()
-    for name, (mode, file) in files_of_control.items():
-        (control / name).write_bytes(file)
-        (control / name).chmod(mode)
+    for name, file in files_of_control.items():
+        (control / name).write_bytes(file.content)
+        (control / name).chmod(file.mode)
+        os.utime(control / name, (file.mtime_s, file.mtime_s))
     fields = next(paragraphs((control / "control").read_text()), {})
     for name in ("package", "version", "architecture"):
         if not fields.get(name):
@@ -244,8 +322,7 @@ def _unpack(content: bytes, directory: Path) -> None:
         root.mkdir()
         with package.files() as files:
             for member, stream in files:
-                members.append(member)
-                _write(member, stream, root)
+                members.append(_write(member, stream, root))
         for member in reversed(members):
             if member.kind == "d":
                 os.chmod(root / member.path, member.mode)
@@ -253,7 +330,8 @@ def _unpack(content: bytes, directory: Path) -> None:
         unusual, members = str(e), []
         shutil.rmtree(root)
     rows = [[getattr(one, name) for name in Member.__slots__] for one in members]
-    conffiles = files_of_control.get("conffiles", (0, b""))[1].decode("utf-8", "surrogateescape")
+    listed = files_of_control.get("conffiles")
+    conffiles = listed.content.decode("utf-8", "surrogateescape") if listed else ""
     lines = [line.strip() for line in conffiles.splitlines() if line.strip()]
     text = json.dumps({
         "version": VERSION, "fields": fields, "members": rows, "conffiles": lines,
@@ -262,8 +340,12 @@ def _unpack(content: bytes, directory: Path) -> None:
     (directory / INDEX).write_text(text)
 
 
-def _write(member: Member, file: IO[bytes] | None, root: Path) -> None:
-    """Write one member; what is there already, or stands on a link, makes the package unusual."""
+def _write(member: Member, file: IO[bytes] | None, root: Path) -> Member:
+    """Write one member, and return it with its content's digest.
+
+    What is there already, or stands on a link, makes the package unusual.
+    """
+    digest = hashlib.sha256()
     place = root / member.path if member.path else root
     try:
         _require_real_parents(place, root)
@@ -271,25 +353,27 @@ def _write(member: Member, file: IO[bytes] | None, root: Path) -> None:
             if member.path:
                 place.mkdir()
             os.chown(place, member.uid, member.gid)
-            return
+            return member
         if member.kind == "h":
             _require_real_parents(root / member.target, root)
             os.link(root / member.target, place, follow_symlinks=False)
-            return
+            return member
         if member.kind == "l":
             os.symlink(member.target, place)
             os.chown(place, member.uid, member.gid, follow_symlinks=False)
             os.utime(place, (member.mtime_s, member.mtime_s), follow_symlinks=False)
-            return
+            return member
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(os.open(place, flags, 0o600), "wb", buffering=0) as target:
-            if file is not None:
-                shutil.copyfileobj(file, target, _CHUNK_BYTES)
+            while file is not None and (data := file.read(_CHUNK_BYTES)):
+                digest.update(data)
+                target.write(data)
             os.fchown(target.fileno(), member.uid, member.gid)
             os.fchmod(target.fileno(), member.mode)
             os.utime(target.fileno(), (member.mtime_s, member.mtime_s))
     except (FileExistsError, FileNotFoundError, NotADirectoryError) as e:
         raise UnusualPackage(f"{member.path}: {e.strerror}") from e
+    return replace(member, sha256=digest.hexdigest())
 
 
 def _require_real_parents(place: Path, root: Path) -> None:

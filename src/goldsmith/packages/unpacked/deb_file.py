@@ -21,6 +21,8 @@ from goldsmith.packages.errors import PackageError
 _MAGIC: Final = b"!<arch>\n"
 _HEADER_BYTES: Final = 60
 _CONTROL_LIMIT_BYTES: Final = 16 << 20
+_WHOLE_LIMIT_BYTES: Final = 256 << 20
+"""A larger archive is read as a stream."""
 _SYMLINK, _HARD_LINK, _DIRECTORY, _FILE = "l", "h", "d", "f"
 
 
@@ -40,6 +42,17 @@ class Member:
     mtime_s: int
     size_bytes: int
     target: str = ""
+    sha256: str = ""
+    """Of a file's content, once it was unpacked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlFile:
+    """A file of a package's control archive."""
+
+    mode: int
+    mtime_s: int
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +76,9 @@ class DebFile:
             raise UnusualPackage("it has no control.tar or no data.tar")
         return cls(control, data)
 
-    def control_files(self) -> dict[str, tuple[int, bytes]]:
-        """Mode and content of each control file, by name; always with `control`."""
-        found: dict[str, tuple[int, bytes]] = {}
+    def control_files(self) -> dict[str, ControlFile]:
+        """The control files by name; always with `control`."""
+        found: dict[str, ControlFile] = {}
         left_bytes = _CONTROL_LIMIT_BYTES
         with _tar(self.control) as archive:
             for member in archive:
@@ -76,7 +89,8 @@ class DebFile:
                 if "/" in name or not member.isreg() or left_bytes < 0:
                     raise UnusualPackage(f"its control archive has {member.name!r}")
                 file = archive.extractfile(member)
-                found[name] = (member.mode & 0o777, file.read() if file is not None else b"")
+                content = file.read() if file is not None else b""
+                found[name] = ControlFile(member.mode & 0o777, int(member.mtime), content)
         if "control" not in found:
             raise UnusualPackage("its control archive has no file control")
         return found
@@ -111,7 +125,8 @@ def _tar(member: tuple[str, bytes]) -> Iterator[tarfile.TarFile]:
     name, content = member
     try:
         with _decompressed(name, content) as stream:
-            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8",
+            whole = isinstance(stream, io.BytesIO)
+            with tarfile.open(fileobj=stream, mode="r:" if whole else "r|", encoding="utf-8",
                               errors="surrogateescape") as archive:  # fmt: skip
                 yield archive
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as e:
@@ -124,6 +139,11 @@ def _decompressed(name: str, content: bytes) -> IO[bytes]:
         case "":
             return raw
         case ".xz":
+            # In one go, outside of the interpreter's lock, where memory allows.
+            unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ)
+            whole = unpacker.decompress(content, max_length=_WHOLE_LIMIT_BYTES)
+            if unpacker.eof and not unpacker.unused_data:
+                return io.BytesIO(whole)
             return lzma.open(raw)
         case ".gz":
             import gzip

@@ -5,6 +5,7 @@ Source: deb-triggers(5), deb-conffiles(5), the layout of /var/lib/dpkg of dpkg 1
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -31,7 +32,6 @@ def write_database(
     (database / "info/format").write_text("1\n")
     lines = [line for path, place in diversions.items() for line in (path, place, ":")]
     (database / "diversions").write_text("".join(f"{line}\n" for line in lines))
-    (database / "statoverride").write_text("")
     (database / "arch").write_text(f"{architecture}\n")
     ordered = sorted(packages, key=lambda one: (one.name, one.architecture))
     status = []
@@ -68,8 +68,7 @@ def _write_info(info: Path, package: UnpackedPackage) -> None:
     for file in sorted((package.directory / "control").iterdir()):
         if file.name != "control":
             target = info / f"{own}.{file.name}"
-            target.write_bytes(file.read_bytes())
-            target.chmod(file.stat().st_mode & 0o777)
+            shutil.copy2(file, target)
 
 
 def _interests(package: UnpackedPackage) -> Iterable[tuple[str, str]]:

@@ -1,13 +1,14 @@
-"""Copies the files of unpacked packages into a tree: as fast as a copy, and exactly as dpkg would.
+"""Lays the files of unpacked packages into a tree, exactly as dpkg would.
 
-Copies, not links: what a maintainer script writes into a file must never reach the store. The tree
-holds nothing but what is laid here, so no path of it is ever a stranger's link.
+Links to the store where the tree is only ever the lower directory of an overlay, else copies: what
+a maintainer script writes into a file must never reach the store. The tree holds nothing but what
+is laid here, so no path of it is ever a stranger's link.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,18 @@ _ALWAYS_MERGED: Final = ("bin", "sbin", "lib", "lib64")
 NEW_CONFFILE: Final = ".dpkg-new"
 
 
-def lay_tree(plan: TreePlan, tree: Path, *, moved: Mapping[str, str] | None = None) -> None:
+def lay_tree(
+    plan: TreePlan,
+    tree: Path,
+    *,
+    moved: Mapping[str, str] | None = None,
+    links_until_s: int | None = None,
+) -> None:
     """Fill a tree that holds no file yet; `moved` has diverted paths by where packages have them.
 
-    Conffiles get the ending that dpkg looks for when it configures their package.
+    Conffiles get the ending that dpkg looks for when it configures their package. With
+    `links_until_s` nobody may write into the tree afterwards, nor date its files anew but those
+    after that time: the others are links to the store, if that is on the same file system.
     """
     for name in _ALWAYS_MERGED:
         (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
@@ -34,13 +43,22 @@ def lay_tree(plan: TreePlan, tree: Path, *, moved: Mapping[str, str] | None = No
         (tree / directory).chmod(0o755)
     made: set[str] = set()
     for package in plan.laid:
-        _lay(package, tree, made, moved or {})
+        _lay(package, tree, made, moved or {}, links_until_s)
 
 
-def _lay(package: UnpackedPackage, tree: Path, made: set[str], moved: Mapping[str, str]) -> None:
+def _lay(
+    package: UnpackedPackage,
+    tree: Path,
+    made: set[str],
+    moved: Mapping[str, str],
+    links_until_s: int | None,
+) -> None:
     conffiles = _conffiles(package)
     root = package.directory / "root"
     for member in package.members:
+        if member.kind == "l" and member.path in MERGED:
+            _set_link_times(tree / member.path, member)
+            continue
         place = merged(member.path)
         place = moved.get(place, place)
         if member.kind == "d":
@@ -55,8 +73,10 @@ def _lay(package: UnpackedPackage, tree: Path, made: set[str], moved: Mapping[st
             os.symlink(member.target, target)
             os.chown(target, member.uid, member.gid, follow_symlinks=False)
             os.utime(target, (member.mtime_s, member.mtime_s), follow_symlinks=False)
-        else:
+        elif links_until_s is None or member.mtime_s > links_until_s:
             _copy(root / member.path, target, member)
+        else:
+            _link(root / member.path, target, member)
 
 
 def _laid_name(place: str, path: str, conffiles: Collection[str], moved: Mapping[str, str]) -> str:
@@ -73,6 +93,23 @@ def _make_directory(tree: Path, place: str, member: Member, made: set[str]) -> N
     target.mkdir(exist_ok=True)
     os.chown(target, member.uid, member.gid)
     target.chmod(member.mode)
+
+
+def _set_link_times(link: Path, member: Member) -> None:
+    """One of the links that were made first: the package that has it says how it is dated."""
+    if not link.is_symlink():
+        link.symlink_to(member.target)
+    os.utime(link, (member.mtime_s, member.mtime_s), follow_symlinks=False)
+
+
+def _link(source: Path, target: Path, member: Member) -> None:
+    """Give the store's file one more name; a copy of it where the file system cannot."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as e:
+        if e.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        _copy(source, target, member)
 
 
 def _copy(source: Path, target: Path, member: Member) -> None:
@@ -97,23 +134,6 @@ def _copy(source: Path, target: Path, member: Member) -> None:
             os.close(writer)
     finally:
         os.close(reader)
-
-
-def lost_paths(plan: TreePlan, tree: Path, moved: Mapping[str, str]) -> list[str]:
-    """Laid paths that are not there any more: a script of a package has removed them."""
-    lost = []
-    for place, (package, member) in plan.paths.items():
-        name = moved.get(place, place)
-        if f"/{member.path}" in package.conffiles:
-            name += NEW_CONFFILE
-        try:
-            mode = os.lstat(tree / name).st_mode
-        except FileNotFoundError:
-            lost.append(place)
-            continue
-        if member.kind == "d" and not stat.S_ISDIR(mode) and place not in MERGED:
-            lost.append(place)
-    return lost
 
 
 def _conffiles(package: UnpackedPackage) -> frozenset[str]:

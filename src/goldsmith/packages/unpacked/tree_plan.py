@@ -18,6 +18,7 @@ MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _OWNS_THE_TOP: Final = "base-files"
 _DIVERTS: Final = re.compile(rb"dpkg-(?:divert|statoverride)")
 _REQUIRED: Final = "required"
+_MERGING_PACKAGES: Final = ("usrmerge", "usr-is-merged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,13 @@ class TreePlan:
     slow: tuple[SlowPackage, ...]
     paths: dict[str, tuple[UnpackedPackage, Member]] = field(default_factory=dict)
     """Who lays a path, by its place in the merged tree; directories are those of the first one."""
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether its packages want `/bin` and the like to be links, as they are laid here."""
+        names = {one.name for one in (*self.laid, *(slow.package for slow in self.slow))}
+        own = any(_is_merging(member) for one in self.laid for member in one.members)
+        return own or not names.isdisjoint(_MERGING_PACKAGES)
 
     @property
     def first(self) -> tuple[UnpackedPackage, ...]:
@@ -65,6 +73,8 @@ def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
             continue
         laid.append(package)
         for member in package.members:
+            if _is_merging(member):
+                continue
             plan.paths.setdefault(merged(member.path), (package, member))
     return TreePlan(tuple(laid), tuple(slow), plan.paths)
 
@@ -88,6 +98,8 @@ def _own_reason(package: UnpackedPackage) -> str:
 def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
     own: set[str] = set()
     for member in package.members:
+        if _is_merging(member):
+            continue
         place = merged(member.path)
         there = plan.paths.get(place)
         if member.kind == "d":
@@ -107,6 +119,11 @@ def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
     if own & set(MERGED):
         return "it replaces a directory of the system"
     return ""
+
+
+def _is_merging(member: Member) -> bool:
+    """Whether it is one of the links of a merged tree itself: base-files has them since 13.3."""
+    return member.kind == "l" and member.path in MERGED and member.target == f"usr/{member.path}"
 
 
 def merged(path: str) -> str:

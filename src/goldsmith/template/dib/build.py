@@ -31,18 +31,21 @@ class PlainConfig:
     ) -> RawBody:
         """The options, whatever the run."""
         given = {name: value for name, value in self.options.items() if value is not None}
-        return RawBody({name: _value(value) for name, value in given.items()}, range=self.range)
+        return RawBody(
+            {name: plain_value(value) for name, value in given.items()}, range=self.range
+        )
 
 
-def _value(plain: Any) -> Value:
+def plain_value(plain: Any) -> Value:
+    """Plain data as a value of templates; texts keep their form of Unicode."""
     if isinstance(plain, bool):
         return boolean(plain)
     if isinstance(plain, int):
         return number(plain)
     if isinstance(plain, Mapping):
-        return object_of({name: _value(item) for name, item in plain.items()})
+        return object_of({name: plain_value(item) for name, item in plain.items()})
     if isinstance(plain, list | tuple):
-        return tuple_of([_value(item) for item in plain])
+        return tuple_of([plain_value(item) for item in plain])
     # A variable of the environment is not brought into another form of Unicode.
     return Value(STRING, str(plain))
 

@@ -1,0 +1,159 @@
+"""What is remembered of an upload while it runs, so that a killed one need not start again.
+
+It lies in the state of this host, by what is uploaded: the token that started the snapshot, and the
+blocks that the service has confirmed. A lock says that a living build is at it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from goldsmith.cloud.ebs_direct.digest_index import BLOCKS_PER_GIB, LARGEST_GIB
+from goldsmith.host.journal import RunDirectory
+from goldsmith.host.locks import try_lock
+
+FOLDER: Final = "ebs-direct"
+_NUMBER_BYTES: Final = 8
+_LARGEST_RECORD: Final = 1 << 16
+_MOST_BLOCKS: Final = LARGEST_GIB * BLOCKS_PER_GIB
+
+
+@dataclass(slots=True)
+class BlockSet:
+    """Numbers of blocks, one bit each."""
+
+    _bits: bytearray = field(default_factory=bytearray)
+    _count: int = 0
+
+    def add(self, number: int) -> None:
+        """Add a block."""
+        place, bit = number >> 3, 1 << (number & 7)
+        if place >= len(self._bits):
+            self._bits += bytes(place + 1 - len(self._bits))
+        if not self._bits[place] & bit:
+            self._bits[place] |= bit
+            self._count += 1
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._bits.clear()
+        self._count = 0
+
+    def __contains__(self, number: int) -> bool:
+        place = number >> 3
+        return place < len(self._bits) and bool(self._bits[place] & 1 << (number & 7))
+
+    def __len__(self) -> int:
+        return self._count
+
+
+@dataclass(slots=True)
+class Progress:
+    """The memory of one upload; nothing is remembered where `file` is None."""
+
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    """The client token that starts the snapshot."""
+    mark: str = ""
+    """The tag with which it was started first."""
+    snapshot_id: str = ""
+    sent: BlockSet = field(default_factory=BlockSet)
+    file: Path | None = None
+    _fd: int = -1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier run has begun it."""
+        return bool(self.mark)
+
+    def restart(self) -> None:
+        """What was begun is gone, or not to be had: begin anew."""
+        self.token, self.mark, self.snapshot_id = secrets.token_hex(16), "", ""
+        self.sent.clear()
+        if self._fd >= 0:
+            os.ftruncate(self._fd, 0)
+
+    def save(self) -> None:
+        """Write down token, mark and snapshot, before the service is asked for anything."""
+        if self.file is None:
+            return
+        temporary = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
+        record = {"token": self.token, "mark": self.mark, "snapshot_id": self.snapshot_id}
+        with open(temporary, "x") as stream:
+            json.dump(record, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, self.file)
+
+    def note(self, number: int) -> None:
+        """The service has confirmed a block; called by many threads."""
+        with self._lock:
+            self.sent.add(number)
+            if self._fd >= 0:
+                os.write(self._fd, number.to_bytes(_NUMBER_BYTES, "little"))
+
+
+@contextmanager
+def remembered(state: Path, identity: str, run: RunDirectory) -> Iterator[Progress]:
+    """The memory of an upload by its identity; it goes when the block ends, however it ends.
+
+    A killed build leaves it, for the same upload to go on, or for `clean`. While another build is
+    at the same upload, this one remembers nothing.
+    """
+    folder = state / FOLDER
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    base = folder / identity
+    files = [base.with_suffix(ending) for ending in (".json", ".sent", ".lock")]
+    lock_fd = try_lock(files[2])
+    if lock_fd is None:
+        yield Progress()
+        return
+    try:
+        entries = [run.record("file", path=str(path)) for path in files]
+        progress = _read(files[0], files[1])
+        progress.file = files[0]
+        progress._fd = os.open(
+            files[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        try:
+            yield progress
+        finally:
+            os.close(progress._fd)
+            progress._fd = -1
+            for path, entry in zip(files, entries, strict=True):
+                path.unlink(missing_ok=True)
+                run.forget(entry)
+    finally:
+        os.close(lock_fd)
+
+
+def _read(file: Path, sent: Path) -> Progress:
+    """What an earlier run has left; an empty one where that is nothing, or only a part."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        if file.stat().st_size <= _LARGEST_RECORD:
+            record: dict[str, Any] = json.loads(file.read_bytes())
+            token, mark, known = (record[name] for name in ("token", "mark", "snapshot_id"))
+            if token and all(isinstance(one, str) for one in (token, mark, known)):
+                return Progress(token, mark, known, _numbers(sent) if known else BlockSet())
+    sent.unlink(missing_ok=True)
+    return Progress()
+
+
+def _numbers(sent: Path) -> BlockSet:
+    """The blocks of a list that may end in the middle of a number."""
+    found = BlockSet()
+    with contextlib.suppress(OSError), open(sent, "rb") as file:
+        while len(data := file.read(_NUMBER_BYTES)) == _NUMBER_BYTES:
+            number = int.from_bytes(data, "little")
+            if number < _MOST_BLOCKS:
+                found.add(number)
+    return found

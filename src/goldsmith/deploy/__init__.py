@@ -1,0 +1,1 @@
+"""Image sets onto target disks: partitioning, copying, mounting, boot loader, configuration."""

@@ -1,0 +1,1 @@
+"""Images streamed onto block devices: fetched, unpacked, proved and written in one pass."""

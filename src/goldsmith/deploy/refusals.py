@@ -1,0 +1,278 @@
+"""Why a deployment must not begin: every reason, found before anything is written.
+
+Only the disks that the scheme names are ever written to. A disk is refused while anything uses it:
+a mount or swap of its own, its partitions' or of what lies on them, in this mount namespace or in
+another one, a loop device, an array or volume group that also lies on other disks, and the host.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from goldsmith.deploy.boot_loader import require_places
+from goldsmith.deploy.disks import HostDisk, disks_of, is_claimed, read_disk
+from goldsmith.deploy.scheme import Deployment, ImageRequest, Scheme, TargetDisk
+from goldsmith.deploy.scheme_check import check_scheme
+from goldsmith.deploy.scheme_sizes import is_made, last_byte, node_size
+from goldsmith.deploy.table_script import type_id
+from goldsmith.disk import mbr
+from goldsmith.errors import GoldsmithError, HostError
+from goldsmith.host.process import TOOL_PACKAGES, find_tool, run
+from goldsmith.units import format_size
+
+MKFS_TOOLS: Final = {
+    "ext2": "mkfs.ext4", "ext3": "mkfs.ext4", "ext4": "mkfs.ext4", "xfs": "mkfs.xfs",
+    "btrfs": "mkfs.btrfs", "vfat": "mkfs.vfat", "swap": "mkswap",
+}  # fmt: skip
+_SHOWN_REASONS: Final = 40
+TOOL_TIMEOUT_S: Final = 60.0
+
+
+class DeployRefused(GoldsmithError):
+    """Nothing was written: `reasons` says why, all of it."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        self.reasons = reasons
+        shown = [*reasons[:_SHOWN_REASONS]]
+        if len(reasons) > _SHOWN_REASONS:
+            shown.append(f"and {len(reasons) - _SHOWN_REASONS} more")
+        super().__init__("\n".join(shown), hint="nothing was written to any disk")
+
+
+def read_disks(scheme: Scheme) -> dict[str, HostDisk]:
+    """The disks of a scheme, by their names there; raises DeployRefused for missing ones."""
+    found, missing = dict[str, HostDisk](), list[str]()
+    for disk in scheme.disks:
+        try:
+            found[disk.device] = read_disk(disk.device)
+        except GoldsmithError as e:
+            missing.append(f"{e}" + (f" ({e.hint})" if e.hint else ""))
+    if missing:
+        raise DeployRefused(tuple(missing))
+    return found
+
+
+def require_allowed(
+    deployment: Deployment, disks: Mapping[str, HostDisk], *, partitions: bool = True
+) -> None:
+    """Raise DeployRefused with every reason against a deployment, HostError for what is missing.
+
+    Without `partitions` no table is written: those on the disks must be the ones of the scheme.
+    """
+    reasons = [*check_scheme(deployment)]
+    reasons += refusals(deployment, disks, partitions=partitions)
+    if deployment.firmware and not reasons:
+        try:
+            require_places(deployment.scheme, deployment.firmware)
+        except GoldsmithError as e:
+            reasons.append(str(e))
+    if reasons:
+        raise DeployRefused(tuple(dict.fromkeys(reasons)))
+    if partitions and (lacking := list(missing_abilities(deployment))):
+        raise HostError("\n".join(lacking), hint="nothing was written to any disk")
+
+
+def refusals(
+    deployment: Deployment, disks: Mapping[str, HostDisk], *, partitions: bool = True
+) -> list[str]:
+    """Every reason against writing to these disks as they are now."""
+    scheme = deployment.scheme
+    named = {disk.name for disk in disks.values()}
+    found = list(_same_disk(disks))
+    for target in scheme.disks:
+        disk = disks[target.device]
+        found += _of_disk(disk, target, named)
+        found += _of_table(disk, target, partitions=partitions)
+    found += _of_kept_stacks(scheme, partitions=partitions)
+    if partitions:
+        found += _of_taken_names(scheme, named)
+    found += _of_images(deployment, disks)
+    return found
+
+
+def _of_kept_stacks(scheme: Scheme, *, partitions: bool) -> Iterator[str]:
+    """Arrays and volumes that are not made must be there."""
+    nodes = [(a.node, a.members) for a in scheme.arrays]
+    groups = {g.name: g.physical_volumes for g in scheme.groups}
+    nodes += [(v.node, groups.get(v.group, ())) for v in scheme.volumes]
+    for node, parts in nodes:
+        if not (partitions and is_made(scheme, parts)) and not os.path.exists(node):
+            yield f"{node} is to be there already, and is not: assemble or activate it first"
+
+
+def _same_disk(disks: Mapping[str, HostDisk]) -> Iterator[str]:
+    by_name: dict[str, str] = {}
+    for device, disk in disks.items():
+        first = by_name.setdefault(disk.name, device)
+        if first != device:
+            yield f"{device} and {first} are the same disk"
+
+
+def _of_disk(disk: HostDisk, target: TargetDisk, named: set[str]) -> list[str]:
+    device = disk.device
+    if disk.parent is not None:
+        return [f"{device} is a partition of /dev/{disk.parent}: a scheme names whole disks"]
+    found = []
+    if disk.runs_host:
+        found.append(f"{device} is the disk that this host runs from")
+    if disk.read_only:
+        found.append(f"{device} is read-only")
+    if disk.size_bytes == 0:
+        found.append(f"{device} has no medium")
+    found += [f"{device} is in use: {use}" for use in disk.uses]
+    for stacked in disk.stacked:
+        others = sorted(stacked.disks - named)
+        if others:
+            found.append(f"{device} is in use: {stacked.node} lies on it, and also on "
+                         f"{', '.join(f'/dev/{name}' for name in others)}, which the scheme does "
+                         "not name")  # fmt: skip
+        elif stacked.kind == "other":
+            found.append(f"{device} is in use: {stacked.node} lies on it")
+        elif target.policy == "clean" and stacked.kind == "lvm" and find_tool("dmsetup") is None:
+            found.append(f"{device} is in use: {stacked.node} lies on it, and dmsetup, which could "
+                         "take it down, is not installed")  # fmt: skip
+    if not found and not disk.stacked and is_claimed(disk.path):
+        found.append(f"{device} is in use: somebody holds it, perhaps in another mount namespace")
+    return found
+
+
+def _of_table(disk: HostDisk, target: TargetDisk, *, partitions: bool) -> Iterator[str]:
+    device = disk.device
+    if target.label == "mbr" and disk.size_bytes > mbr.LARGEST_BYTES:
+        yield f"{device}: an mbr does not reach the end of {format_size(disk.size_bytes)}"
+    if target.label != "none" and target.policy == "clean":
+        end = last_byte(target.label, disk.size_bytes, disk.sector_bytes)
+        for p in target.partitions:
+            if p.end_bytes > end:
+                yield (f"{p.node} would end at {format_size(p.end_bytes)}, and {device} has room "
+                       f"up to {format_size(end)}")  # fmt: skip
+            if (p.begin_bytes | p.size_bytes) % disk.sector_bytes:
+                yield (f"{p.node} does not begin and end at a sector of {disk.sector_bytes} bytes, "
+                       f"as {device} has them")  # fmt: skip
+    if target.policy == "clean" and partitions:
+        return
+    if disk.damaged:
+        yield f"{device}: its partition table cannot be read: {disk.damaged}"
+    elif target.label != "none":
+        exact = target.policy != "keep"
+        yield from (f"{device}: {text}" for text in differences(disk, target, exact=exact))
+
+
+def differences(disk: HostDisk, target: TargetDisk, *, exact: bool) -> Iterator[str]:
+    """How the table of a disk differs from the wanted one.
+
+    Where it is not `exact`, other partitions may be there, and those of the scheme may lie
+    elsewhere and be larger: it is enough that they are there.
+    """
+    if disk.label != target.label:
+        yield f"it has {_table_name(disk.label)}, and the scheme wants {_table_name(target.label)}"
+        return
+    for wanted in target.partitions:
+        found = disk.partition(wanted.number)
+        if found is None:
+            yield f"it has no partition {wanted.number}, which the scheme keeps"
+            continue
+        if exact:
+            here = (found.begin_bytes, found.size_bytes)
+            if here != (wanted.begin_bytes, wanted.size_bytes):
+                yield (f"partition {wanted.number} lies at {here[0]} with {here[1]} bytes, the "
+                       f"scheme wants {wanted.begin_bytes} with {wanted.size_bytes}")  # fmt: skip
+            wanted_type = type_id(wanted, target.label)
+            if found.type_id.upper().removeprefix("0X") != wanted_type.upper():
+                yield (f"partition {wanted.number} is of type {found.type_id}, the scheme wants "
+                       f"{wanted_type}")  # fmt: skip
+        elif found.size_bytes < wanted.size_bytes:
+            yield (f"partition {wanted.number} has {format_size(found.size_bytes)}, the scheme "
+                   f"wants {format_size(wanted.size_bytes)}")  # fmt: skip
+    if exact:
+        numbers = {p.number for p in target.partitions}
+        for p in disk.partitions:
+            if p.number not in numbers:
+                yield f"it has a partition {p.number}, which the scheme does not have"
+
+
+def _table_name(label: str) -> str:
+    return f"a {label} table" if label else "no partition table"
+
+
+def _of_images(deployment: Deployment, disks: Mapping[str, HostDisk]) -> Iterator[str]:
+    sizes = {device: disk.size_bytes for device, disk in disks.items()}
+    for image in deployment.images:
+        room = node_size(deployment.scheme, image.node, sizes)
+        size = image.raw_size_bytes
+        place = image.uris[0].removeprefix("file://") if image.uris else ""
+        if place.startswith("/") and not os.path.exists(place):
+            yield f"there is no image {place}"
+        elif size is None and image.container == "raw" and place.startswith("/"):
+            size = os.stat(place).st_size
+        if image.uris and not deployment.allow_unverified and not _is_verifiable(image):
+            yield f"{image.uris[0]}: nothing says what its bytes must be: no digest, no block map"
+        if size is not None and room is not None and size > room:
+            yield (f"{image.uris[0]} has {format_size(size)} ({size} bytes), and {image.node} has "
+                   f"room for {format_size(room)} ({room} bytes)")  # fmt: skip
+
+
+def _of_taken_names(scheme: Scheme, named: set[str]) -> Iterator[str]:
+    """Names of arrays and groups that other disks have already."""
+    for array in scheme.arrays:
+        name = array.node.removeprefix("/dev/")
+        if is_made(scheme, array.members) and (below := disks_of(name)) - named:
+            yield f"{array.node} is an array of {', '.join(sorted(below))} already"
+    made = {g.name for g in scheme.groups if is_made(scheme, g.physical_volumes)}
+    if not made or find_tool("vgs") is None:
+        return
+    listed = run(["vgs", "--noheadings", "--options", "vg_name,pv_name"], capture=True,
+                 check=False, timeout_s=TOOL_TIMEOUT_S)  # fmt: skip
+    for line in listed.text.splitlines():
+        group, _, node = line.strip().partition(" ")
+        others = disks_of(os.path.realpath(node.strip()).removeprefix("/dev/")) - named
+        if group in made and others:
+            yield f'there is a volume group "{group}" already, on {", ".join(sorted(others))}'
+
+
+def _is_verifiable(image: ImageRequest) -> bool:
+    return bool(image.raw_md5 or image.raw_sha256 or image.container_md5 or image.container_sha256
+                or image.block_map_uri)  # fmt: skip
+
+
+def missing_abilities(deployment: Deployment) -> Iterator[str]:
+    """What this host lacks for a scheme: programs, and drivers of the kernel."""
+    scheme = deployment.scheme
+    with_image = {image.node for image in deployment.images}
+    made = [fs for fs in scheme.filesystems if fs.node not in with_image and not fs.keep_data]
+    tools = [MKFS_TOOLS[fs.type] for fs in made if fs.type in MKFS_TOOLS]
+    tools += ["sfdisk", "partx", "blkid"]
+    if scheme.arrays:
+        tools.append("mdadm")
+        if not kernel_has("md-mod", Path("/proc/mdstat")):
+            yield "the kernel of this host has no software RAID (md): no array can be made here"
+    if scheme.groups:
+        tools += ["pvcreate", "vgcreate", "lvcreate"]
+        if not kernel_has("dm-mod", Path("/sys/class/misc/device-mapper")):
+            yield "the kernel of this host has no device-mapper: no logical volume can be made here"
+    if "uefi" in deployment.firmware:
+        tools += ["mkfs.vfat", "mcopy"]
+    for fs in made:
+        if fs.type not in MKFS_TOOLS:
+            yield f"{fs.node}: {fs.type} is made as an image only, and there is none for it"
+    for tool in dict.fromkeys(tools):
+        if find_tool(tool) is None:
+            yield f"{tool} is not installed on this host (package {TOOL_PACKAGES[tool]})"
+
+
+def kernel_has(module: str, sign: Path) -> bool:
+    """Whether the running kernel has a driver, built in, loaded or as a module to load."""
+    if sign.exists():
+        return True
+    directory = Path("/lib/modules", platform.release())
+    for name in ("modules.dep", "modules.builtin"):
+        try:
+            if f"/{module}.ko" in (directory / name).read_text(errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False

@@ -1,0 +1,176 @@
+"""dpkg configures what was laid: the scripts that it would have run before, then its own pass.
+
+Runs in the tree alone, where `/proc`, `/dev` and `/run` are mounted; everything that it needs was
+left there by `unpacking`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from goldsmith.host import chroot
+from goldsmith.host.confined import confined, make_directory, remove_confined, write_confined
+from goldsmith.host.namespaces import RunTool
+from goldsmith.host.process import LineSink
+from goldsmith.packages.errors import PackageError
+from goldsmith.packages.host_apt import ToolFailed
+from goldsmith.packages.package_store import Archive, PackageStore
+from goldsmith.packages.policy import allow_services
+from goldsmith.packages.unpacked.dpkg_state import DATABASE
+from goldsmith.packages.unpacked.laying import NEW_CONFFILE
+from goldsmith.packages.unpacked.tree_plan import MERGED, merged
+from goldsmith.packages.unpacked.unpacking import ARCHIVES, DIVERSIONS, STATE_FILE
+
+_ENVIRONMENT: Final = {
+    **chroot.CLEAN_ENVIRONMENT, "DEBCONF_NONINTERACTIVE_SEEN": "true",
+}  # fmt: skip
+_CONTROL_IN_USE: Final = f"{DATABASE}/tmp.ci"  # noqa: S108 - dpkg's own, in the tree
+_FORCED: Final = "--force-unsafe-io"
+_FSTAB: Final = b"# UNCONFIGURED FSTAB FOR BASE SYSTEM\n"
+"""What mmdebstrap writes besides, too."""
+_TRACES: Final = (
+    "/var/log/dpkg.log", "/var/log/alternatives.log", "/var/cache/ldconfig/aux-cache",
+    "/var/lib/dbus/machine-id", "/var/lib/dpkg/status-old", "/var/lib/dpkg/available-old",
+    "/var/lib/dpkg/diversions-old", "/var/lib/dpkg/statoverride-old", "/var/lib/dpkg/available",
+    STATE_FILE,
+)  # fmt: skip
+
+
+def configure(
+    tree: Path, downloads: PackageStore | None, *, run_tool: RunTool, on_line: LineSink
+) -> bool:
+    """Make a system of what `unpack` has laid; False when a program failed, its lines say why."""
+    state = json.loads(confined(tree, STATE_FILE).read_text())
+    making = _Making(tree, run_tool, on_line)
+    try:
+        on_line("stdout", "I: installing essential packages...")
+        making.run_preinsts(state["first"])
+        making.dpkg("--force-depends", "--configure", *(one["info"] for one in state["first"]))
+        on_line("stdout", "I: installing remaining packages...")
+        making.run_preinsts(state["rest"])
+        lost = making.lost([*state["first"], *state["rest"]])
+        for name in lost:
+            archive = Archive(*state["archives"][name])
+            folder = make_directory(tree, ARCHIVES)
+            if downloads is None or not downloads.give(archive, folder):
+                raise PackageError(
+                    f"a script of the packages removed files of {name}, whose package file "
+                    "is not kept any more",
+                    hint="goldsmith build -refresh=unpack fetches it again",
+                )
+            state["slow"].append(archive.name)
+        if state["slow"]:
+            inside = [f"{ARCHIVES}/{name}" for name in state["slow"]]
+            making.dpkg("--force-depends", "--unpack", *inside)
+        making.dpkg("--configure", "--pending")
+    except ToolFailed:
+        return False
+    _finish(tree)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """One tree in the making."""
+
+    tree: Path
+    run_tool: RunTool
+    on_line: LineSink
+
+    def run_preinsts(self, packages: Sequence[Mapping[str, Any]]) -> None:
+        """Run what dpkg runs before it unpacks a package that was never there."""
+        for package in packages:
+            if not (self.tree / f"{DATABASE}/info/{package['info']}.preinst").exists():
+                continue
+            own = {
+                "DPKG_MAINTSCRIPT_PACKAGE": package["name"],
+                "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT": "1",
+                "DPKG_MAINTSCRIPT_ARCH": package["architecture"],
+                "DPKG_MAINTSCRIPT_NAME": "preinst", "DPKG_ROOT": "",
+                "DPKG_ADMINDIR": f"/{DATABASE}", "DPKG_MAINTSCRIPT_DEBUG": "0",
+            }  # fmt: skip
+            # debconf tells by this directory of dpkg's whose script it is that asks.
+            here = self.tree / _CONTROL_IN_USE
+            here.mkdir()
+            for file in _control_files(self.tree, package["info"]):
+                shutil.copy(file, here / file.name.removeprefix(f"{package['info']}."))
+            try:
+                self._run([f"/{_CONTROL_IN_USE}/preinst", "install"], own)
+            finally:
+                shutil.rmtree(here)
+
+    def lost(self, packages: Sequence[Mapping[str, Any]]) -> list[str]:
+        """The packages of which a script has removed a path: dpkg would have laid it afterwards."""
+        found = []
+        for package in packages:
+            path = next(missing_paths(self.tree, package), None)
+            if path is not None:
+                self.on_line(
+                    "stdout", f"{package['name']} is unpacked by dpkg: a script removed {path}"
+                )
+                found.append(package["info"])
+        return found
+
+    def dpkg(self, *words: str) -> None:
+        """Run the tree's own dpkg."""
+        self._run(["dpkg", _FORCED, *words], {})
+
+    def _run(self, words: Sequence[str], own: Mapping[str, str]) -> None:
+        argv = chroot.chroot_argv(self.tree, words)
+        environment = {**_ENVIRONMENT, **own}
+        done = self.run_tool(argv, env=environment, check=False, on_line=self.on_line)
+        if done.status != 0:
+            raise ToolFailed
+
+
+def _control_files(tree: Path, info_name: str) -> Iterator[Path]:
+    for file in sorted((tree / DATABASE / "info").glob(f"{info_name}.*")):
+        own = file.name.removeprefix(f"{info_name}.")
+        # python3.11.list is no file of python3.
+        if own != "list" and "." not in own:
+            yield file
+
+
+def missing_paths(tree: Path, package: Mapping[str, Any]) -> Iterator[str]:
+    """The paths of a laid package that are not there any more."""
+    moved = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
+    conffiles = set(package["conffiles"])
+    text = (tree / f"{DATABASE}/info/{package['info']}.list").read_bytes()
+    for line in text.decode("utf-8", "surrogateescape").splitlines():
+        place = merged(line.strip("/"))
+        if place in ("", ".", *MERGED):
+            continue
+        name = moved.get(place, place)
+        if line in conffiles:
+            name += NEW_CONFFILE
+        if not _is_there(tree / name):
+            yield line
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    # An overlay shows no whiteouts, but a file of that kind is none of a package's.
+    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
+
+
+def _finish(tree: Path) -> None:
+    """Leave nothing that tells how the tree was made."""
+    allow_services(tree)
+    shutil.rmtree(confined(tree, ARCHIVES))
+    for path in _TRACES:
+        remove_confined(tree, path)
+    if not os.path.lexists(confined(tree, "/etc/fstab")):
+        write_confined(tree, "/etc/fstab", _FSTAB)
+    machine_id = confined(tree, "/etc/machine-id")
+    if machine_id.is_file() and not machine_id.is_symlink():
+        write_confined(tree, "/etc/machine-id", b"")

@@ -1,0 +1,205 @@
+"""The files of a tree's packages and dpkg's database, with nothing of them configured yet.
+
+APT of this host resolves and fetches, and checks signatures and digests; what it decided and what
+was unpacked for an earlier tree is taken as it is kept. No program of the tree runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from goldsmith.host.confined import make_directory, write_confined
+from goldsmith.host.process import LineSink
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.errors import PackageError
+from goldsmith.packages.host_apt import HostApt, ToolFailed
+from goldsmith.packages.initramfs import DIVERTED, STUB, STUB_CONTENT
+from goldsmith.packages.package_store import Archive, PackageStore
+from goldsmith.packages.policy import forbid_services
+from goldsmith.packages.unpacked import resolution
+from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore, UnpackedPackage
+from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
+from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.resolution import Resolution, ResolutionStore
+from goldsmith.packages.unpacked.tree_plan import TreePlan, is_first, plan_tree
+
+STATE_FILE: Final = "/var/lib/dpkg/goldsmith-unpacked.json"
+"""What is left to do, in the tree itself: it is configured by whoever gets it."""
+ARCHIVES: Final = "/var/lib/dpkg/goldsmith-archives"
+"""Package files for dpkg of the tree."""
+DIVERSIONS: Final = {STUB: DIVERTED}
+SSH_KEYS: Final = tuple(
+    f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519")
+)
+
+
+class StoreRefused(PackageError):
+    """A set of packages that only dpkg itself can unpack, from the first one on."""
+
+
+def unpack(
+    target: Path,
+    request: AptRequest,
+    work: Path,
+    *,
+    on_line: LineSink,
+    links_until_s: int | None = None,
+) -> bool:
+    """Lay the tree; False when APT failed, its lines then say why.
+
+    `work` is a private directory: files with passwords stand in it meanwhile. `links_until_s` is as
+    for `lay_tree`. Raises StoreRefused.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    kept = request.store.parent if request.store is not None else work
+    store = ContentStore(kept / STORE_NAME)
+    with store.in_use():
+        try:
+            answer, packages = _packages(request, work, store, on_line)
+        except ToolFailed:
+            return False
+        plan = plan_tree(packages)
+        try:
+            _require_first(plan)
+        except StoreRefused as e:
+            ResolutionStore(kept / resolution.STORE_NAME).note_refused(request, str(e))
+            raise
+        for slow in plan.slow:
+            on_line("stdout", str(slow))
+        moved = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
+        lay_tree(plan, target, moved=moved, links_until_s=links_until_s)
+        write_database(target, plan.laid, diversions=DIVERSIONS, architecture=answer.architecture)
+    _leave_files(target, answer, packages, links_until_s)
+    _leave_archives(target, request, work, [slow.package for slow in plan.slow], answer)
+    _leave_state(target, plan, answer)
+    return True
+
+
+def _packages(
+    request: AptRequest, work: Path, store: ContentStore, on_line: LineSink
+) -> tuple[Resolution, list[UnpackedPackage]]:
+    """What APT decides, and the packages, unpacked; raises ToolFailed."""
+    answers = ResolutionStore(store.directory.parent / resolution.STORE_NAME)
+    kept = None if request.store is None else answers.find(request)
+    if kept is not None and request.store is not None:
+        downloads = PackageStore(request.store)
+        places = [(one, downloads.path(one.sha256)) for one in kept.archives]
+        missing = [one.name for one in kept.archives
+                   if not downloads.has(one) and store.find(one.sha256) is None]  # fmt: skip
+        if not missing:
+            on_line("stdout", "I: extracting archives...")
+            return kept, _taken(store, places, on_line)
+        if request.offline:
+            raise PackageError(
+                f"{len(missing)} packages are not kept, and -offline fetches none: "
+                f"{', '.join(missing)}",
+                hint="build once without -offline",
+            )
+    if request.offline and not all(source.is_local for source in request.sources):
+        raise PackageError(
+            "which packages are needed is not kept for these sources and packages as their Release "
+            "files are known, and -offline asks nobody",
+            hint="build once without -offline",
+        )
+    apt = HostApt(request, work, on_line)
+    answer = resolution.resolve(request, apt)
+    on_line("stdout", "I: downloading packages with apt")
+    apt.fetch(())
+    if request.store is not None:
+        answers.keep(request, answer)
+    on_line("stdout", "I: extracting archives...")
+    places = [(one, apt.archives / one.name) for one in answer.archives]
+    return answer, _taken(store, places, on_line)
+
+
+def _taken(
+    store: ContentStore, places: Sequence[tuple[Archive, Path]], on_line: LineSink
+) -> list[UnpackedPackage]:
+    return store.take_all(places, on_damage=lambda text: on_line("stderr", f"W: {text}"))
+
+
+def _require_first(plan: TreePlan) -> None:
+    """Packages that others need without saying so must be there before dpkg can unpack any."""
+    for slow in plan.slow:
+        if is_first(slow.package):
+            raise StoreRefused(
+                f"{slow.package.name} is essential, and {slow.reason}",
+                hint='write engine = "mmdebstrap"',
+            )
+    if not plan.is_merged:
+        raise StoreRefused(
+            "/bin, /sbin and /lib are not links into /usr in it",
+            hint='write engine = "mmdebstrap", or add the package usrmerge',
+        )
+
+
+def _leave_files(
+    tree: Path, answer: Resolution, packages: Sequence[UnpackedPackage], links_until_s: int | None
+) -> None:
+    """What stands in for programs, and what APT needs."""
+    write_confined(tree, STUB, STUB_CONTENT, mode=0o755)
+    for key in SSH_KEYS:
+        # openssh-server makes no key that is there already; these are removed afterwards.
+        write_confined(tree, key, b"")
+    forbid_services(tree)
+    automatic = {name for name in answer.automatic}
+    write_automatic(tree, [one for one in packages if one.name in automatic])
+    place = make_directory(tree, "/var/lib/apt/lists")
+    for file in resolution.index_files(answer.lists):
+        newest_s = file.stat().st_mtime
+        if links_until_s is not None and newest_s <= links_until_s:
+            try:
+                os.link(file, place / file.name)
+                continue
+            except OSError:
+                pass  # another file system, or one without links
+        shutil.copy2(file, place / file.name)
+
+
+def _leave_archives(
+    tree: Path,
+    request: AptRequest,
+    work: Path,
+    packages: Sequence[UnpackedPackage],
+    answer: Resolution,
+) -> None:
+    """The package files that dpkg of the tree unpacks."""
+    folder = make_directory(tree, ARCHIVES)
+    by_digest = {one.sha256: one for one in answer.archives}
+    for package in packages:
+        archive = by_digest[package.digest]
+        downloaded = work / "apt" / "cache/archives" / archive.name
+        if request.store is None or not PackageStore(request.store).give(archive, folder):
+            shutil.copyfile(downloaded, folder / archive.name)
+
+
+def _leave_state(tree: Path, plan: TreePlan, answer: Resolution) -> None:
+    """Say what is to be done, in order."""
+    by_digest = {one.sha256: one for one in answer.archives}
+    # It makes the files of users and groups that the other scripts need.
+    first = sorted(plan.first, key=lambda package: package.name != "base-passwd")
+    digests = {package.digest for package in first}
+    rest = [package for package in plan.laid if package.digest not in digests]
+    state: dict[str, Any] = {
+        "first": [_described(package) for package in first],
+        "rest": [_described(package) for package in rest],
+        "slow": [by_digest[slow.package.digest].name for slow in plan.slow],
+        "archives": {
+            package.info_name: [archive.name, archive.size_bytes, archive.sha256]
+            for package in plan.laid
+            for archive in [by_digest[package.digest]]
+        },
+    }
+    write_confined(tree, STATE_FILE, json.dumps(state).encode(), mode=0o644)
+
+
+def _described(package: UnpackedPackage) -> dict[str, Any]:
+    return {
+        "name": package.name, "info": package.info_name, "architecture": package.architecture,
+        "conffiles": list(package.conffiles),
+    }  # fmt: skip

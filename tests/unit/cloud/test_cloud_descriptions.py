@@ -1,0 +1,77 @@
+"""The library's descriptions, cut down: they hold what is called; a broken file is no matter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from botocore.loaders import Loader
+from botocore.session import Session
+
+import goldsmith
+from goldsmith.cloud import descriptions
+from goldsmith.cloud.descriptions import OPERATIONS, cut_model
+
+CALLED = re.compile(r'"((?:describe|create|delete|attach|detach|modify|register|deregister|enable|'
+                    r'disable|copy)_[a-z_]+)"')  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GOLDSMITH_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(descriptions, "_read", {})
+    return tmp_path
+
+
+def client() -> object:
+    session = Session()
+    session.register_component("data_loader", descriptions.descriptions())
+    session.set_credentials("a", "b")
+    return session.create_client("ec2", region_name="eu-west-1")
+
+
+def test_all_that_is_called_is_there() -> None:
+    top = Path(goldsmith.__file__).parent
+    files = [file for room in ("cloud", "builders/amazon_chroot", "builders/amazon_ebsdirect",
+                               "post_processors/amazon_ebsdirect", "deploy")
+             for file in (top / room).rglob("*.py")]  # fmt: skip
+    written = {name.replace("_", "") for file in files for name in CALLED.findall(file.read_text())}
+    known = {
+        name.casefold() for name in Loader().load_service_model("ec2", "service-2")["operations"]
+    }
+    called = written & known
+    assert called == {name.casefold() for name in OPERATIONS}
+
+
+def test_a_cut_model_is_whole_in_itself() -> None:
+    model = cut_model(Loader().load_service_model("ec2", "service-2"), ["DescribeImages"])
+    assert list(model["operations"]) == ["DescribeImages"]
+    assert 20 < len(model["shapes"]) < 200 and "documentation" not in str(model["operations"])
+
+
+def test_clients_are_made_of_what_was_kept(state: Path) -> None:
+    made = client()
+    assert made.meta.endpoint_url == "https://ec2.eu-west-1.amazonaws.com"  # type: ignore[attr-defined]
+    kept = sorted((state / "aws").iterdir())
+    assert len(kept) == 1 and sum(file.stat().st_size for file in kept) < 1 << 20
+    before = [file.stat().st_mtime_ns for file in kept]
+    descriptions._read.clear()
+    assert hasattr(client(), "describe_images")
+    assert [file.stat().st_mtime_ns for file in kept] == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"wanted": [], "cut": {}}'])
+def test_what_cannot_be_used_is_made_anew(state: Path, content: str) -> None:
+    client()
+    for file in (state / "aws").iterdir():
+        file.write_text(content)
+    descriptions._read.clear()
+    assert hasattr(client(), "register_image")
+
+
+def test_a_state_that_cannot_be_written_to_is_no_matter(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (state / "aws").write_text("a file")
+    assert hasattr(client(), "copy_image")
