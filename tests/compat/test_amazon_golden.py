@@ -35,6 +35,14 @@ DATA = Path(__file__).parent / "data/amazon"
 CASES = sorted(path.name.removesuffix(".pkr.hcl") for path in DATA.glob("*.pkr.hcl"))
 IN_JSON = ("basic", "filter", "provisioner-fails", "volume-options")
 OLD_PACKER = ("filter", "force", "paravirtual", "provisioner-fails", "register-fails")
+TOLD = (
+    "Prevalidating AMI", "Gathering", "Found Image", "Checking", "Creating", "Adding tag",
+    "Mounting the", "Detaching", "Snapshot ID", "Registering", "AMI: ", "Waiting for", "Copying",
+    "Enabling", "Modifying", "Tagging", "Dereg", "Deleted", "Deleting", "Force", "Removing",
+)  # fmt: skip
+"""How lines begin that users know."""
+UNTOLD = ("Modifying attributes on snapshot", "Creating snapshot tags")
+"""What the original also says where there is nothing to do."""
 Calls = list[dict[str, Any]]
 
 
@@ -138,6 +146,12 @@ def own_lines(scenario: Scenario, ended: Ended) -> list[str]:
     return [text for text in own if "/dev/sdzv" not in text]
 
 
+def step_lines(scenario: Scenario) -> list[str]:
+    """The recorded lines that tell of steps at AWS, as far as they are the same here."""
+    texts = [line.partition(": ")[2] for line in scenario.recorded["output"]]
+    return [text for text in texts if text.startswith(TOLD) and not text.startswith(UNTOLD)]
+
+
 def wanted(scenario: Scenario) -> Calls:
     """The recorded calls, without the keys that the original sends empty."""
     calls: Calls = copy.deepcopy(list(scenario.recorded["calls"]))
@@ -168,6 +182,7 @@ def test_the_calls_are_the_recorded_ones(
     left = {} if name == "attributes-fail" else scenario.recorded["account"]
     assert ended.account == left
     assert all(line in ended.text for line in own_lines(scenario, ended)), ended.text
+    assert [line for line in step_lines(scenario) if line not in ended.text] == [], ended.text
     assert os.listdir(ended.work) in ([], ["manifest.json"])
 
 

@@ -91,11 +91,13 @@ def test_commands_are_told_the_node_of_the_volume(rig: Rig, tmp_path: Path, gold
     assert seen.read_text().split() == [str(node)] * 2
 
 
+@pytest.mark.parametrize("hold", ["mount -t tmpfs none {{.MountPath}}/srv",
+                                  "mkdir elsewhere; mount {{.Device}}1 elsewhere"])  # fmt: skip
 def test_defect_6_7_3_what_is_mounted_is_never_detached(
-    rig: Rig, tmp_path: Path, goldsmith: Any
+    rig: Rig, tmp_path: Path, goldsmith: Any, hold: str
 ) -> None:
-    """A mount of the user's own holds that of the root until the build's namespaces end."""
-    hold = "mount -t tmpfs none {{.MountPath}}/srv"
+    """A mount of the user's own holds the volume until the build's namespaces end."""
+    hold = hold.replace("elsewhere", str(tmp_path / "elsewhere"))
     text = template(rig, {"inline": ["echo hello"]}, post_mount_commands=[hold])
     (tmp_path / "t.pkr.json").write_text(text)
     busy: list[str] = []

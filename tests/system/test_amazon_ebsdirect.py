@@ -206,6 +206,21 @@ def test_the_next_build_of_an_image_sends_what_differs(
     assert is_of(after, image)
 
 
+def test_keys_of_a_post_processor_are_shown_nowhere(
+    rig: Rig, tmp_path: Path, goldsmith: Any
+) -> None:
+    rig.faults.append(Fault("StartSnapshot", "*", "ValidationException", 400, "key sesam-oeffne"))
+    (tmp_path / "disk.raw").write_bytes(bytes(MIB))
+    keys = {"access_key": "AKIATEMPLATE", "secret_key": "sesam-oeffne"}
+    text = image_template(rig, "disk.raw", **keys)
+    (tmp_path / "t.pkr.json").write_text(text)
+    result = goldsmith("build", "t.pkr.json", env=environment(rig))
+    assert result.status == 1 and "StartSnapshot: key" in result.stdout, result
+    assert "sesam-oeffne" not in str(result)
+    kept = [path for path in goldsmith.state.rglob("*") if path.is_file()]
+    assert kept and not [path for path in kept if b"sesam-oeffne" in path.read_bytes()]
+
+
 @pytest.mark.parametrize(
     "kind", ["qcow2", "raw.zst", pytest.param("raw.gz", marks=pytest.mark.nightly)]
 )

@@ -24,12 +24,15 @@ from deploy_targets import (
 )
 from private_namespace import run_privately
 
+from goldsmith.deploy.boot_loader import place_on_disk
+from goldsmith.deploy.deployment import deploy
 from goldsmith.deploy.disks import is_claimed, pinned, read_disk
 from goldsmith.deploy.partitioning import partition_disks
-from goldsmith.deploy.refusals import read_disks
+from goldsmith.deploy.refusals import DeployRefused, read_disks
 from goldsmith.deploy.scheme import Deployment, Scheme, TargetDisk, TargetFilesystem
 from goldsmith.deploy.scheme import TargetPartition as P
 from goldsmith.errors import GoldsmithError
+from goldsmith.events import Emitter
 from goldsmith.host import mounts
 from goldsmith.host.locks import try_lock
 from goldsmith.units import MIB
@@ -326,6 +329,40 @@ def test_a_disk_that_vanishes_is_a_clear_error(goldsmith, target):
     detach(target.device)
     with pytest.raises(GoldsmithError, match=target.device), pinned(seen):
         pytest.fail("it was taken for the disk that was read")
+
+
+def test_another_disk_of_that_name_is_refused(tmp_path, target):
+    """Between the question and the answer a disk may go, and another one get its name."""
+    before, seen = target.digest(), read_disk(target.device)
+
+    def run(sequence: str) -> None:
+        deploy(simple_deployment(target.device), scratch=tmp_path, locks=tmp_path / "locks",
+               emitter=Emitter("test", lambda event: None), stages=["partition"],
+               sequences={target.device: sequence})  # fmt: skip
+
+    with pytest.raises(DeployRefused, match=f"{target.device} is another disk now"):
+        run(f"{seen.sequence}0")
+    assert target.digest() == before
+    run(seen.sequence)
+    assert target.digest() != before
+
+
+def test_what_is_only_called_like_a_partition_is_not_written_to(tmp_path, target, other):
+    link = tmp_path / "disk"
+    link.symlink_to(target.device)
+    (tmp_path / "disk1").symlink_to(other.device)
+    deployment = simple_deployment(str(link))
+    with pytest.raises(GoldsmithError, match=f"{link}1 is no partition of {link}"):
+        partition_disks(deployment, read_disks(deployment.scheme), lambda text: None)
+
+
+def test_the_boot_loader_ends_before_the_partitions_of_others(tmp_path):
+    """An MBR that is kept may have partitions that the scheme does not name."""
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(bytes(64 * MIB))
+    tool("sfdisk", "--quiet", disk, input=b"label: dos\nstart=63,size=1000\nstart=4096,size=9999\n")
+    ours = P(str(disk), 2, 4096 * 512, 9999 * 512)
+    assert place_on_disk(TargetDisk(str(disk), "mbr", "keep", (ours,), True)) == (1, 62)
 
 
 def test_a_disk_that_takes_no_more_is_a_clear_error(tmp_path):

@@ -142,6 +142,14 @@ def test_the_target_is_one_tree_and_is_taken_away_again(image, tree, tmp_path):
         umount_target(target)
         found["left"] = mounted_at(chroot)
         with mount_target(scheme, chroot, treat_mtab=False, pseudo=False):
+            # What a run that was killed has left.
+            (chroot / "etc/mtab").unlink()
+            (chroot / "etc/mtab").write_text(found["mtab"])
+        with mount_target(scheme, chroot, pseudo=False):
+            assert not (chroot / "etc/mtab").is_symlink()
+        with mount_target(scheme, chroot, treat_mtab=False, pseudo=False):
+            found["again"] = os.readlink(chroot / "etc/mtab")
+        with mount_target(scheme, chroot, treat_mtab=False, pseudo=False):
             found["plain"] = [p.removeprefix(str(chroot)) or "/" for p in mounted_at(chroot)]
             found["link"] = os.readlink(chroot / "etc/mtab")
         return found
@@ -150,7 +158,8 @@ def test_the_target_is_one_tree_and_is_taken_away_again(image, tree, tmp_path):
     points = [point for point in found["mounts"] if point != "/boot/efi"]
     assert points == ["/", "/var", "/sys", "/dev", "/proc"]
     assert not found["mtab_is_link"]
-    listed = [line.split()[1:4] for line in found["mtab"].splitlines()]
+    assert found["mtab"].startswith("# ") and found["again"] == "../proc/self/mounts"
+    listed = [line.split()[1:4] for line in found["mtab"].splitlines()[1:]]
     assert listed[:2] == [["/", "ext4", "rw"], ["/var", "ext4", "rw"]]
     assert found["left"] == []
     assert [p for p in found["plain"] if p != "/boot/efi"] == ["/", "/var"]
@@ -219,10 +228,29 @@ def test_files_move_with_all_that_they_are(tree, tmp_path):
 def test_kept_data_wins_over_files_of_the_image(tree, tmp_path):
     target = tmp_path / "own"
     (target / "lib").mkdir(parents=True)
+    (target / "lib").chmod(0o700)
     (target / "lib/linked").write_text("older and kept")
+    half = target / ".goldsmith-moving/lib/data"  # what a run that was killed has left
+    half.mkdir(parents=True)
+    (half / "file").write_text("cont")
     move_files(tree / "var", target, keep=True)
     assert (target / "lib/linked").read_text() == "older and kept"
     assert (target / "lib/data/file").read_text() == "content"
+    assert (target / "lib").stat().st_mode & 0o777 == 0o700
+    assert sorted(os.listdir(target)) == ["lib", "log"]
+    assert list((tree / "var").iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_files_never_move_through_links_of_another_image(tree, tmp_path, keep):
+    outside = tmp_path / "of the host"
+    outside.write_text("the host's")
+    target = tmp_path / "own"
+    (target / "lib").mkdir(parents=True)
+    (target / "lib/linked").symlink_to(outside)
+    move_files(tree / "var", target, keep=keep)
+    assert outside.read_text() == "the host's"
+    assert (target / "lib/linked").is_symlink() == keep
 
 
 def add_grub(tree, packages):

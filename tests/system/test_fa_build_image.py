@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -367,6 +368,20 @@ def test_an_output_elsewhere_is_published_once(site: Site, tmp_path: Path) -> No
         assert set(names[:-2]) == {ROOT, BOOT, f"{ROOT}.bmap", f"{BOOT}.bmap"}
         assert "nothing is published" in site.built(*words, data=data)
         assert sum(method == "PUT" for method, _ in server.asked) == len(names)
+
+
+def test_nothing_is_published_from_a_directory_of_others(site: Site, tmp_path: Path) -> None:
+    """Its name can be known beforehand, and by default it lies in /tmp."""
+    data = site.input(output="http://127.0.0.1:9/images/")
+    place = tmp_path / "env_1_tiny.fuel-agent-image-set"
+    place.mkdir()
+    for spoil in (lambda: place.chmod(0o777), lambda: os.chown(place, 1234, -1),
+                  lambda: (place.rmdir(), place.symlink_to(tmp_path))):  # fmt: skip
+        spoil()
+        told = site.failed("--image_build_dir", str(tmp_path), data=data)
+        assert "is not a directory of ours alone" in told
+        if not place.is_symlink():
+            place.chmod(0o755)
 
 
 def test_wrong_input_is_told_whole_and_builds_nothing(site: Site, tmp_path: Path) -> None:

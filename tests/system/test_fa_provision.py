@@ -72,6 +72,31 @@ def test_the_stages_one_after_the_other(goldsmith, tmp_path, target):
     assert target.read(5, "/x/y") == "z\n"
 
 
+def test_an_array_is_no_other_disk(goldsmith, tmp_path, target):
+    """What is to be there already, and has only its name in the input, is not written to."""
+    device = target.device
+    partitions = [
+        {"name": f"{device}p{n}", "count": n, "device": device, "begin": 40 * n - 39,
+         "end": 40 * n, "type": "primary", "keep_data": n == 1} for n in (1, 2, 3)
+    ]  # fmt: skip
+    with attached(tmp_path / "other.img", 32) as other:
+        before = target.digest(), other.digest()
+        partitioning = {
+            "parteds": [{"name": device, "label": "gpt", "partitions": partitions}],
+            "mds": [{"name": other.device, "level": "mirror",
+                     "devices": [f"{device}p2", f"{device}p3"]}],
+            "fss": [{"device": other.device, "mount": "/srv", "fs_type": "ext4"}],
+        }  # fmt: skip
+        data = {"ks_meta": {"pm_data": {}}, "partitioning": partitioning}
+        done = goldsmith("fa-partition", "--data_driver", "nailgun_simple", "--input_data",
+                         json.dumps(data))  # fmt: skip
+        assert done.status == 255
+        assert f"{other.device} is not a name of an array" in done.stderr
+        lies_on = f"{other.device} is to be there already, and lies on {other.device}"
+        assert lies_on in done.stderr
+        assert (target.digest(), other.digest()) == before
+
+
 @pytest.mark.parametrize("case", ["key", "driver", "disk", "metadata", "yaml", "file"])
 def test_what_is_wrong_ends_with_255_before_anything_is_written(goldsmith, tmp_path, target, case):
     before, data, more = target.digest(), provision_data(tmp_path, target), []

@@ -421,7 +421,9 @@ def _publish_and_die(state: Path, outputs: Outputs, renames: int) -> None:
             for name, path in partial.items():
                 path.write_text(name)
             os.replace = dying
-            outputs.publish(partial, {"name": "a test"}, run, force=False)
+            outputs.publish(
+                partial, {outputs.manifest: json.dumps({"name": "a test"})}, run, force=False
+            )
             os.kill(os.getpid(), signal.SIGKILL)
     finally:
         os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import stat
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 
 from goldsmith.host.process import tool_environment
 from goldsmith.packages.package_store import Archive
-from goldsmith.packages.parallel_fetch import fetch_in_parallel
+from goldsmith.packages.parallel_fetch import _take, fetch_in_parallel
 
 pytestmark = pytest.mark.root
 COUNT = 30
@@ -108,3 +109,20 @@ def test_a_few_files_are_left_to_apt(served: tuple[Path, str], tmp_path: Path) -
     folder, told = fetched(offer(served, 3), tmp_path)
     assert [path.name for path in folder.iterdir()] == ["partial"]
     assert told == []
+
+
+@pytest.mark.parametrize("kind", ["link", "directory", "short"])
+def test_what_another_user_left_in_place_of_a_file_is_not_taken(tmp_path: Path, kind: str) -> None:
+    other, place = tmp_path / "other", tmp_path / "place"
+    other.write_bytes(b"secret")
+    other.chmod(0o600)
+    match kind:
+        case "link":
+            place.symlink_to(other)
+        case "directory":
+            (place / "below").mkdir(parents=True)
+        case _:
+            place.write_bytes(b"sho")
+    _take(place, tmp_path / "a.deb", Archive("a.deb", len(b"secret"), "0" * 64))
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert stat.S_IMODE(other.stat().st_mode) == 0o600

@@ -15,14 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 DAY_S = 24 * 3600
+MOST_SHOWN_BYTES = 1 << 16
 
 LEFT_OUT = re.compile(
     r"(dev|proc|sys|run)(/.*)?"  # mmdebstrap makes static devices, else the kernel's are mounted
     r"|tmp/.*"
     r"|var/log/.*"  # what mmdebstrap's own runs of dpkg and apt have logged
-    r"|var/cache/(ldconfig/aux-cache|debconf/.*-old|apt/.*)"
+    r"|var/cache/(ldconfig/aux-cache|debconf/.*-old|apt|apt/.*)"
     r"|var/lib/dpkg/([a-z]+-old|lock|lock-frontend|triggers/Lock|available)"
     r"|var/lib/apt/(lists/(lock|partial|auxfiles)|periodic|mirrors/partial)"
+    r"|etc/apt/preferences\.d"  # the package apt has it; mmdebstrap makes it in any tree
     r"|etc/(passwd|group|shadow|gshadow|subuid|subgid)-"  # the files before the last change
 )
 """Paths of which nothing is asked."""
@@ -65,7 +67,8 @@ NORMAL: dict[str, Callable[[bytes], bytes]] = {
 
 
 def owners(tree: Path, name: str) -> dict[int, str]:
-    lines = (tree / "etc" / name).read_text().splitlines()
+    place = tree / "etc" / name
+    lines = place.read_text().splitlines() if place.exists() else []
     return {int(line.split(":")[2]): line.split(":")[0] for line in lines}
 
 
@@ -120,4 +123,14 @@ def differences(one: Path, other: Path) -> list[str]:
     for name in sorted(ours.keys() & theirs.keys()):
         if ours[name] != theirs[name]:
             told.append(f"{name}: {ours[name]} is {theirs[name]}")
+            told += lines_that_differ(one / name, other / name)
     return told
+
+
+def lines_that_differ(one: Path, other: Path) -> list[str]:
+    """The lines of small texts that only one of them has."""
+    if not (one.is_file() and other.is_file()) or one.stat().st_size > MOST_SHOWN_BYTES:
+        return []
+    ours, theirs = (path.read_bytes().split(b"\n") for path in (one, other))
+    told = [f"  first: {line!r}" for line in ours if line not in theirs]
+    return told + [f"  second: {line!r}" for line in theirs if line not in ours]

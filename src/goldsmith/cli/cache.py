@@ -14,7 +14,7 @@ from goldsmith.cli.native_flags import NativeParser
 from goldsmith.core.results import prune_results
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import process, user_namespace
-from goldsmith.host.journal import state_directory
+from goldsmith.host.journal import remove_tree, state_directory
 from goldsmith.layers.prune import Limits, Pruned, prune
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
@@ -234,7 +234,10 @@ def _prune_unpacked(state: Path, age_s: float, verb: str, *, dry_run: bool) -> N
         write_line("A build uses the unpacked packages: they stay.")
     elif count:
         write_line(f"{verb} {count} unpacked packages.")
-    answers = ResolutionStore(state / RESOLUTIONS).prune(age_s, dry_run=dry_run)
+    answers = 0
+    with unpacked.alone() as alone:
+        if alone:
+            answers = ResolutionStore(state / RESOLUTIONS).prune(age_s, dry_run=dry_run)
     if answers:
         write_line(f"{verb} {answers} answers of APT.")
 
@@ -267,15 +270,19 @@ def _verify(store: Store, state: Path, options: argparse.Namespace) -> int:
 
 
 def _unpacked_problems(state: Path, *, forget: bool) -> list[str]:
-    """What of the unpacked packages is not as it was unpacked."""
-    unpacked = ContentStore(state / STORE_NAME)
-    changed = changed_packages(unpacked.packages())
-    if not changed:
-        return []
+    """What of the unpacked packages, and of APT's answers, is not as it was kept."""
+    unpacked, answers = ContentStore(state / STORE_NAME), ResolutionStore(state / RESOLUTIONS)
+    changed, damaged = changed_packages(unpacked.packages()), answers.damaged()
     told = [
         f"{package.name} {package.fields['version']} (unpacked): /{path} was changed"
         for package, path in changed
     ]
+    told += [f"an answer of APT ({place.name[:_SHORT]}): {name} was changed"
+             for place, name in damaged]  # fmt: skip
+    if not told:
+        return []
+    for place, _ in damaged if forget else ():
+        remove_tree(place)
     if forget and not unpacked.forget(package for package, _ in changed):
         told.append("a build uses the unpacked packages: the next one makes them again")
     return told

@@ -122,7 +122,8 @@ def _deploy(given: argparse.Namespace, renderer: Renderer, interrupts: Interrupt
     if not _agreed(given, plan, renderer.line):
         return 0
     renderer.announce([NAME])
-    run_deployment(NAME, deployment, renderer.render, interrupts, say=renderer.line, limits=limits)
+    run_deployment(NAME, deployment, disks, renderer.render, interrupts, say=renderer.line,
+                   limits=limits)  # fmt: skip
     took_s = time.monotonic() - started_s
     if isinstance(renderer, JsonLinesRenderer):
         result = BuildResult(NAME, duration_s=took_s)

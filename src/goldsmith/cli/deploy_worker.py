@@ -68,5 +68,5 @@ def _deploy(document: Mapping[str, Any], emitter: Emitter) -> None:
     deploy(
         deployment_from_wire(document["deployment"]), scratch=scratch,
         locks=Path(document["locks"]), emitter=emitter, stages=document["stages"],
-        limits=limits_from_wire(document["limits"]),
+        limits=limits_from_wire(document["limits"]), sequences=document["sequences"],
     )  # fmt: skip

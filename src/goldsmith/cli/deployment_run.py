@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import undo_functions
 from goldsmith.deploy.copying.images import CopyLimits
 from goldsmith.deploy.deployment import STAGES, Stage
+from goldsmith.deploy.disks import HostDisk
 from goldsmith.deploy.scheme import Deployment
 from goldsmith.deploy.wire import deployment_to_wire, limits_to_wire
 from goldsmith.errors import Interrupted, NotRootError, WorkerError
@@ -37,6 +38,7 @@ def require_root(verb: str) -> None:
 def run_deployment(
     name: str,
     deployment: Deployment,
+    disks: Mapping[str, HostDisk],
     sink: EventSink,
     interrupts: Interrupts,
     *,
@@ -44,7 +46,7 @@ def run_deployment(
     stages: Collection[Stage] = STAGES,
     limits: CopyLimits = CopyLimits(),  # noqa: B008 (frozen)
 ) -> None:
-    """Carry out a deployment to its end; its events have `name`.
+    """Carry out a deployment to its end, onto the disks that were shown; its events have `name`.
 
     Raises DeploymentFailed, Interrupted after everything was given back, WorkerError for a worker
     that has died.
@@ -56,6 +58,7 @@ def run_deployment(
             "name": name, "deployment": deployment_to_wire(deployment), "stages": list(stages),
             "scratch": str(run_directory.path / "deploy"), "locks": str(state / "locks"),
             "secrets": list(deployment.secrets), "limits": limits_to_wire(limits),
+            "sequences": {device: disk.sequence for device, disk in disks.items()},
         }  # fmt: skip
         argv = [sys.executable, "-P", "-m", "goldsmith", "_deploy"]
         with spawn_worker(argv, document, lock_fd=run_directory.lock_fd) as worker:

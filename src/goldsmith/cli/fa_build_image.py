@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, TextIO
@@ -12,6 +13,7 @@ from goldsmith.cli.flags import Flags
 from goldsmith.cli.fuel_arguments import FuelArguments, fuel_parser, fuel_verb, read_arguments
 from goldsmith.cli.native_flags import NativeParser
 from goldsmith.errors import GoldsmithError, explain_os_error
+from goldsmith.template.fuel.build import staging_directory
 from goldsmith.template.fuel.build_input import read_build_input
 from goldsmith.template.fuel.command_line import PROGRAM, BuildCommand
 
@@ -38,8 +40,25 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 
 def _build(arguments: FuelArguments) -> None:
-    read_build_input(arguments.data, arguments.origin)
+    given = read_build_input(arguments.data, arguments.origin)
+    parent = arguments.given.image_build_dir or arguments.config.image_build_dir
+    staging = staging_directory(given, parent)
+    if staging is not None:
+        _own_directory(Path(staging))
     build_input(arguments, PROGRAM, arguments.given.image_build_dir or "")
+
+
+def _own_directory(place: Path) -> None:
+    """Make a directory that nobody else can write to, as in /tmp; raises GoldsmithError."""
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = place.lstat()
+    except OSError as e:
+        raise explain_os_error(e) from e
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise GoldsmithError(f"{place} is not a directory of ours alone: what is published from it "
+                             "could be somebody else's",
+                             hint="remove it, or name another --image_build_dir")  # fmt: skip
 
 
 def build_input(arguments: FuelArguments, program: str, build_directory: str) -> None:

@@ -94,7 +94,7 @@ def _provision(
             deployment, disks = prepare_deployment(deployment, stages)
             if "partition" in stages:
                 tell(plan_text(plan_changes(deployment, disks)))
-            run_deployment(verb, deployment, sink, interrupts, say=tell, stages=stages,
+            run_deployment(verb, deployment, disks, sink, interrupts, say=tell, stages=stages,
                            limits=limits)  # fmt: skip
         finally:
             interrupts.settle()

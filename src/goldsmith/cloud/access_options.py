@@ -97,3 +97,10 @@ class AccessOptions(Options):
                 )
         if self.assume_role is not None and not self.assume_role.role_arn:
             yield Finding("assume_role needs a `role_arn`", ("assume_role",))
+        yield from endpoint_findings("custom_endpoint_ec2", self.custom_endpoint_ec2)
+
+
+def endpoint_findings(name: str, url: str) -> Iterator[Finding]:
+    """An address that is none."""
+    if url and not url.startswith(("http://", "https://")):
+        yield Finding(f'{name} is no URL: "{url}"', (name,), "it begins with https://")

@@ -18,6 +18,8 @@ RETRIES: Final = 10
 _FIRST_PAUSE_S: Final = 0.1
 _FIRST_THROTTLED_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 20.0
+_NOT_BELIEVED: Final = "CERTIFICATE_VERIFY_FAILED"
+"""What OpenSSL says of a certificate: the next try would see the same one."""
 
 MadeBefore = Callable[[], Mapping[str, Any] | None]
 """Looks whether a call whose answer was lost has had its effect: then the answer it would have."""
@@ -83,7 +85,11 @@ class Service:
             raise refusal(action, e.response, self.name) from e
         except exceptions.NoCredentialsError as e:
             raise no_credentials() from e
-        except (exceptions.HTTPClientError, ResponseParserError) as e:
+        except exceptions.SSLError as e:
+            if _NOT_BELIEVED in str(e):
+                raise AwsError(action, "SSLError", str(e)) from e
+            raise Unreachable(action, str(e)) from e
+        except (exceptions.ConnectionError, exceptions.HTTPClientError, ResponseParserError) as e:
             raise Unreachable(action, str(e)) from e
         except exceptions.BotoCoreError as e:
             raise AwsError(action, type(e).__name__, str(e)) from e

@@ -69,7 +69,9 @@ class Publishing:
     def keep(self) -> None:
         """All is well: nothing of it is taken back any more."""
         for made in self.kept:
-            made.keep()
+            made.handle.forget()
+        # At once: of a build that is killed here `clean` removes everything or nothing.
+        self.ledger.run.forget(*(made.claim.entry for made in self.kept))
         self.kept.clear()
 
 
@@ -163,8 +165,19 @@ class DeregisterStep:
             context.emitter.say(f"Deregistered AMI {name}, id: {image['ImageId']}")
             if self.publishing.options.force_delete_snapshot:
                 for snapshot_id in snapshots_of(image):
-                    gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
-                    context.emitter.say(f"Deleted snapshot: {snapshot_id}")
+                    _delete_unless_used(ec2, snapshot_id, context)
+
+
+def _delete_unless_used(ec2: Service, snapshot_id: str, context: StepContext) -> None:
+    """Delete a snapshot; to fail for one of another image would leave no image of the name."""
+    try:
+        gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
+    except AwsError as e:
+        if e.code != "InvalidSnapshot.InUse":
+            raise
+        context.emitter.warn(f"{snapshot_id} stays, as another image uses it")
+        return
+    context.emitter.say(f"Deleted snapshot: {snapshot_id}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +207,14 @@ class RegisterStep:
                 TagSpecifications=claim.tags("image"),
             )  # fmt: skip
         image_id = str(made["ImageId"])
-        taking_back = take_back(ec2, image_id, claim)
-        handle = publishing.teardown.defer(f"deregister {image_id}", taking_back)
+
+        def remove() -> None:
+            if not lasting:
+                context.emitter.say("Deregistering the AMI and deleting unencrypted temporary "
+                                    "AMIs and snapshots")  # fmt: skip
+            take_back(ec2, image_id, claim)()
+
+        handle = publishing.teardown.defer(f"deregister {image_id}", remove)
         if lasting:
             publishing.kept.append(Made(f"AMI {image_id}", handle, claim))
             publishing.images[ec2.region] = image_id

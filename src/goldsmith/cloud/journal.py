@@ -55,11 +55,14 @@ class Claim:
 
     @contextmanager
     def settled_if_refused(self) -> Iterator[None]:
-        """Around the call that makes it: a plain no to every try means that there is nothing."""
+        """Around the call that makes it: a no to every try means that there is nothing.
+
+        A throttle is one too.
+        """
         try:
             yield
         except AwsError as e:
-            if not (e.is_passing or e.maybe_made):
+            if not e.maybe_made and (e.is_throttle or not e.is_passing):
                 self.settle()
             raise
 

@@ -36,6 +36,7 @@ _HINTS: Final = {
     "ResourceLimitExceeded": "remove what is not needed, or ask AWS for a higher quota",
     "ConcurrentLimitExceededException": "wait until other uploads are complete, or ask AWS for a "
     "higher quota",
+    "SSLError": "does this host know who has signed the certificate? AWS_CA_BUNDLE names a file",
     "InvalidAMIName.Duplicate": "choose another ami_name, or set force_deregister",
 }
 

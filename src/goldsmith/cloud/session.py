@@ -10,7 +10,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from goldsmith.cloud.access_options import AccessOptions, VaultEngine
@@ -23,6 +23,7 @@ from goldsmith.redact import Redactor
 
 _CONNECT_S: Final = 10.0
 _READ_S: Final = 60.0
+_RETRIES_OF_CALLER: Final = 2
 _RENEWED_BEFORE_S: Final = 300
 """So long before its session expires a role is taken on anew."""
 # A call of half a MiB that hangs is given up early: another try is cheap.
@@ -75,7 +76,7 @@ class Account:
     def _region_of_instance(self) -> str:
         try:
             return instance_document()["region"]
-        except GoldsmithError as e:
+        except (GoldsmithError, KeyError) as e:
             raise GoldsmithError(
                 "no region is known: neither the template, AWS_REGION, the profile nor an "
                 "instance's metadata say one",
@@ -95,8 +96,12 @@ class Account:
         return self._service("ebs", region or self.region)
 
     def caller(self) -> str:
-        """The id of the account whose credentials these are; raises AwsError."""
-        return str(self._service("sts", self.region).call("get_caller_identity")["Account"])
+        """The id of the account whose credentials these are; raises AwsError.
+
+        Asked a few times only: a build can do without the answer.
+        """
+        sts = replace(self._service("sts", self.region), retries=_RETRIES_OF_CALLER)
+        return str(sts.call("get_caller_identity")["Account"])
 
     def _service(self, name: str, region: str) -> Service:
         found = self._services.get((name, region))

@@ -36,6 +36,9 @@ class DeprecationStep:
             context.emitter.say("Skipping Enable AMI deprecation...")
             return
         for ec2, image_id in _images(self.publishing):
+            context.emitter.say(
+                f'Enabling deprecation on AMI ({image_id}) in region "{ec2.region}" ...'
+            )
             ec2.call("enable_image_deprecation", ImageId=image_id, DeprecateAt=at)
 
 
@@ -54,6 +57,10 @@ class ProtectionStep:
             context.emitter.say("Skipping Enable AMI deregistration protection...")
             return
         for ec2, image_id in _images(self.publishing):
+            context.emitter.say(
+                f'Enabling deregistration protection on AMI ({image_id}) in region "{ec2.region}" '
+                "..."
+            )
             ec2.call("enable_image_deregistration_protection", ImageId=image_id,
                      WithCooldown=wanted.with_cooldown)  # fmt: skip
 

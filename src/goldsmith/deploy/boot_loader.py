@@ -23,7 +23,7 @@ from goldsmith.disk.bootloader import grub
 from goldsmith.disk.bootloader.grub_config import Kernel, find_kernels, render_grub_cfg
 from goldsmith.disk.filesystems.stretch import Stretch
 from goldsmith.disk.filesystems.vfat import EARLIEST_EPOCH_S, Mtools
-from goldsmith.disk.partition_table import TYPE_GUIDS
+from goldsmith.disk.partition_table import TYPE_GUIDS, read_table
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.chroot import CLEAN_ENVIRONMENT, chroot_argv
 from goldsmith.host.confined import confined, write_confined
@@ -169,6 +169,16 @@ def bios_place(disk: TargetDisk) -> tuple[int, int]:
     return (1, min(starts) - 1)
 
 
+def place_on_disk(disk: TargetDisk) -> tuple[int, int]:
+    """`bios_place`, by the table itself: an MBR that was kept may have partitions of others."""
+    first, sectors = bios_place(disk)
+    if disk.label == "mbr":
+        table = read_table(Path(disk.device))
+        starts = (e.start_sector * table.sector_bytes // SECTOR_BYTES for e in table.entries)
+        sectors = min(sectors, *(start - first for start in starts))
+    return first, sectors
+
+
 def system_partitions(disk: TargetDisk) -> list[TargetPartition]:
     """The EFI system partitions of a disk."""
     guid = TYPE_GUIDS["esp"]
@@ -186,7 +196,7 @@ def write_boot_loader(
     """
     for disk in scheme.boot_disks():
         if "bios" in made.firmware:
-            first, sectors = bios_place(disk)
+            first, sectors = place_on_disk(disk)
             say(f"Writing GRUB for bios to {disk.device}")
             grub.write_bios_boot(Path(disk.device), made.files, lba=first, sectors=sectors)
             _sync(disk.device)

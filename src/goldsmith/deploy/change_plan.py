@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from goldsmith.deploy.copying.sources import shown_address
 from goldsmith.deploy.disks import HostDisk
 from goldsmith.deploy.partitioning import filesystems_to_make
 from goldsmith.deploy.scheme import Deployment, Scheme, TargetDisk, TargetPartition
@@ -115,7 +116,7 @@ def _what(deployment: Deployment, node: str) -> str:
         words.append(f"{fs.type} {fs.mount or ''}".strip() if fs.mount != fs.type else fs.type)
     if deployment.scheme.config_drive_node() == node:
         words.append("config drive")
-    words += [f"image {image.uris[0].rsplit('/', 1)[-1]}"
+    words += [f"image {shown_address(image.uris[0]).rpartition('/')[2]}"
               for image in deployment.images if image.node == node and image.uris]  # fmt: skip
     return ", ".join(words)
 

@@ -60,15 +60,18 @@ def deploy(
     emitter: Emitter,
     stages: Collection[Stage] = STAGES,
     limits: CopyLimits = CopyLimits(),  # noqa: B008 (frozen)
+    sequences: Mapping[str, str] | None = None,
 ) -> None:
     """Carry out the stages of a deployment.
 
     `scratch` is a private directory; files below `locks` keep two deployments from one disk. The
-    disks are read again, since they may have changed since somebody agreed. Raises GoldsmithError.
+    disks are read again, since they may have changed since somebody agreed: they must still have
+    the `sequences` of then (HostDisk), by their names. Raises GoldsmithError.
     """
     with Teardown() as teardown:
         _lock_disks(deployment, locks, teardown)
         deployment, disks = prepare_deployment(deployment, stages)
+        _require_same(disks, sequences or {})
         for found in disks.values():
             teardown.enter(f"close {found.device}", pinned(found))
         if "partition" not in stages:
@@ -79,6 +82,17 @@ def deploy(
                 check_cancelled()
                 with emitter.running(stage, _LABELS[stage], takes_long=True):
                     _run(stage, deployment, disks, scratch, emitter, limits)
+
+
+def _require_same(disks: Mapping[str, HostDisk], sequences: Mapping[str, str]) -> None:
+    """Raise DeployRefused for a name that means another disk than when somebody agreed."""
+    changed = [
+        f"{name} is another disk now than the one that was shown"
+        for name, disk in disks.items()
+        if sequences.get(name, disk.sequence) != disk.sequence
+    ]
+    if changed:
+        raise DeployRefused(tuple(changed))
 
 
 def _lock_disks(deployment: Deployment, locks: Path, teardown: Teardown) -> None:

@@ -17,15 +17,20 @@ def find_device(name: str, place: str, links: Sequence[str], directory: Path = P
     """The node of a disk, as fuel-agent looks for it; raises GoldsmithError for none.
 
     `links` are lasting names below /dev ("disk/by-id/..."), of which those that are here must all
-    lead to one disk; `place` is another one ("disk/by-path/..."), `name` the kernel's ("sda").
+    lead to one disk; `place` is another one ("disk/by-path/..."), `name` the kernel's ("sda"),
+    which chooses among several that the links lead to.
     """
     found = {node for link in links if (node := _node(directory, link)) is not None}
     if len(found) == 1:
         return found.pop()
     if not found and (node := _node(directory, place)) is not None:
         return node
-    if (node := _node(directory, name)) is not None:
+    node = _node(directory, name)
+    if node is not None and (not found or node in found):
         return node
+    if len(found) > 1:
+        raise GoldsmithError(f"the names of disk {name} lead to several disks of this host: "
+                             + ", ".join(sorted(found)))  # fmt: skip
     known = ", ".join([*links, place, name])
     raise GoldsmithError(f"there is no disk {name} on this host: looked for {known} below /dev")
 

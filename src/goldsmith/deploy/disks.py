@@ -79,8 +79,9 @@ class Stacked:
 class HostDisk:
     """A disk: `device` as it was named, `path` its node; `label` is its table's, "" for none.
 
-    `stacked` has what the kernel has assembled of it, the topmost first. `parent` is the disk that
-    it is a partition of; `sequence` is the kernel's number of this medium, which no other one gets.
+    `stacked` has what the kernel has assembled of it, the topmost first, `leaves` the nodes of all
+    of it that nothing lies on. `parent` is the disk that it is a partition of; `sequence` is the
+    kernel's number of this medium, which no other one gets.
     """
 
     device: str
@@ -100,6 +101,7 @@ class HostDisk:
     parent: str | None = None
     damaged: str = ""
     sequence: str = ""
+    leaves: tuple[str, ...] = ()
 
     def partition(self, number: int) -> FoundPartition | None:
         """The partition with this number."""
@@ -128,7 +130,7 @@ def read_disk(device: str) -> HostDisk:
         model=_text(_SYS / name / "device/model"), label=label, partitions=partitions,
         content=whole, uses=tuple(_uses(name)), stacked=tuple(_stacked(name)),
         runs_host=name in host_disks(), parent=parent, damaged=damaged,
-        sequence=_text(_SYS / name / "diskseq"),
+        sequence=_text(_SYS / name / "diskseq"), leaves=tuple(_leaves(name)),
     )  # fmt: skip
 
 
@@ -258,6 +260,18 @@ def disks_of(name: str) -> frozenset[str]:
     return whole_disks_below(name) if (_SYS / name).exists() else frozenset()
 
 
+def disks_below(node: str) -> frozenset[str]:
+    """The disks below what a node leads to; none where that is no block device."""
+    try:
+        status = os.stat(node)
+    except OSError:
+        return frozenset()
+    if not stat.S_ISBLK(status.st_mode):
+        return frozenset()
+    name = name_of(f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}")
+    return frozenset() if name is None else whole_disks_below(name)
+
+
 def _stacked(name: str) -> Iterator[Stacked]:
     for one in _above(name):
         uuid = _text(_SYS / one / "dm/uuid")
@@ -267,11 +281,21 @@ def _stacked(name: str) -> Iterator[Stacked]:
         yield Stacked(one, _node(one), kind, whole_disks_below(one))
 
 
+def _leaves(name: str) -> Iterator[str]:
+    """The nodes of a disk's partitions, and of what lies on it, that nothing lies on."""
+    for one in (name, *_above(name)):
+        whole, *partitions = _parts(one)
+        for part in partitions or [whole]:
+            if not _holders(part) and os.path.exists(node := _node(part)):
+                yield node
+
+
 def _uses(name: str) -> Iterator[Use]:
     """Mounts, swap and loop devices of a disk, its partitions and what is stacked on them."""
     names = [part for one in (name, *_above(name)) for part in _parts(one)]
     numbers = {_text(_SYS / one / "dev"): _node(one) for one in names}
-    nodes = set(numbers.values())
+    # The kernel tells of /dev/dm-0 where we say /dev/mapper/NAME.
+    nodes = {*numbers.values(), *map(os.path.realpath, numbers.values())}
     for point in mounts.list_mounts():
         # btrfs mounts have numbers of their own; what they were mounted from names the device.
         source = os.path.realpath(point.source) if point.source.startswith("/") else ""
@@ -312,13 +336,14 @@ def pinned(disk: HostDisk) -> Iterator[None]:
 def is_claimed(path: str) -> bool:
     """Whether somebody has the device for themselves alone: a mount in any namespace, an array.
 
-    Raises GoldsmithError where it cannot be opened at all.
+    What is not there any more, or is an array that does not run, is nobody's. Raises GoldsmithError
+    where it cannot be opened at all.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC))
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
     except OSError as e:
-        if e.errno == errno.EBUSY:
-            return True
+        if e.errno in (errno.EBUSY, errno.ENXIO, errno.ENODEV):
+            return e.errno == errno.EBUSY
         raise explain_os_error(e) from e
     return False
 

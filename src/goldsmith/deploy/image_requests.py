@@ -11,10 +11,11 @@ from typing import Final
 
 from goldsmith.deploy.copying.images import CopyLimits
 from goldsmith.deploy.copying.resuming import ResumingStream
-from goldsmith.deploy.copying.sources import source_of
+from goldsmith.deploy.copying.sources import shown_address, source_of
 from goldsmith.deploy.scheme import ImageRequest, Scheme
+from goldsmith.disk.block_map import LARGEST_BMAP_BYTES, BlockMapError, parse_bmap
 from goldsmith.disk.image_set import LARGEST_METADATA_BYTES, ImageSet, SetImage, read_image_set
-from goldsmith.errors import GoldsmithError, UsageError
+from goldsmith.errors import GoldsmithError, UsageError, explain_os_error
 from goldsmith.events import Emitter
 
 METADATA_ENDINGS: Final = (".yaml", ".yml", ".json")
@@ -96,13 +97,14 @@ def of_set(found: ImageSet, address: str, scheme: Scheme) -> list[ImageRequest]:
     for image in found.images:
         if image.mount is None:
             raise GoldsmithError(
-                f"{address} does not say where {image.container_name} is mounted",
+                f"{shown_address(address)} does not say where {image.container_name} is mounted",
                 hint="it is metadata of fuel-agent: name each image, --image MOUNT=ADDRESS",
             )
         fs = scheme.by_mount(image.mount)
         if fs is None:
             raise GoldsmithError(
-                f"{address} has an image for {image.mount}, and the scheme has no file system there"
+                f"{shown_address(address)} has an image for {image.mount}, and the scheme has no "
+                "file system there"
             )
         requests.append(request_of(image, f"{base}/{image.container_name}", fs.node, image.mount))
     return requests
@@ -120,25 +122,39 @@ def request_of(image: SetImage, uri: str, node: str, mount: str | None) -> Image
 
 
 def _alone(place: str, address: str, scheme: Scheme) -> ImageRequest:
-    """An image without a set: a block map beside a file of this host is used."""
+    """An image without a set: a block map beside a file of this host is used, its size too."""
     fs = scheme.by_mount(place) if place else None
     node = fs.node if fs is not None else place
     if not place:
         whole = [disk.device for disk in scheme.disks if disk.label == "none"]
         if len(whole) != 1:
             raise GoldsmithError(
-                f"{address}: no place is given for it",
+                f"{shown_address(address)}: no place is given for it",
                 hint="write --image MOUNT=ADDRESS; a whole disk's image needs a scheme with one "
                 'disk of label "none"',
             )
         node = whole[0]
     elif node not in scheme.nodes():
-        raise GoldsmithError(f"{address}: the scheme has no file system or partition {place}")
+        raise GoldsmithError(
+            f"{shown_address(address)}: the scheme has no file system or partition {place}"
+        )
     ending = next((e for e in CONTAINER_ENDINGS if address.endswith(e)), "")
     map_path = Path(f"{address}.bmap")
     has_map = address.startswith("/") and map_path.is_file()
+    size_bytes = _size_of_map(map_path) if has_map else None
     return ImageRequest(
         (address,), node, fs.mount if fs is not None else None,
         CONTAINER_ENDINGS.get(ending, "raw"), fs.type if fs is not None else "",
-        block_map_uri=str(map_path) if has_map else None,
+        size_bytes, block_map_uri=str(map_path) if has_map else None,
     )  # fmt: skip
+
+
+def _size_of_map(path: Path) -> int:
+    """The size of the image that a .bmap file is of; raises GoldsmithError for a damaged one."""
+    try:
+        with open(path, "rb") as file:
+            return parse_bmap(file.read(LARGEST_BMAP_BYTES + 1)).size_bytes
+    except OSError as e:
+        raise explain_os_error(e) from e
+    except BlockMapError as e:
+        raise BlockMapError(f"{path}: {e}", hint=e.hint) from e

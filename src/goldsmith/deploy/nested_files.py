@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from goldsmith.deploy.node_facts import read_facts
 from goldsmith.deploy.scheme import Scheme, TargetFilesystem
@@ -20,6 +22,8 @@ from goldsmith.host import kernel, mounts
 from goldsmith.host.confined import confined
 from goldsmith.host.process import run, tool_environment
 from goldsmith.host.sparse import is_full_message
+
+_STAGING: Final = ".goldsmith-moving"
 
 
 def move_nested_files(scheme: Scheme, *, scratch: Path, say: Callable[[str], None]) -> None:
@@ -75,15 +79,24 @@ def _mounted(filesystem: TargetFilesystem, place: Path) -> Iterator[Path]:
 
 
 def move_files(source: Path, target: Path, *, keep: bool = False) -> None:
-    """Copy a directory's contents and its own attributes, then empty it; `keep` overwrites nothing.
+    """Copy a directory's contents and its own attributes, then empty it.
 
-    The directory itself stays, as the place to mount on.
+    With `keep` nothing that is there is changed, and what a copy that was killed has left is made
+    anew: files get their names when they are whole. The directory itself stays, as the place to
+    mount on.
     """
+    place = target / _STAGING if keep else target
+    if keep:
+        _remove(place)
+    # Files that are there are removed: one of another image may be a link out of its tree.
     argv = ["cp", "--archive", "--sparse=auto", "--one-file-system", "--no-target-directory",
-            *(["--no-clobber"] if keep else []), str(source), str(target)]  # fmt: skip
+            "--remove-destination", str(source), str(place)]  # fmt: skip
     try:
         run(argv, env=tool_environment())
         _sync(target)
+        if keep:
+            _merge(place, target)
+            _sync(target)
     except CommandFailed as e:
         full = any(is_full_message(line) for line in e.tail)
         raise GoldsmithError(
@@ -91,11 +104,29 @@ def move_files(source: Path, target: Path, *, keep: bool = False) -> None:
             hint="make that file system larger: it has no room for what the image has there"
             if full else None,
         ) from e  # fmt: skip
+    finally:
+        if keep:
+            _remove(place)
     for entry in os.scandir(source):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
         else:
             os.unlink(entry.path)
+
+
+def _remove(directory: Path) -> None:
+    if os.path.lexists(directory):
+        shutil.rmtree(directory)
+
+
+def _merge(source: Path, target: Path) -> None:
+    """Rename into a directory what it does not have, and never through a link."""
+    for entry in list(os.scandir(source)):
+        place = target / entry.name
+        if not os.path.lexists(place):
+            os.rename(entry.path, place)
+        elif entry.is_dir(follow_symlinks=False) and stat.S_ISDIR(os.lstat(place).st_mode):
+            _merge(Path(entry.path), place)
 
 
 def _sync(directory: Path) -> None:

@@ -14,7 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from goldsmith.deploy.disks import HostDisk, is_claimed, read_disk
+from goldsmith.deploy.disks import (
+    HostDisk,
+    disks_below,
+    is_claimed,
+    read_disk,
+    whole_disks_below,
+)
 from goldsmith.deploy.refusals import MKFS_TOOLS, DeployRefused, differences
 from goldsmith.deploy.scheme import (
     Deployment,
@@ -112,8 +118,9 @@ def _write_zeros(fd: int, begin: int, size: int) -> None:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
+    """A disk that nobody else holds, or can hold meanwhile."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC)
     except OSError as e:
         raise explain_os_error(e) from e
     try:
@@ -174,6 +181,7 @@ def announce(target: TargetDisk) -> None:
     for partition in target.partitions:
         if partition.type != "extended":
             _wait_for_node(partition.node)
+            require_on_disk(partition.node, disk)
 
 
 def _is_announced(disk: HostDisk) -> bool:
@@ -199,6 +207,13 @@ def _wait_for_node(node: str) -> None:
                             hint="device nodes come from devtmpfs or udev: is /dev mounted so?"
                             )  # fmt: skip
         pause(0.05)
+
+
+def require_on_disk(node: str, disk: HostDisk) -> None:
+    """Raise GoldsmithError unless a partition's node leads to the disk that it is named after."""
+    if disks_below(node) != whole_disks_below(disk.name):
+        raise GoldsmithError(f"{node} is no partition of {disk.device}: nothing is written to it",
+                             hint="is there a file or link of that name?")  # fmt: skip
 
 
 def with_found_places(scheme: Scheme, disks: Mapping[str, HostDisk]) -> Scheme:

@@ -14,14 +14,29 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.deploy.boot_loader import require_places
-from goldsmith.deploy.disks import HostDisk, disks_of, is_claimed, read_disk
-from goldsmith.deploy.scheme import Deployment, ImageRequest, Scheme, TargetDisk
+from goldsmith.deploy.copying.sources import SourceError, local_path, shown_address, source_of
+from goldsmith.deploy.disks import (
+    FoundPartition,
+    HostDisk,
+    disks_below,
+    disks_of,
+    is_claimed,
+    read_disk,
+)
+from goldsmith.deploy.scheme import (
+    Deployment,
+    ImageRequest,
+    Scheme,
+    TargetDisk,
+    TargetPartition,
+)
 from goldsmith.deploy.scheme_check import check_scheme
 from goldsmith.deploy.scheme_sizes import is_made, last_byte, node_size
 from goldsmith.deploy.table_script import type_id
 from goldsmith.disk import mbr
 from goldsmith.errors import GoldsmithError, HostError
 from goldsmith.host.process import TOOL_PACKAGES, find_tool, run
+from goldsmith.redact import Redactor
 from goldsmith.units import format_size
 
 MKFS_TOOLS: Final = {
@@ -87,21 +102,29 @@ def refusals(
         disk = disks[target.device]
         found += _of_disk(disk, target, named)
         found += _of_table(disk, target, partitions=partitions)
-    found += _of_kept_stacks(scheme, partitions=partitions)
+    found += _of_kept_stacks(scheme, named, partitions=partitions)
     if partitions:
         found += _of_taken_names(scheme, named)
     found += _of_images(deployment, disks)
+    found += _of_config_drive(deployment, disks)
     return found
 
 
-def _of_kept_stacks(scheme: Scheme, *, partitions: bool) -> Iterator[str]:
-    """Arrays and volumes that are not made must be there."""
+def _of_kept_stacks(scheme: Scheme, named: set[str], *, partitions: bool) -> Iterator[str]:
+    """Arrays and volumes that are not made must be there, and lie on no disk but those named."""
     nodes = [(a.node, a.members) for a in scheme.arrays]
     groups = {g.name: g.physical_volumes for g in scheme.groups}
     nodes += [(v.node, groups.get(v.group, ())) for v in scheme.volumes]
     for node, parts in nodes:
-        if not (partitions and is_made(scheme, parts)) and not os.path.exists(node):
+        if partitions and is_made(scheme, parts):
+            continue
+        below = disks_below(node)
+        if not below:
             yield f"{node} is to be there already, and is not: assemble or activate it first"
+        elif others := sorted(below - named):
+            yield (f"{node} is to be there already, and lies on "
+                   f"{', '.join(f'/dev/{name}' for name in others)}, which the scheme does not "
+                   "name: it is another one of that name")  # fmt: skip
 
 
 def _same_disk(disks: Mapping[str, HostDisk]) -> Iterator[str]:
@@ -123,6 +146,9 @@ def _of_disk(disk: HostDisk, target: TargetDisk, named: set[str]) -> list[str]:
         found.append(f"{device} is read-only")
     if disk.size_bytes == 0:
         found.append(f"{device} has no medium")
+    if disk.name.startswith("dm-") and target.label != "none":
+        found.append(f"{device} is made by device-mapper, and the kernel makes no partitions of "
+                     "that: name a disk, or write an image onto the whole of it")  # fmt: skip
     found += [f"{device} is in use: {use}" for use in disk.uses]
     for stacked in disk.stacked:
         others = sorted(stacked.disks - named)
@@ -135,8 +161,13 @@ def _of_disk(disk: HostDisk, target: TargetDisk, named: set[str]) -> list[str]:
         elif target.policy == "clean" and stacked.kind == "lvm" and find_tool("dmsetup") is None:
             found.append(f"{device} is in use: {stacked.node} lies on it, and dmsetup, which could "
                          "take it down, is not installed")  # fmt: skip
-    if not found and not disk.stacked and is_claimed(disk.path):
-        found.append(f"{device} is in use: somebody holds it, perhaps in another mount namespace")
+    if not found:
+        # A disk is held by what lies on it: then what nothing lies on tells whether it is used.
+        nodes = disk.leaves if disk.stacked else (disk.path,)
+        found += [
+            f"{device} is in use: somebody holds {node}, perhaps in another mount namespace"
+            for node in nodes if is_claimed(node)
+        ]  # fmt: skip
     return found
 
 
@@ -181,10 +212,16 @@ def differences(disk: HostDisk, target: TargetDisk, *, exact: bool) -> Iterator[
             if here != (wanted.begin_bytes, wanted.size_bytes):
                 yield (f"partition {wanted.number} lies at {here[0]} with {here[1]} bytes, the "
                        f"scheme wants {wanted.begin_bytes} with {wanted.size_bytes}")  # fmt: skip
-            wanted_type = type_id(wanted, target.label)
-            if found.type_id.upper().removeprefix("0X") != wanted_type.upper():
+            if not _is_of_type(found, wanted, target):
                 yield (f"partition {wanted.number} is of type {found.type_id}, the scheme wants "
-                       f"{wanted_type}")  # fmt: skip
+                       f"{type_id(wanted, target.label)}")  # fmt: skip
+            continue
+        if found.content.kind == "extended" and wanted.type != "extended":
+            yield f"partition {wanted.number} is an extended one: it holds the others"
+        elif _is_boot_place(wanted, target) and not _is_of_type(found, wanted, target):
+            # GRUB is written there without a look at what it holds.
+            yield (f"partition {wanted.number} is of type {found.type_id}, and is to hold the boot "
+                   f"loader as {type_id(wanted, target.label)}")  # fmt: skip
         elif found.size_bytes < wanted.size_bytes:
             yield (f"partition {wanted.number} has {format_size(found.size_bytes)}, the scheme "
                    f"wants {format_size(wanted.size_bytes)}")  # fmt: skip
@@ -195,6 +232,15 @@ def differences(disk: HostDisk, target: TargetDisk, *, exact: bool) -> Iterator[
                 yield f"it has a partition {p.number}, which the scheme does not have"
 
 
+def _is_of_type(found: FoundPartition, wanted: TargetPartition, target: TargetDisk) -> bool:
+    return found.type_id.upper().removeprefix("0X") == type_id(wanted, target.label).upper()
+
+
+def _is_boot_place(wanted: TargetPartition, target: TargetDisk) -> bool:
+    is_place = wanted.type in ("bios-boot", "esp") or "bios_grub" in wanted.flags
+    return target.boot_loader and is_place
+
+
 def _table_name(label: str) -> str:
     return f"a {label} table" if label else "no partition table"
 
@@ -203,17 +249,51 @@ def _of_images(deployment: Deployment, disks: Mapping[str, HostDisk]) -> Iterato
     sizes = {device: disk.size_bytes for device, disk in disks.items()}
     for image in deployment.images:
         room = node_size(deployment.scheme, image.node, sizes)
+        if wrong := list(_wrong_addresses(image)):
+            yield from wrong
+            continue
         size = image.raw_size_bytes
-        place = image.uris[0].removeprefix("file://") if image.uris else ""
-        if place.startswith("/") and not os.path.exists(place):
-            yield f"there is no image {place}"
-        elif size is None and image.container == "raw" and place.startswith("/"):
-            size = os.stat(place).st_size
+        places = [local_path(uri) for uri in image.uris]
+        here = [place for place in places if place is not None and os.path.exists(place)]
+        name = shown_address(image.uris[0]) if image.uris else ""
+        if places and not here and None not in places:
+            yield f"there is no image {places[0]}"
+        elif here and size is None and image.container == "raw":
+            size = os.stat(here[0]).st_size
+        map_place = local_path(image.block_map_uri) if image.block_map_uri else None
+        if len(places) == 1 and map_place is not None and not os.path.exists(map_place):
+            yield f"there is no block map {map_place}"
         if image.uris and not deployment.allow_unverified and not _is_verifiable(image):
-            yield f"{image.uris[0]}: nothing says what its bytes must be: no digest, no block map"
+            yield f"{name}: nothing says what its bytes must be: no digest, no block map"
         if size is not None and room is not None and size > room:
-            yield (f"{image.uris[0]} has {format_size(size)} ({size} bytes), and {image.node} has "
+            yield (f"{name} has {format_size(size)} ({size} bytes), and {image.node} has "
                    f"room for {format_size(room)} ({room} bytes)")  # fmt: skip
+
+
+def _wrong_addresses(image: ImageRequest) -> Iterator[str]:
+    """Why an image can never be read; nothing is asked of a server."""
+    for uri in (*image.uris, *([image.block_map_uri] if image.block_map_uri else [])):
+        try:
+            source_of(uri, stall_s=1.0, redactor=Redactor())
+        except SourceError as e:
+            yield f"{e}"
+
+
+def _of_config_drive(deployment: Deployment, disks: Mapping[str, HostDisk]) -> Iterator[str]:
+    """A ready image of a config drive must be there, and fit."""
+    file, node = deployment.config_drive_file, deployment.scheme.config_drive_node()
+    if file is None or node is None or deployment.seed:
+        return
+    try:
+        size = os.stat(file).st_size
+    except OSError as e:
+        yield f"the config drive {file} cannot be read: {e.strerror}"
+        return
+    sizes = {device: disk.size_bytes for device, disk in disks.items()}
+    room = node_size(deployment.scheme, node, sizes)
+    if room is not None and size > room:
+        yield (f"the config drive {file} has {format_size(size)}, and {node} has room for "
+               f"{format_size(room)}")  # fmt: skip
 
 
 def _of_taken_names(scheme: Scheme, named: set[str]) -> Iterator[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
 from goldsmith.deploy.copying.images import CONTAINERS
+from goldsmith.deploy.copying.sources import shown_address
 from goldsmith.deploy.scheme import (
     SWAP_MOUNT,
     Deployment,
@@ -30,6 +32,8 @@ from goldsmith.errors import LayoutError
 from goldsmith.units import format_size
 
 TYPES: Final = (*TYPE_GUIDS, "extended")
+_ARRAY_NODE: Final = re.compile(r"/dev/md([0-9]{1,7}|_d[0-9]{1,7}|[_/][A-Za-z0-9][\w.-]*)")
+"""mdadm(8), "DEVICE NAMES": it makes no array of another name."""
 
 
 def require_sound(deployment: Deployment) -> None:
@@ -75,6 +79,9 @@ def _check_disk(disk: TargetDisk) -> Iterator[str]:
     if disk.label == "none":
         if disk.partitions:
             yield f"{where}: a disk without a partition table of ours has no partitions"
+        if disk.policy != "clean":
+            yield (f'{where}: an image of the whole disk takes all that is on it, and the policy '
+                   f'is "{disk.policy}"')  # fmt: skip
         return
     if not disk.partitions:
         yield f"{where}: it gets no partitions"
@@ -138,6 +145,8 @@ def _check_stacks(scheme: Scheme) -> Iterator[str]:
     partitions = {p.node for p in scheme.partitions() if p.type != "extended"}
     arrays = {array.node for array in scheme.arrays}
     for array in scheme.arrays:
+        if not _ARRAY_NODE.fullmatch(array.node):
+            yield f"{array.node} is not a name of an array: md0, or md/NAME"
         least = LEAST_MEMBERS.get(array.level)
         if least is None:
             yield f'{array.node}: "{array.level}" is not a level: {", ".join(LEAST_MEMBERS)}'
@@ -224,12 +233,15 @@ def _check_filesystem(
 
 def _check_images(deployment: Deployment) -> Iterator[str]:
     scheme, nodes = deployment.scheme, deployment.scheme.nodes()
+    parts = _parts(scheme)
     for image in deployment.images:
-        name = image.uris[0] if image.uris else "an image without an address"
+        name = shown_address(image.uris[0]) if image.uris else "an image without an address"
         if not image.uris:
             yield f"{image.node}: its image has no address"
         if image.node not in nodes:
             yield f"{name}: the scheme does not make {image.node}"
+        elif image.node in parts:
+            yield f"{name}: {image.node} is a part of an array or volume group"
         if image.container not in CONTAINERS:
             yield f'{name}: container "{image.container}" is none of {", ".join(CONTAINERS)}'
         fs = scheme.by_node(image.node)
@@ -242,6 +254,10 @@ def _check_images(deployment: Deployment) -> Iterator[str]:
             yield f"{name} holds {image.format}, and {image.node} is to be {fs.type}"
     for node in _twice(image.node for image in deployment.images):
         yield f"two images are to be written to {node}"
+    has_drive = deployment.config_drive is not None or deployment.config_drive_file is not None
+    drive = scheme.partition(scheme.config_drive_node() or "")
+    if has_drive and not deployment.seed and drive is not None and drive.keep_data:
+        yield f"{drive.node}: its data is to be kept, and it gets the config drive"
 
 
 def _check_boot(deployment: Deployment) -> Iterator[str]:

@@ -20,13 +20,14 @@ from goldsmith.deploy.node_facts import read_facts
 from goldsmith.deploy.scheme import Scheme, TargetFilesystem
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import mounts
-from goldsmith.host.confined import confined, make_directory, write_confined
+from goldsmith.host.confined import confined, make_directory, read_confined, write_confined
 from goldsmith.host.teardown import Teardown
 
 Say = Callable[[str], None]
 
 PSEUDO_FILE_SYSTEMS: Final = ("/sys", "/dev", "/proc")
 MTAB: Final = "/etc/mtab"
+_MTAB_MARK: Final = "# while the target is mounted, in place of a link to "
 
 
 class TargetMounts(AbstractContextManager["TargetMounts"]):
@@ -135,19 +136,31 @@ def _mount(
 
 @contextmanager
 def _mtab_file(chroot: Path) -> Iterator[None]:
-    """Put a file with the tree's mounts in place of a linked /etc/mtab, for old boot loaders."""
-    place = confined(chroot, MTAB)
-    if not place.is_symlink():
+    """Put a file with the tree's mounts in place of a linked /etc/mtab, for old boot loaders.
+
+    Its first line tells what it was a link to: one that a killed run has left becomes it again.
+    """
+    linked_to = _link_of_mtab(chroot)
+    if linked_to is None:
         yield
         return
-    linked_to = os.readlink(place)
-    write_confined(chroot, MTAB, mtab_text(chroot, mounts.list_mounts()).encode())
+    text = f"{_MTAB_MARK}{linked_to}\n{mtab_text(chroot, mounts.list_mounts())}"
+    write_confined(chroot, MTAB, os.fsencode(text))
     try:
         yield
     finally:
         place = confined(chroot, MTAB)
         place.unlink(missing_ok=True)
         place.symlink_to(linked_to)
+
+
+def _link_of_mtab(chroot: Path) -> str | None:
+    place = confined(chroot, MTAB)
+    if place.is_symlink():
+        linked_to = os.readlink(place)
+        return None if "\n" in linked_to else linked_to
+    first = os.fsdecode(read_confined(chroot, MTAB) or b"").partition("\n")[0]
+    return first.removeprefix(_MTAB_MARK) if first.startswith(_MTAB_MARK) else None
 
 
 def mtab_text(chroot: Path, listed: Sequence[mounts.MountPoint]) -> str:

@@ -71,9 +71,10 @@ class RunDirectory:
         self._append({"id": entry_id, "kind": kind, **fields}, synced=synced)
         return entry_id
 
-    def forget(self, entry_id: str) -> None:
-        """The effect was undone, or is now what the user asked for."""
-        self._append({"done": entry_id})
+    def forget(self, *entry_ids: str) -> None:
+        """The effects were undone, or are now what the user asked for: all at once, or none."""
+        if entry_ids:
+            self._append({"done": entry_ids[0] if len(entry_ids) == 1 else entry_ids})
 
     def _append(self, line: Mapping[str, Any], *, synced: bool = True) -> None:
         fd = os.open(self.path / _JOURNAL, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
@@ -308,7 +309,9 @@ def _read_journal(path: Path) -> tuple[Entry, ...]:
             if not isinstance(fields, dict):
                 continue
             if "done" in fields:
-                pending.pop(fields["done"], None)
+                done = fields["done"]
+                for entry_id in done if isinstance(done, list) else [done]:
+                    pending.pop(str(entry_id), None)
             elif "id" in fields and "kind" in fields:
                 entry_id, kind = fields.pop("id"), fields.pop("kind")
                 pending[entry_id] = Entry(entry_id, kind, fields)

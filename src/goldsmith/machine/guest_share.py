@@ -52,6 +52,8 @@ def shared_root(words: Words, scratch: Path) -> Iterator[int]:
             with process.start(
                 argv, pass_fds=[listener.fileno()], stdout=log.fileno(), stderr=log.fileno()
             ):
+                # Else QEMU would wait for ever for a server that has ended before its answer.
+                listener.close()
                 try:
                     yield ours.fileno()
                 except GuestError as e:

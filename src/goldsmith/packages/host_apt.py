@@ -127,10 +127,10 @@ class HostApt:
 
     def listed(self, words: Sequence[str]) -> tuple[Archive, ...]:
         """The package files that an installation of these words into an empty tree needs."""
-        return self._listed(words)[0]
+        return self.all_listed(words)[0]
 
-    def _listed(self, words: Sequence[str]) -> tuple[tuple[Archive, ...], bool]:
-        """And whether these are all: of local packages there are no digests."""
+    def all_listed(self, words: Sequence[str]) -> tuple[tuple[Archive, ...], bool]:
+        """And whether these are all: an index may lack the digest of a package."""
         listed = self.directory / "uris"
         with listed.open("wb") as file:
             self._run("apt-get", "--yes", *PRINT_URIS, "install", *words,
@@ -149,7 +149,7 @@ class HostApt:
     def fetch(self, base: Sequence[str]) -> tuple[Archive, ...]:
         """Fetch the base and all that is asked for; what the store has is not fetched."""
         words = [*base, *self._request.wanted()]
-        archives, all_listed = self._listed(words)
+        archives, all_listed = self.all_listed(words)
         store = PackageStore(self._request.store) if self._request.store is not None else None
         if store is not None:
             store.give_all(archives, self.archives)

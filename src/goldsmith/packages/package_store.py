@@ -72,6 +72,18 @@ class PackageStore:
         except OSError:
             return False
 
+    def has_whole(self, archive: Archive) -> bool:
+        """Whether it is there with its content; a file that was changed is removed."""
+        if not self.has(archive):
+            return False
+        try:
+            if digest_of(self.path(archive.sha256)) == archive.sha256:
+                return True
+        except OSError:
+            pass  # as good as changed
+        self.path(archive.sha256).unlink(missing_ok=True)
+        return False
+
     def digests(self) -> frozenset[str]:
         """The digests of all files; a store that was never used has none."""
         try:

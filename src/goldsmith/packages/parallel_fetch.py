@@ -11,12 +11,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import stat
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from goldsmith.host.journal import remove_tree
 from goldsmith.host.process import LineSink, run
 from goldsmith.packages.package_store import Archive
 
@@ -90,10 +92,22 @@ def _shares(archives: Sequence[Archive]) -> list[list[Archive]]:
 
 def _take(fetched: Path, target: Path, archive: Archive) -> None:
     """Put a file where apt-get would have: it is whole under this name, and its digest right."""
+    # Whoever fetched it may change what stands in its own directory, but not in this one.
     try:
-        if fetched.lstat().st_size == archive.size_bytes and not fetched.is_symlink():
-            os.chown(fetched, 0, 0)
-            fetched.chmod(0o644)
-            fetched.rename(target)
+        fetched.rename(target)
     except (FileNotFoundError, PermissionError):
         return  # apt-get fetches it, and says why if it cannot
+    try:
+        fd = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        target.unlink()  # a link
+        return
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_size == archive.size_bytes:
+            os.fchown(fd, 0, 0)
+            os.fchmod(fd, 0o644)
+        else:
+            remove_tree(target)
+    finally:
+        os.close(fd)

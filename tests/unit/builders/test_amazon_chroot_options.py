@@ -15,6 +15,8 @@ from goldsmith.builders.amazon_chroot.devices import (
     available_device,
     device_prefix,
     find_node,
+    is_used,
+    mounted_of,
 )
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
 from goldsmith.builders.amazon_chroot.requests import volume_request
@@ -22,6 +24,7 @@ from goldsmith.cli.components import builtin_registry
 from goldsmith.cloud.registering import register_request
 from goldsmith.core.prepare import prepare
 from goldsmith.errors import GoldsmithError, Severity, TemplateError
+from goldsmith.host.mounts import MountPoint
 from goldsmith.template.load import load
 from goldsmith.values.world import LiveWorld
 
@@ -121,6 +124,7 @@ def test_good_ones() -> None:
         ({"vault_aws_engine": {"name": "x"}, "token": "t"}, "exclude each other"),
         ({"assume_role": {}}, "assume_role needs"),
         ({"vault_aws_engine": {}}, "vault_aws_engine needs"),
+        ({"custom_endpoint_ec2": "ec2.example"}, "custom_endpoint_ec2 is no URL"),
     ],
 )  # fmt: skip
 def test_bad_ones(given: dict[str, Any], message: str) -> None:
@@ -192,6 +196,35 @@ def test_free_names_of_devices(tmp_path: Path) -> None:
     with pytest.raises(GoldsmithError, match="is in use"):
         available_device(dev=dev, sys_block=block)
     assert attached_name("/dev/xvdf") == "/dev/sdf" and attached_name("/dev/sdf") == "/dev/sdf"
+
+
+def test_the_disk_of_somebody_else_is_not_taken_for_the_volume(tmp_path: Path) -> None:
+    """A volume that is attached as sdf may appear as xvdf: no other disk may be called so."""
+    dev, block = tmp_path / "dev", tmp_path / "block"
+    dev.mkdir()
+    (block / "sda").mkdir(parents=True)
+    (dev / "xvdf").touch()
+    assert available_device(dev=dev, sys_block=block) == str(dev / "sdg")
+    assert is_used(str(dev / "sdf")) and not is_used(str(dev / "sdg"))
+
+
+def test_mounts_of_a_disk_and_of_its_partitions_are_known(tmp_path: Path) -> None:
+    disk = tmp_path / "class/nvme1n1"
+    (disk / "nvme1n1p2").mkdir(parents=True)
+    (disk / "device").mkdir()
+    for name, numbers in ((".", "259:0"), ("nvme1n1p2", "259:2"), ("device", "247:0")):
+        (disk / name / "dev").write_text(f"{numbers}\n")
+    (disk / "nvme1n1p2/partition").write_text("2\n")
+    seen = [
+        MountPoint("/", "ext4", "/dev/nvme0n1p1", "259:9"),
+        MountPoint("/a", "ext4", "/dev/nvme1n1p2", "259:2"),
+        MountPoint("/b", "xfs", "/dev/nvme1n1", "259:0"),
+        MountPoint("/c", "btrfs", "/dev/nvme1n1p2", "0:44"),
+        MountPoint("/d", "tmpfs", "none", "247:0"),
+    ]
+    for name in ("/dev/nvme1n1", "/dev/nvme1n1p"):
+        assert mounted_of(name, seen, sys_class=tmp_path / "class") == ["/a", "/b", "/c"]
+    assert mounted_of("/dev/sdf", seen, sys_class=tmp_path / "class") == []
 
 
 def test_the_node_is_found_by_the_id_of_the_volume(tmp_path: Path) -> None:

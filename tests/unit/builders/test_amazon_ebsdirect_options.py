@@ -48,6 +48,7 @@ SHARED = [
     ({"snapshot_encrypted": True, "snapshot_kms_key_arn": KEY.replace("us-east-1", "eu-west-1")},
      "not one of us-east-1"),
     ({"custom_endpoint_ebs": "ebs.example"}, "custom_endpoint_ebs is no URL"),
+    ({"custom_endpoint_ec2": "ec2.example"}, "custom_endpoint_ec2 is no URL"),
     ({"access_key": "AKIA"}, "access_key is given without secret_key"),
     ({"ami_architecture": "vax"}, "ami_architecture is one of"),
     ({"deprecate_at": "soon"}, "deprecate_at is not a valid time"),

@@ -98,6 +98,23 @@ def test_prune_all_takes_unpacked_packages_that_no_build_uses(state, capsys):
     assert [path.name for path in unpacked.directory.iterdir()] == ["lock"]
 
 
+def test_answers_of_apt_that_a_build_may_read_stay(state, capsys):
+    unpacked, answer = ContentStore(state / "unpacked"), state / "resolutions" / "key"
+    answer.mkdir(parents=True)
+    (answer / "answer.json").write_text("torn")
+    with unpacked.in_use():
+        assert "answers" not in run(capsys, "prune", "--all")[1]
+    assert answer.is_dir()
+    status, text = run(capsys, "verify")
+    assert status == 4
+    assert "an answer of APT (key): answer.json was changed" in text
+    assert run(capsys, "verify", "--forget")[0] == 0
+    assert not answer.exists()
+    answer.mkdir()
+    assert "Removed 1 answers of APT" in run(capsys, "prune", "--all")[1]
+    assert not answer.exists()
+
+
 def test_prune_keeps_what_is_young_and_small(store, capsys):
     one = made(store, "one")
     for limit in (("--older-than", "30d"), ("--unused-for", "90m"), ("--max-size", "1GiB")):

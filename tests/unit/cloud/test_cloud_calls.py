@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ProxyConnectionError,
+    SSLError,
+)
 
 from goldsmith.cloud import calls, refusals
 from goldsmith.cloud.calls import Service
@@ -42,7 +50,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize(
     "error",
     [refused("RequestLimitExceeded", 503), refused("ThrottlingException"), refused("X", 500),
-     refused("SnapshotCreationPerVolumeRateExceeded"), ConnectionClosedError(endpoint_url="x")],
+     refused("SnapshotCreationPerVolumeRateExceeded"), ConnectionClosedError(endpoint_url="x"),
+     EndpointConnectionError(endpoint_url="x"), ConnectTimeoutError(endpoint_url="x"),
+     ProxyConnectionError(proxy_url="x"), SSLError(endpoint_url="x", error="EOF occurred")],
 )  # fmt: skip
 def test_what_may_pass_is_repeated(error: Exception, pauses: list[float]) -> None:
     client = Client(error, error, error)
@@ -59,6 +69,14 @@ def test_a_plain_no_is_final_and_says_what_to_do() -> None:
         Service(client, "r").call("create_snapshot")
     assert len(client.asked) == 1
     assert caught.value.hint == "allow ec2:CreateSnapshot in the IAM policy of whoever builds"
+
+
+def test_a_certificate_that_is_not_believed_is_final() -> None:
+    wrong = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed")
+    client = Client(SSLError(endpoint_url="x", error=wrong))
+    with pytest.raises(AwsError, match="self-signed") as caught:
+        Service(client, "r").call("create_snapshot")
+    assert len(client.asked) == 1 and "AWS_CA_BUNDLE" in (caught.value.hint or "")
 
 
 def test_it_gives_up_at_last() -> None:

@@ -25,6 +25,7 @@ from goldsmith.cloud.images import (
 )
 from goldsmith.cloud.journal import Ledger, detach, undo_resource
 from goldsmith.cloud.polling import Waiting
+from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account
 from goldsmith.cloud.sharing import ProtectionStep
 from goldsmith.core.step import StepContext
@@ -108,6 +109,22 @@ def test_what_is_not_kept_goes_with_its_copies(place: Place) -> None:
     with open_run(place.state, "test", UNDO) as run, Teardown() as teardown:
         made(place, place.publishing(run, teardown, ami_regions=("eu-west-1", "us-west-2")))
     assert place.left() == set()
+
+
+def test_all_is_kept_by_one_line_of_the_journal(place: Place) -> None:
+    """Whenever it is killed, what `clean` then does leaves no half of an image."""
+    with open_run(place.state, "test", UNDO) as run, Teardown() as teardown:
+        publishing = place.publishing(run, teardown, ami_regions=("eu-west-1",))
+        made(place, publishing)
+        before = (run.path / "journal.jsonl").read_text()
+        publishing.keep()
+        after = (run.path / "journal.jsonl").read_text().removeprefix(before)
+        assert len(after.split()) > 3 and len(after.strip().splitlines()) == 1
+        dead = place.state / "runs/20000101-000000-abcdef"
+        dead.mkdir()
+        (dead / "journal.jsonl").write_text(before + after)
+        (found,) = find_dead_runs(place.state)
+        assert found.entries == ()
 
 
 def test_of_encrypted_copies_only_these_last(place: Place) -> None:
@@ -205,6 +222,21 @@ def test_the_old_image_stays_where_the_new_one_could_not_be_registered(place: Pl
     assert place.left() == {"snap-1", "ami-new"}
 
 
+def test_a_snapshot_of_another_image_does_not_cost_the_new_one(place: Place) -> None:
+    cloud = place.rig.cloud
+    cloud.snapshots["snap-old"] = Snapshot("snap-old", "us-east-1", size=1)
+    ebs = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-old"}}
+    for image_id, name in (("ami-old", "web"), ("ami-other", "other")):
+        cloud.images[image_id] = Image(image_id, "us-east-1", name=name, mappings=[ebs])
+    with open_run(place.state, "test", UNDO) as run, Teardown() as teardown:
+        publishing = place.publishing(
+            run, teardown, force_deregister=True, force_delete_snapshot=True
+        )
+        made(place, publishing)
+        publishing.keep()
+    assert place.left() == {"snap-old", "ami-other", "snap-1", "ami-new"}
+
+
 ELSEWHERE = "210987654321"
 
 
@@ -229,6 +261,24 @@ def test_the_account_is_written_down(place: Place) -> None:
         publishing.ledger.owner = ACCOUNT
         claim = publishing.ledger.claim("volume", "us-east-1")
         assert f'"owner": "{ACCOUNT}"' in (run.path / "journal.jsonl").read_text()
+        claim.settle()
+
+
+@pytest.mark.parametrize(
+    ("code", "maybe_made", "stays"),
+    [("UnauthorizedOperation", False, False), ("RequestLimitExceeded", False, False),
+     ("RequestLimitExceeded", True, True), ("InternalError", False, True)],
+)  # fmt: skip
+def test_what_was_never_made_is_not_looked_for(
+    place: Place, code: str, maybe_made: bool, stays: bool
+) -> None:
+    with open_run(place.state, "test", UNDO) as run, Teardown() as teardown:
+        claim = place.publishing(run, teardown).ledger.claim("volume", "us-east-1")
+        error = AwsError("CreateVolume", code, "no", status=503 if "Un" not in code else 403)
+        error.maybe_made = maybe_made
+        with pytest.raises(AwsError), claim.settled_if_refused():
+            raise error
+        assert ('"done"' not in (run.path / "journal.jsonl").read_text()) == stays
         claim.settle()
 
 

@@ -10,10 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from aws_rig import Rig
+from goldsmith.cloud import calls, session
 from goldsmith.cloud.access_options import AccessOptions, AssumeRole, VaultEngine
+from goldsmith.cloud.calls import Service
 from goldsmith.cloud.metadata import instance_document
+from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account, given_environment
 from goldsmith.errors import GoldsmithError
 from goldsmith.redact import Redactor
@@ -125,6 +129,32 @@ def test_where_the_region_comes_from(
     monkeypatch.setenv("AWS_REGION", "us-west-2")
     assert account(rig, profile="ci")[0].region == "us-west-2"
     assert account(rig, region="ap-south-1")[0].region == "ap-south-1"
+
+
+def test_an_instance_that_does_not_tell_its_region(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "instance_document", lambda: {"instanceId": "i-1"})
+    with pytest.raises(GoldsmithError, match="no region is known"):
+        assert account(rig)[0].region
+
+
+def test_who_is_asked_in_vain_does_not_hold_up_a_build(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    class Silent:
+        def get_caller_identity(self) -> None:
+            asked.append("who")
+            raise ConnectTimeoutError(endpoint_url="sts")
+
+    monkeypatch.setattr(calls, "pause", lambda _: None)
+    one, _ = account(rig, region="us-east-1")
+    one._services["sts", "us-east-1"] = Service(Silent(), "us-east-1", name="sts")
+    with pytest.raises(AwsError, match="no answer"):
+        one.caller()
+    assert len(asked) == 3
 
 
 def test_elsewhere_than_on_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:

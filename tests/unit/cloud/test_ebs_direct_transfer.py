@@ -161,6 +161,17 @@ def test_what_passes_is_repeated(
     assert len(rig.cloud.snapshots) == 1 and rig.direct.uploads == {}
 
 
+def test_a_snapshot_that_is_seen_late_leaves_its_tries_to_throttles(
+    rig: Rig, account: Account, run: RunDirectory, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("goldsmith.cloud.ebs_direct.connections._LONGEST_PAUSE_S", 0.01)
+    rig.faults += [Fault("PutSnapshotBlock", "1-12", "ResourceNotFoundException", 404),
+                   Fault("PutSnapshotBlock", "13", "RequestThrottledException")]  # fmt: skip
+    one = upload(account, run, image, delta_to(whole(image), None))
+    one.start()
+    assert one.write(connections(account, 1)) == 20
+
+
 def test_a_plain_no_ends_it_at_once(
     rig: Rig, account: Account, run: RunDirectory, image: Path
 ) -> None:
@@ -231,16 +242,50 @@ def test_tokens_that_expire_are_asked_for_again(
     assert counted(rig, "ListSnapshotBlocks") >= 3
 
 
+def many_blocks(place: Path, count: int) -> Path:
+    """1 GiB that begins with so many blocks of data."""
+    with open(place, "wb") as file:
+        file.truncate(GIB)
+        for number in range(count):
+            os.pwrite(file.fileno(), b"x", number * BLOCK)
+    return place
+
+
+def test_builds_that_read_the_same_snapshot_do_not_stop_each_other(
+    rig: Rig, account: Account, tmp_path: Path
+) -> None:
+    """Each listing of one makes the tokens of the other stale; in between one block comes."""
+    snapshot_of(rig, many_blocks(tmp_path / "many", 30)).present = set(range(30))
+
+    def expire(action: str, number: int) -> None:
+        if action == "GetSnapshotBlock" and number % 2 == 0:
+            rig.direct.generations["snap-x"] += 1
+
+    rig.on_call = expire
+    index = read_snapshot(connections(account, 1), "snap-x", tmp_path / "back")
+    assert len(index) == 30 and counted(rig, "ListSnapshotBlocks") > 21
+
+
+def test_tokens_that_are_never_good_end_it(
+    rig: Rig, account: Account, image: Path, tmp_path: Path
+) -> None:
+    snapshot_of(rig, image)
+
+    def expire(action: str, number: int) -> None:
+        if action == "GetSnapshotBlock":
+            rig.direct.generations["snap-x"] += 1
+
+    rig.on_call = expire
+    with pytest.raises(AwsError, match="token"):
+        read_snapshot(connections(account, 1), "snap-x", tmp_path / "back")
+    assert counted(rig, "ListSnapshotBlocks") == 21
+
+
 def test_pages_are_followed(
     rig: Rig, account: Account, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("goldsmith.cloud.ebs_direct.reader.PAGE", 100)
-    place = tmp_path / "many"
-    with open(place, "wb") as file:
-        file.truncate(GIB)
-        for number in range(230):
-            os.pwrite(file.fileno(), b"x", number * BLOCK)
-    snapshot_of(rig, place).present = set(range(230))
+    snapshot_of(rig, many_blocks(tmp_path / "many", 230)).present = set(range(230))
     index = read_snapshot(connections(account), "snap-x", tmp_path / "back")
     assert len(index) == 230 and counted(rig, "ListSnapshotBlocks") == 3
 

@@ -406,6 +406,21 @@ def test_without_digests_mirrors_are_not_mixed(copying, target, image, server):
     require_unusable(target)
 
 
+def test_without_digests_a_server_must_say_that_the_file_is_the_same(
+    copying, target, image, server
+):
+    nameless = server.add("/nameless", image, Fault(cut_after=5 * MIB), tag="")
+    with pytest.raises(NoSource, match="does not tell whether it has the same file"):
+        copying(nameless, may_be_unverified=True)
+    require_unusable(target)
+    proven = server.add("/proven", image, Fault(cut_after=5 * MIB), tag="")
+    copying(proven, digests=sha256_of(image))
+    require_copied(target, image)
+    named = server.add("/named", image, Fault(cut_after=5 * MIB))
+    copying(named, may_be_unverified=True)
+    require_copied(target, image)
+
+
 def test_mirrors_with_different_files_are_tried_one_by_one(copying, target, image, server):
     old = noise_of(len(image), b"old")
     first = server.add("/first", old, Fault(cut_after=5 * MIB))

@@ -186,6 +186,11 @@ def test_a_disk_is_found_by_its_links_first(tmp_path, monkeypatch):
     assert find("sdb", "disk/one") == "sda"
     assert find("sdb", "gone") == "sdb"
     assert find("sdb", "disk/one", "disk/one", "disk/other") == "sdb"
+    with pytest.raises(GoldsmithError, match="lead to several disks"):
+        find("sdc", "disk/one", "disk/one", "disk/other")
+    (tmp_path / "sdc").touch()
+    with pytest.raises(GoldsmithError, match="lead to several disks"):
+        find("sdc", "none", "disk/one", "disk/other")
     for name in ("sdz", "../../etc/passwd", "-x", ""):
         with pytest.raises(GoldsmithError, match="there is no disk"):
             find(name, "gone")

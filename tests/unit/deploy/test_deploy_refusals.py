@@ -5,7 +5,10 @@ from dataclasses import replace
 import pytest
 
 from goldsmith.deploy import refusals
+from goldsmith.deploy.change_plan import plan_changes, plan_text
+from goldsmith.deploy.copying.images import CopyLimits
 from goldsmith.deploy.disks import Content, FoundPartition, HostDisk, Stacked, Use
+from goldsmith.deploy.image_requests import parse_given, requests_of
 from goldsmith.deploy.refusals import DeployRefused, require_allowed
 from goldsmith.deploy.scheme import (
     Array,
@@ -21,6 +24,9 @@ from goldsmith.deploy.scheme import (
     partition_node,
 )
 from goldsmith.deploy.scheme_check import check_scheme
+from goldsmith.disk.block_map import BlockMap, render_bmap
+from goldsmith.errors import GoldsmithError
+from goldsmith.events import Emitter
 from goldsmith.units import GIB, MIB, TIB
 
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
@@ -86,8 +92,64 @@ def test_a_disk_that_must_not_be_written_is_refused(fields, words):
 def test_a_disk_that_somebody_holds_is_refused(monkeypatch):
     monkeypatch.setattr(refusals, "is_claimed", lambda path: path == "/dev/sda")
     assert reasons(ONE, host()) == [
-        "/dev/sda is in use: somebody holds it, perhaps in another mount namespace"
+        "/dev/sda is in use: somebody holds /dev/sda, perhaps in another mount namespace"
     ]
+
+
+def test_a_device_that_gets_no_partitions_is_refused():
+    mapped = replace(host(), name="dm-3")
+    assert "is made by device-mapper" in reasons(ONE, mapped)[0]
+    assert reasons(Deployment(Scheme((TargetDisk("/dev/sda", "none"),))), mapped) == []
+
+
+def test_what_lies_on_a_disk_is_asked_who_holds_it(monkeypatch):
+    """The disk itself is always held by it, and so tells nothing."""
+    held = {"/dev/sda", "/dev/mapper/g-home"}
+    monkeypatch.setattr(refusals, "is_claimed", lambda path: path in held)
+    stacked = Stacked("dm-0", "/dev/mapper/g-home", "lvm", frozenset({"sda"}))
+    disk = host(stacked=(stacked,), leaves=("/dev/sda1", "/dev/mapper/g-home"))
+    keep = Deployment(Scheme((target(part(1, 1, 100), policy="keep"),)))
+    there = replace(disk, label="gpt", partitions=(found(1, 1, 100),))
+    assert "somebody holds /dev/mapper/g-home" in "\n".join(reasons(keep, there))
+    held.remove("/dev/mapper/g-home")
+    assert reasons(keep, there) == []
+
+
+@pytest.mark.parametrize("partitions", [True, False])
+def test_what_is_to_be_there_lies_on_named_disks(monkeypatch, partitions):
+    """A host may have an array or group of the same name on other disks."""
+    below = {"/dev/md0": frozenset({"sda", "sdb"}), "/dev/mapper/g-v": frozenset({"sdc"})}
+    monkeypatch.setattr(refusals, "disks_below", lambda node: below.get(node, frozenset()))
+    scheme = Scheme(
+        (target(part(1, 1, 100), part(2, 101, 100), part(3, 201, 100), policy="keep"),),
+        (Array("/dev/md0", "1", ("/dev/sda1", "/dev/sda2")),), (PhysicalVolume("/dev/sda3"),),
+        (Group("g", ("/dev/sda3",)),), (Volume("v", "g", MIB),),
+    )  # fmt: skip
+    places = (found(1, 1, 100), found(2, 101, 100), found(3, 201, 100))
+    disk = host(label="gpt", partitions=places)
+    text = "\n".join(reasons(Deployment(scheme), disk, partitions=partitions))
+    assert "/dev/md0 is to be there already, and lies on /dev/sdb, which the scheme" in text
+    assert "/dev/mapper/g-v is to be there already, and lies on /dev/sdc" in text
+    below |= {"/dev/md0": frozenset({"sda"}), "/dev/mapper/g-v": frozenset()}
+    assert reasons(Deployment(scheme), disk, partitions=partitions) == [
+        "/dev/mapper/g-v is to be there already, and is not: assemble or activate it first"
+    ]
+
+
+def test_a_boot_loader_goes_only_where_one_lies():
+    """Nothing looks at what a partition for GRUB holds before it is written there."""
+    wanted = target(part(1, 1, 1, type="bios-boot"), policy="keep", boot_loader=True)
+    disk = host(label="gpt", partitions=(found(1, 1, 1),))
+    assert "is to hold the boot loader" in reasons(Deployment(Scheme((wanted,))), disk)[0]
+    bios = found(1, 1, 1, "21686148-6449-6E6F-744E-656564454649")
+    assert reasons(Deployment(Scheme((wanted,))), replace(disk, partitions=(bios,))) == []
+
+
+def test_an_extended_partition_is_no_place_for_a_file_system():
+    wanted = target(part(4, 1, 100), policy="keep", label="mbr")
+    extended = FoundPartition(4, MIB, 100 * MIB, "5", "", Content("extended"))
+    disk = host(label="mbr", partitions=(extended,))
+    assert "it holds the others" in reasons(Deployment(Scheme((wanted,))), disk)[0]
 
 
 def test_what_lies_on_named_disks_only_is_taken_down():
@@ -157,6 +219,62 @@ def test_an_image_without_any_digest_is_refused():
     assert reasons(allowed, host()) == []
 
 
+def test_an_image_that_is_not_here_may_be_on_a_mirror(tmp_path):
+    image = ImageRequest(("/nowhere/a",), "/dev/sda1", raw_md5="0" * 32)
+    assert reasons(replace(ONE, images=(image,)), host()) == ["there is no image /nowhere/a"]
+    here = tmp_path / "a b"
+    here.write_bytes(b"x")
+    for other in ("http://h/a", here.as_uri(), str(here)):
+        mirrored = replace(image, uris=("file:///nowhere/a", other))
+        assert reasons(replace(ONE, images=(mirrored,)), host()) == []
+
+
+@pytest.mark.parametrize("uri", ["ftp://h/a", "http://", "file://elsewhere/a", "s3://bucket"])
+def test_an_address_that_is_none_is_refused_with_the_rest(uri):
+    image = ImageRequest(("http://h/a", uri), "/dev/sda1", raw_md5="0" * 32)
+    told = reasons(replace(ONE, images=(image,)), host(read_only=True))
+    assert len(told) == 2 and uri in told[1]
+
+
+def test_the_size_of_a_packed_image_is_that_of_its_map(tmp_path):
+    packed, place = tmp_path / "a.img.gz", tmp_path / "a.img.gz.bmap"
+    packed.write_bytes(b"")
+    place.write_text(render_bmap(BlockMap(GIB, ())))
+    given = [parse_given(f"/dev/sda1={packed}")]
+
+    def requests():
+        return requests_of(given, ONE.scheme, Emitter("test", lambda event: None), CopyLimits())
+
+    large = replace(ONE, images=requests())
+    assert "has 1 GiB" in reasons(large, host())[0]
+    place.write_text("<bmap")
+    with pytest.raises(GoldsmithError, match=str(place)):
+        requests()
+    place.unlink()
+    assert reasons(large, host())[0] == f"there is no block map {place}"
+
+
+def test_a_ready_config_drive_must_be_there_and_fit(tmp_path):
+    drive = tmp_path / "drive.img"
+    scheme = Scheme((target(part(1, 1, 1, config_drive=True)),))
+    wanted = Deployment(scheme, config_drive_file=str(drive))
+    assert "cannot be read: No such file" in reasons(wanted, host())[0]
+    drive.write_bytes(bytes(MIB + 1))
+    assert "/dev/sda1 has room for 1 MiB" in reasons(wanted, host())[0]
+    drive.write_bytes(bytes(MIB))
+    assert reasons(wanted, host()) == []
+
+
+def test_no_reason_tells_a_password():
+    secret = "http://me:hunter2hunter2@h/a?sign=hunter2hunter2"
+    image = ImageRequest((secret,), "/dev/sda1", container="rar", raw_size_bytes=GIB)
+    text = "\n".join([*reasons(replace(ONE, images=(image,)), host()),
+                      *check_scheme(replace(ONE, images=(image,)))])  # fmt: skip
+    plan = plan_text(plan_changes(replace(ONE, images=(image,)), {"/dev/sda": host()}))
+    assert "http://h/a" in text and "rar" in text and "image a" in plan
+    assert "hunter2" not in text + plan
+
+
 def test_an_mbr_of_a_huge_disk_is_refused():
     huge = Deployment(Scheme((target(part(1, 1, 9), label="mbr"),)))
     assert "does not reach the end" in reasons(huge, host(size_bytes=3 * TIB))[0]
@@ -184,6 +302,11 @@ A1, A2 = part(1, 1, 100), part(2, 101, 100)
         (Scheme((target(part(1, 1, 1, label='a"b')),)), "its name has a quote"),
         (Scheme((target(part(1, 1, 1, keep_data=True)),)), 'the policy of its disk is "clean"'),
         (Scheme((TargetDisk("/dev/sda", "none", partitions=(A1,)),)), "has no partitions"),
+        (Scheme((TargetDisk("/dev/sda", "none", "keep"),)), "takes all that is on it"),
+        (Scheme((target(A1, A2),), (Array("/dev/sdb", "1", ("/dev/sda1", "/dev/sda2")),)),
+         "/dev/sdb is not a name of an array"),
+        (Scheme((target(A1, A2),), (Array("/dev/md/../sdb", "1", ("/dev/sda1", "/dev/sda2")),)),
+         "is not a name of an array"),
         (Scheme((target(A1),), (Array("/dev/md0", "1", ("/dev/sda1",)),)), "at least 2 members"),
         (Scheme((target(A1, A2),), (Array("/dev/md0", "7", ("/dev/sda1",)),)), "is not a level"),
         (Scheme((target(A1),), (Array("/dev/md0", "1", ("/dev/sda1", "/dev/sdx1")),)),
@@ -228,6 +351,10 @@ def test_a_scheme_that_cannot_be_is_refused(scheme, words):
         (replace(ONE, images=(ImageRequest((), "/dev/sda1"),)), "its image has no address"),
         (replace(ONE, images=(ImageRequest(("/x",), "/dev/sdb"),)), "does not make /dev/sdb"),
         (replace(ONE, images=(ImageRequest(("/x",), "/dev/sda1"),) * 2), "two images"),
+        (Deployment(Scheme((target(A1),), (), (PhysicalVolume("/dev/sda1"),)),
+                    (ImageRequest(("/x",), "/dev/sda1"),)), "is a part of an array"),
+        (Deployment(Scheme((target(part(1, 1, 9, config_drive=True, keep_data=True)),)),
+                    config_drive_file="/x"), "it gets the config drive"),
         (replace(ONE, images=(ImageRequest(("/x",), "/dev/sda1", container="rar"),)), '"rar"'),
     ],
 )  # fmt: skip

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.cancellation import pause
+from goldsmith.host.mounts import MountPoint
 from goldsmith.host.signals import check_interrupted
 
 T = TypeVar("T")
@@ -20,6 +21,7 @@ _NODE_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.05
 BY_ID: Final = Path("/dev/disk/by-id")
 SYS_BLOCK: Final = Path("/sys/block")
+SYS_CLASS: Final = Path("/sys/class/block")
 
 
 def available_device(*, dev: Path = Path("/dev"), sys_block: Path = SYS_BLOCK) -> str:
@@ -30,13 +32,18 @@ def available_device(*, dev: Path = Path("/dev"), sys_block: Path = SYS_BLOCK) -
     """
     prefix = device_prefix(sys_block)
     for letter in _LETTERS:
-        name = f"{prefix}{letter}"
-        if not os.path.lexists(dev / name) and not os.path.lexists(dev / f"{name}1"):
-            return str(dev / name)
+        name = str(dev / f"{prefix}{letter}")
+        if not is_used(name) and not is_used(f"{name}1"):
+            return name
     raise GoldsmithError(
         f"every device from {dev}/{prefix}{_LETTERS[0]} to {prefix}{_LETTERS[-1]} is in use",
         hint="detach volumes that nobody needs, or name a free one by device_path",
     )
+
+
+def is_used(device: str) -> bool:
+    """Whether there is a node of this name already, or one as which a volume would appear."""
+    return os.path.lexists(device) or os.path.lexists(_as_xvd(device))
 
 
 def device_prefix(sys_block: Path = SYS_BLOCK) -> str:
@@ -91,6 +98,25 @@ def find_node(
         if os.path.exists(name):
             return Node(name, given=False)
     return None
+
+
+def mounted_of(
+    disk: str, mounts: Iterable[MountPoint], *, sys_class: Path = SYS_CLASS
+) -> list[str]:  # fmt: skip
+    """Where file systems of a disk are mounted, as far as mounts name it or its partitions."""
+    folder = sys_class / os.path.basename(os.path.realpath(disk))
+    if not folder.is_dir():
+        # A given one may end with the letter before the number.
+        folder = folder.with_name(folder.name.removesuffix("p"))
+    nodes = [folder, *(one.parent for one in folder.glob("*/partition"))]
+    numbers = {(node / "dev").read_text().strip(): node.name for node in nodes
+               if (node / "dev").is_file()}  # fmt: skip
+    names = set(numbers.values())
+    return [
+        one.path for one in mounts
+        # btrfs has numbers of its own.
+        if one.device in numbers or os.path.basename(os.path.realpath(one.source)) in names
+    ]  # fmt: skip
 
 
 def _serial(disk: Path) -> str:

@@ -8,6 +8,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from goldsmith.builders.amazon_chroot.devices import mounted_of
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
 from goldsmith.builders.amazon_chroot.running import run_step
 from goldsmith.builders.amazon_chroot.state import ChrootState
@@ -71,11 +72,15 @@ class Entering:
         self.context.run.forget(entry)
 
     def require_unmounted(self) -> None:
-        """Raise GoldsmithError while the root is mounted: the volume stays attached then."""
-        place = self.state.mount_path
-        if place and any(one.path == place for one in mounts.list_mounts()):
+        """Raise GoldsmithError while anything of the volume is mounted: it stays attached then."""
+        state, known = self.state, mounts.list_mounts()
+        places = [one.path for one in known if one.path == state.mount_path]
+        places += mounted_of(state.node, known) if state.node else []
+        if places:
             raise GoldsmithError(
-                f"{place} is still mounted: its volume is detached when the build has ended"
+                f"{places[0]} is still mounted: its volume is detached when the build has ended",
+                hint="what pre_mount_commands and post_mount_commands have mounted is theirs to "
+                "unmount",
             )
 
     def extras(self, place: Path) -> VolumeEntrance:

@@ -28,11 +28,7 @@ from goldsmith.builders.volume_steps.cleanup import EarlyCleanupStep
 from goldsmith.builders.volume_steps.commands import POST_MOUNT, PRE_MOUNT, HostCommandsStep
 from goldsmith.builders.volume_steps.locking import EarlyUnlockStep, LockStep
 from goldsmith.cloud.ami_artifact import ami_artifact
-from goldsmith.cloud.images import (
-    Made,
-    Publishing,
-    SnapshotStep,
-)
+from goldsmith.cloud.images import Made, Publishing, SnapshotStep
 from goldsmith.cloud.journal import Ledger
 from goldsmith.cloud.polling import Waiting
 from goldsmith.cloud.publish import Described, PreValidateStep, publish
@@ -156,6 +152,7 @@ class _Making:
             publishing, options, volume, instance_id, state.device, self.entering.require_unmounted
         )
         node, state.attach_cleanup = self._step(attach)
+        state.node = node.disk
         unlock = EarlyUnlockStep(state.flock_cleanup, name="StepEarlyUnflock")
         self._step(unlock, told=False)
         return volume, size, node

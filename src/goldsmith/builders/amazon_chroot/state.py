@@ -17,6 +17,8 @@ class ChrootState:
     """As DescribeImages tells of it; None from scratch."""
     device: str = ""
     """The name that EC2 is told, but for `xvd` in place of `sd`."""
+    node: str = ""
+    """What this host calls the disk."""
     volume_id: str = ""
     mount_path: str = ""
     snapshot_id: str = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -12,6 +11,7 @@ from goldsmith.builders.amazon_chroot.devices import (
     attached_name,
     available_device,
     awaited_node,
+    is_used,
 )
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions, SourceFilter
 from goldsmith.builders.amazon_chroot.requests import volume_request
@@ -144,7 +144,7 @@ class PrepareDeviceStep:
         device = self.options.device_path
         if not device:
             return available_device()
-        if os.path.lexists(device):
+        if is_used(device):
             raise GoldsmithError(
                 f"Device is in use: {device}",
                 hint="choose another device_path, or leave it out: a free one is found",

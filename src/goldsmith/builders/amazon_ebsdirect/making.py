@@ -106,7 +106,7 @@ class _Making:
         if options.copy_source:
             readable = run(CopySourceStep(publishing, source["ImageId"]))
         snapshot_id = str(source_root(readable)["SnapshotId"])
-        index = run(ReadSnapshotStep(publishing, snapshot_id, image))
+        index = run(ReadSnapshotStep(publishing, snapshot_id, image, options.connections))
         before = KnownSnapshot(snapshot_id, publishing.account.region, index)
         if options.root_volume_size > index.size_gib:
             os.truncate(image, options.root_volume_size * GIB)

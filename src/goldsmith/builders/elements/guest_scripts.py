@@ -46,6 +46,8 @@ shift 4
 entered() {{
     variables=$1
     shift
+    # What cannot even be started leaves no status.
+    echo 126 >{_HOOK}.status
     {{
         cat "$variables" {_DIRECTORY}/enter-"$phase"
         printf '%s\\0' "$@"

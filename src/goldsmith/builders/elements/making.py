@@ -39,7 +39,6 @@ def make_image(recipe: Recipe, context: BuildContext) -> Artifact:
     """Run the phases that have to; raises GoldsmithError and leaves nothing half made."""
     context.work.mkdir(mode=0o700)
     context.emitter.redactor.add(recipe.secrets)
-    context = replace(context, template=shlex.quote(context.template))
     description, setup = recipe.description, recipe.setup
     places = make_places(context.state, description, context.directory)
     with open_trees(context, description, setup, places) as trees:
@@ -124,7 +123,8 @@ class _Making:
             if context.policy.use and self.trees.tree_id is not None:
                 context.emitter.say(
                     f"The tree as it was before its disk is kept: goldsmith shell "
-                    f"-only={context.emitter.build} -after={steps[-1].name} {context.template}"
+                    f"-only={context.emitter.build} -after={steps[-1].name} "
+                    f"{shlex.quote(context.template)}"
                 )
             raise
 

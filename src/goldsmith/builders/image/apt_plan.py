@@ -64,13 +64,22 @@ def with_answer(
     """
     request = replace(request, store=state / "packages", offline=policy.offline)
     digests = [one.digest for one in releases.values() if one.digest is not None]
-    if request.tool != STORE or len(digests) < len(releases) or not policy.use:
+    # Who wants the packages unpacked anew has them fetched as well, if they are not kept.
+    anew = "unpack" in policy.refresh and not policy.offline
+    if request.tool != STORE or len(digests) < len(releases) or not policy.use or anew:
         return request
     request = replace(request, release_digests=tuple(sorted(set(digests))))
     answers = ResolutionStore(state / STORE_NAME)
     if bootstrap.engine is None and answers.refused(request):
         return replace(request, tool="")
     return request
+
+
+def refusal(request: AptRequest, state: Path) -> str:
+    """Why mmdebstrap is to make the tree of a request that `with_answer` has returned, if known."""
+    if request.tool == STORE:
+        return ""
+    return ResolutionStore(state / STORE_NAME).refused(request)
 
 
 def finish_plan(bootstrap: Bootstrap, directory: Path) -> FinishPlan:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from goldsmith.builders.image.apt_plan import with_answer
+from goldsmith.builders.image.apt_plan import refusal, with_answer
 from goldsmith.builders.image.cache import (
     open_cache,
     open_results,
@@ -36,9 +37,11 @@ from goldsmith.layers.method import choose_method
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.build_files import PRIVATE_NETRC_FILE, PRIVATE_SETTINGS_FILE
+from goldsmith.packages.errors import StoreRefused
 from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.release_files import ReleaseState
-from goldsmith.packages.unpacked.unpacking import StoreRefused
+
+_NOT_THE_STORE: Final = "mmdebstrap makes the tree, not the store: {}"
 
 
 def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Artifact:
@@ -55,6 +58,8 @@ def make_image(recipe: Recipe, builder_type: str, context: BuildContext) -> Arti
         request = with_answer(
             request, recipe.options.bootstrap, context.state, cache.releases, context.policy
         )
+        if reason := refusal(request, context.state):
+            context.emitter.say(_NOT_THE_STORE.format(reason))
     clock, context = context, dated(context, cache.releases)
     epoch_is_given = context is not clock or "SOURCE_DATE_EPOCH" in context.environment
     with TreeBuild(
@@ -106,7 +111,7 @@ class _Making:
         except StepFailed as e:
             if request is None or not isinstance(e.cause, StoreRefused) or bootstrap.engine:
                 raise
-            self.context.emitter.warn(f"mmdebstrap makes the tree, not the store: {e.cause}")
+            self.context.emitter.warn(_NOT_THE_STORE.format(e.cause))
             for step in base_steps(bootstrap, replace(request, tool=""), self.context.directory):
                 trees.run(step)
 

@@ -58,7 +58,7 @@ class Connections:
 
         `check` raises AwsError for an answer that is not believed.
         """
-        number = 0
+        number = passing = 0
         while True:
             self._wait(self.pacer.turn_s())
             try:
@@ -69,8 +69,10 @@ class Connections:
                 if e.is_throttle:
                     self.pacer.throttled()
                 unseen = e.is_absence and time.monotonic() - self.started_s < _SEEN_WITHIN_S
-                if not unseen and (not e.is_passing or number >= _TRIES):
+                if not unseen and (not e.is_passing or passing >= _TRIES):
                     raise
+                # What is not seen yet has its own time: it must not use up these tries.
+                passing += not unseen
             self._wait(random.random() * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**number))  # noqa: S311
             number += 1
 

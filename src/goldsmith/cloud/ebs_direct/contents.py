@@ -35,6 +35,8 @@ from goldsmith.packages.image_file import ImagePartition, read_partitions
 from goldsmith.units import GIB, MIB
 
 _EXT: Final = frozenset({"ext2", "ext3", "ext4"})
+_SECTOR_BYTES: Final = 512
+_GPT: Final = b"EFI PART"
 _AT_ONCE: Final = 64
 Ranges = list[tuple[int, int]]
 """Stretches of bytes as (start, end), in order and apart."""
@@ -125,10 +127,24 @@ def provably_free(image: Path) -> Ranges:
         for part in partitions:
             used.append((part.offset_bytes, part.offset_bytes + part.size_bytes))
             free += _free_of(file.fileno(), part)
-    # Partition tables lie at both ends; and what lies in two partitions is nobody's to give away.
+        tables = list(_tables(file.fileno(), size_bytes))
+    # What lies in two partitions is nobody's to give away.
     outside = _complement(_united(used), size_bytes)
-    never = [(0, MIB), *_overlaps(used), (max(size_bytes - MIB, 0), size_bytes)]
+    never = [*tables, *_overlaps(used)]
     return _intersected(_united([*outside, *free]), _complement(_united(never), size_bytes))
+
+
+def _tables(fd: int, size_bytes: int) -> Iterator[tuple[int, int]]:
+    """Where partition tables are: at both ends, and where a GPT says that its copy is.
+
+    That is in the middle of a volume that has grown.
+    """
+    yield 0, MIB
+    yield max(size_bytes - MIB, 0), size_bytes
+    header = os.pread(fd, 40, _SECTOR_BYTES)
+    if header.startswith(_GPT):
+        end = (int.from_bytes(header[32:], "little") + 1) * _SECTOR_BYTES
+        yield max(end - MIB, 0), min(end, size_bytes)
 
 
 def _free_of(fd: int, part: ImagePartition) -> Ranges:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from goldsmith.cloud.access_options import AccessOptions
+from goldsmith.cloud.access_options import AccessOptions, endpoint_findings
 from goldsmith.cloud.device_options import DeviceOptions
 from goldsmith.cloud.ebs_direct.connections import CONNECTIONS
 from goldsmith.core.options import Finding
@@ -58,7 +58,4 @@ class DirectOptions(AccessOptions, DeviceOptions):
                           "EBS direct wants arn:aws:kms:REGION:ACCOUNT:key/ID")  # fmt: skip
         if key and self.region and f":{self.region}:" not in key:
             yield Finding(f"the key {key} is not one of {self.region}", ("snapshot_kms_key_arn",))
-        for name in ("custom_endpoint_ec2", "custom_endpoint_ebs"):
-            value = str(getattr(self, name))
-            if value and not value.startswith(("http://", "https://")):
-                yield Finding(f'{name} is no URL: "{value}"', (name,))
+        yield from endpoint_findings("custom_endpoint_ebs", self.custom_endpoint_ebs)

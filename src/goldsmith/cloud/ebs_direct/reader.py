@@ -25,6 +25,7 @@ from goldsmith.units import GIB
 PAGE: Final = 5000
 """Blocks of one listing; their tokens are in memory."""
 _MOST_LISTINGS_AGAIN: Final = 20
+"""Listings one after the other of which not one block came."""
 
 OnBlocks = Callable[[int], None]
 """Called with the number of blocks that are done."""
@@ -99,10 +100,12 @@ class _Fetching:
                 index = DigestIndex(int(page["VolumeSize"]))
                 on_size(index.size_gib)
             blocks = [(int(one["BlockIndex"]), str(one["BlockToken"])) for one in page["Blocks"]]
+            known = len(self.digests)
             try:
                 self._fetch(blocks, len(index))
             except AwsError as e:
-                listings += 1
+                # Whoever else lists the snapshot makes tokens stale; in between some blocks come.
+                listings = 0 if len(self.digests) > known else listings + 1
                 if not e.is_stale_token or listings > _MOST_LISTINGS_AGAIN:
                     raise
                 start, page_token = blocks[0][0], None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.cloud.ebs_direct.connections import Connections
+from goldsmith.cloud.ebs_direct.connections import CONNECTIONS, Connections
 from goldsmith.cloud.ebs_direct.contents import Contents
 from goldsmith.cloud.ebs_direct.delta import Delta, delta_to
 from goldsmith.cloud.ebs_direct.digest_index import DigestIndex, KnownSnapshot
@@ -35,6 +35,8 @@ class ReadSnapshotStep:
     publishing: Publishing
     snapshot_id: str
     target: Path
+    connections: int = CONNECTIONS
+    """How many blocks are on their way at once."""
     name: str = "StepReadSnapshot"
 
     @property
@@ -44,7 +46,7 @@ class ReadSnapshotStep:
 
     def run(self, context: StepContext) -> DigestIndex:
         """Read it and return the digests of its blocks; raises GoldsmithError."""
-        connections = Connections(self.publishing.account.ebs())
+        connections = Connections(self.publishing.account.ebs(), count=self.connections)
 
         def progress(done: int) -> None:
             context.emitter.progress("reading", done, unit="blocks")

@@ -56,5 +56,5 @@ def _first_other(found: DigestIndex, wanted: DigestIndex) -> int:
 def _failed(snapshot_id: str, why: str) -> GoldsmithError:
     return NotAsWritten(
         f"{snapshot_id} is not what was uploaded: {why}",
-        hint="build again; if it happens again, the service or the network damages data",
+        hint="build again; if it happens again, use_parent = false sends every block anew",
     )

@@ -74,7 +74,9 @@ def _fetch(
         while count := stream.readinto(view):
             for digest in digests.values():
                 digest.update(view[:count])
-            os.write(writing.fileno(), view[:count])
+            left = view[:count]
+            while left:
+                left = left[os.write(writing.fileno(), left) :]
             emit.progress("fetching", stream.at, stream.total_bytes or 0, unit="bytes")
     for name, wanted in image.container_digests.items():
         if (found := digests[name].hexdigest()) != wanted.lower():

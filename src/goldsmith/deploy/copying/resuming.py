@@ -163,6 +163,10 @@ class ResumingStream(io.RawIOBase):
         known = self._tags.setdefault(id(source), opening.tag)
         if self.at and known and opening.tag and known != opening.tag:
             raise SourceChanged(f"{source.shown} was changed while it was read")
+        if self.at and not self._is_proven and not (known and opening.tag):
+            raise SourceError(f"{source.shown} broke off, and does not tell whether it has the "
+                              "same file still",
+                              hint="give the digest of the file, or begin again")  # fmt: skip
         if opening.total_bytes is None:
             return
         wanted = self.total_bytes if self._expected_bytes is None else self._expected_bytes

@@ -97,6 +97,14 @@ def source_of(uri: str, *, stall_s: float, redactor: Redactor) -> Source:
     return FileSource(uri)
 
 
+def local_path(uri: str) -> str | None:
+    """The path of a file of this host, None for what lies elsewhere; raises SourceError."""
+    match = _SCHEME.match(uri)
+    if match and match[1].lower() == "file":
+        return _path_of(uri)
+    return None if match and uri[match.end() :].startswith("//") else uri
+
+
 def _path_of(uri: str) -> str:
     parts = urllib.parse.urlsplit(uri)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):

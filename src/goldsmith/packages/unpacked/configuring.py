@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.host import chroot
-from goldsmith.host.confined import confined, make_directory, remove_confined, write_confined
+from goldsmith.host.confined import (
+    confined,
+    make_directory,
+    read_confined,
+    remove_confined,
+    write_confined,
+)
 from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import LineSink
 from goldsmith.packages.errors import PackageError
@@ -87,7 +93,8 @@ class _Making:
     def run_preinsts(self, packages: Sequence[Mapping[str, Any]]) -> None:
         """Run what dpkg runs before it unpacks a package that was never there."""
         for package in packages:
-            if not (self.tree / f"{DATABASE}/info/{package['info']}.preinst").exists():
+            files = _control_files(self.tree, package["info"])
+            if not any(file.name == f"{package['info']}.preinst" for file in files):
                 continue
             own = {
                 "DPKG_MAINTSCRIPT_PACKAGE": package["name"],
@@ -97,10 +104,11 @@ class _Making:
                 "DPKG_ADMINDIR": f"/{DATABASE}", "DPKG_MAINTSCRIPT_DEBUG": "0",
             }  # fmt: skip
             # debconf tells by this directory of dpkg's whose script it is that asks.
-            here = self.tree / _CONTROL_IN_USE
+            here = confined(self.tree, _CONTROL_IN_USE)
             here.mkdir()
-            for file in _control_files(self.tree, package["info"]):
-                shutil.copy(file, here / file.name.removeprefix(f"{package['info']}."))
+            for file in files:
+                own_name = file.name.removeprefix(f"{package['info']}.")
+                shutil.copy(file, here / own_name, follow_symlinks=False)
             try:
                 self._run([f"/{_CONTROL_IN_USE}/preinst", "install"], own)
             finally:
@@ -130,27 +138,38 @@ class _Making:
             raise ToolFailed
 
 
-def _control_files(tree: Path, info_name: str) -> Iterator[Path]:
-    for file in sorted((tree / DATABASE / "info").glob(f"{info_name}.*")):
-        own = file.name.removeprefix(f"{info_name}.")
-        # python3.11.list is no file of python3.
-        if own != "list" and "." not in own:
-            yield file
+def _control_files(tree: Path, info_name: str) -> list[Path]:
+    info = confined(tree, f"{DATABASE}/info", follow_last=True)
+    owned = (
+        (file, file.name.removeprefix(f"{info_name}.")) for file in info.glob(f"{info_name}.*")
+    )
+    # python3.11.list is no file of python3.
+    return sorted(file for file, own in owned if own != "list" and "." not in own)
 
 
 def missing_paths(tree: Path, package: Mapping[str, Any]) -> Iterator[str]:
     """The paths of a laid package that are not there any more."""
     moved = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
     conffiles = set(package["conffiles"])
-    text = (tree / f"{DATABASE}/info/{package['info']}.list").read_bytes()
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
+    listed = f"/{DATABASE}/info/{package['info']}.list"
+    text = read_confined(tree, listed)
+    if text is None:
+        yield listed
+        return
+    folders: dict[str, Path] = {}
+    # A name may hold what Python, but not dpkg, takes for the end of a line.
+    for line in text.decode("utf-8", "surrogateescape").split("\n"):
         place = merged(line.strip("/"))
         if place in ("", ".", *MERGED):
             continue
         name = moved.get(place, place)
         if line in conffiles:
             name += NEW_CONFFILE
-        if not _is_there(tree / name):
+        folder, _, last = name.rpartition("/")
+        if folder not in folders:
+            # A script may have made a link of it, which must not lead to this host.
+            folders[folder] = confined(tree, folder, follow_last=True)
+        if not _is_there(folders[folder] / last):
             yield line
 
 

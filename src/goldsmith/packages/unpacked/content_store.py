@@ -2,7 +2,7 @@
 
     DIGEST/root/…       the package's files, with mode, owner and time
     DIGEST/control/…    its control files
-    DIGEST/index.json   every path in the order of the archive, and what is in it
+    DIGEST/index        every path in the order of the archive, and what is in it
 
 A directory is made under another name and renamed when it is whole, so any number of builds share
 a store, and one that is killed leaves nothing that counts. Nothing writes into it afterwards:
@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -36,16 +37,24 @@ from goldsmith.packages.deb822 import paragraphs
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.package_store import Archive
 from goldsmith.packages.unpacked.deb_file import DebFile, Member, UnusualPackage
+from goldsmith.packages.unpacked.sealed import sealed, unsealed
 
-INDEX: Final = "index.json"
-VERSION: Final = 3
+INDEX: Final = "index"
+VERSION: Final = 4
 MOST_BYTES: Final = 512 << 20
 """A package file that is read into memory as a whole; larger ones are dpkg's."""
 STORE_NAME: Final = "unpacked"
 """The store's directory, beside that of the downloaded packages."""
 _PARTIAL: Final = "partial"
 _LOCK: Final = "lock"
+_PARTIAL_AGE_S: Final = 24 * 3600.0
 _CHUNK_BYTES: Final = 1 << 20
+_FIELDS: Final = {
+    "package": re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*"),
+    "version": re.compile(r"[A-Za-z0-9.+:~-]+"),
+    "architecture": re.compile(r"[a-z0-9][a-z0-9-]*"),
+}  # fmt: skip
+"""What must be right: names of files are made of it (deb-control(5))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,8 @@ class UnpackedPackage:
     """The lines of its conffiles: paths, or a flag and a path."""
     unusual: str = ""
     """Why only dpkg may unpack it; then it has no paths here."""
+    controls: tuple[tuple[str, int, str], ...] = ()
+    """Name, mode and SHA-256 of every control file."""
 
     @property
     def name(self) -> str:
@@ -109,6 +120,7 @@ class ContentStore:
         self.directory.chmod(0o700)
         partial = self.directory / _PARTIAL
         partial.mkdir(exist_ok=True, mode=0o700)
+        remove_old(partial.iterdir())
         found = {one.sha256: self.find(one.sha256) for one, _ in wanted}
         count = threads or os.cpu_count() or 1
         for changed, path in changed_packages([one for one in found.values() if one], count):
@@ -148,20 +160,30 @@ class ContentStore:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether nobody uses it; then nobody begins to within the block."""
+        if not self.directory.is_dir():
+            yield True
+            return
+        fd = try_lock(self.directory / _LOCK)
+        try:
+            yield fd is not None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
     def clear(self, *, dry_run: bool = False) -> int | None:
         """Remove everything; returns how many packages, None where a build uses them."""
         if not self.directory.is_dir():
             return 0
-        fd = try_lock(self.directory / _LOCK)
-        if fd is None:
-            return None
-        try:
+        with self.alone() as alone:
+            if not alone:
+                return None
             places = [path for path in self.directory.iterdir() if path.name != _LOCK]
-            for path in () if dry_run else places:
-                remove_tree(path)
-        finally:
-            os.close(fd)
-        return sum(path.name != _PARTIAL for path in places)
+            if not dry_run:
+                self._remove(places)
+            return sum(path.name != _PARTIAL for path in places)
 
     def packages(self, *, unused_for_s: float = 0.0) -> list[UnpackedPackage]:
         """Everything that is whole and was not used for that long, by name."""
@@ -175,15 +197,20 @@ class ContentStore:
 
     def forget(self, packages: Iterable[UnpackedPackage]) -> bool:
         """Remove packages; False where a build uses the store, and nothing is removed."""
-        fd = try_lock(self.directory / _LOCK)
-        if fd is None:
-            return False
-        try:
-            for package in packages:
-                remove_tree(package.directory)
-        finally:
-            os.close(fd)
-        return True
+        with self.alone() as alone:
+            if alone:
+                self._remove([package.directory for package in packages])
+            return alone
+
+    def _remove(self, places: Iterable[Path]) -> None:
+        """Remove directories; whoever is killed meanwhile leaves no half of a package."""
+        partial = self.directory / _PARTIAL
+        partial.mkdir(exist_ok=True, mode=0o700)
+        gone = Path(tempfile.mkdtemp(dir=partial))
+        for place in places:
+            if place != partial:
+                place.rename(gone / place.name)
+        remove_tree(partial)
 
     def take(self, archive: Archive, file: Path) -> UnpackedPackage:
         """Unpack one package unless it is here."""
@@ -214,15 +241,26 @@ class ContentStore:
         """A package of the store; one that another goldsmith has made, or half of one, is none."""
         directory = self.directory / digest
         try:
-            read = json.loads((directory / INDEX).read_text())
-        except (FileNotFoundError, ValueError):
+            read = json.loads(unsealed((directory / INDEX).read_text()))
+        except (OSError, ValueError):
             return None
         if not isinstance(read, dict) or read.get("version") != VERSION:
             return None
         members = tuple(Member(*row) for row in read["members"])
+        controls = tuple((name, mode, sha256) for name, mode, sha256 in read["controls"])
         return UnpackedPackage(
-            digest, directory, read["fields"], members, tuple(read["conffiles"]), read["unusual"]
-        )
+            digest, directory, read["fields"], members, tuple(read["conffiles"]), read["unusual"],
+            controls,
+        )  # fmt: skip
+
+
+def remove_old(places: Iterable[Path]) -> None:
+    """Remove what builds that were killed have left unfinished, a day ago or earlier."""
+    latest_s = time.time() - _PARTIAL_AGE_S
+    for place in places:
+        with contextlib.suppress(FileNotFoundError):
+            if place.lstat().st_mtime < latest_s:
+                remove_tree(place)
 
 
 def changed_packages(
@@ -236,6 +274,13 @@ def changed_packages(
 
 def changed_path(package: UnpackedPackage) -> str | None:
     """The first path of a package that is not as it was unpacked; reads every file."""
+    for name, mode, sha256 in package.controls:
+        place = package.directory / "control" / name
+        try:
+            if stat.S_IMODE(place.lstat().st_mode) != mode or _digest_of(place) != sha256:
+                return f"control/{name}"
+        except OSError:
+            return f"control/{name}"
     for member in package.members:
         try:
             if not _is_as_unpacked(member, package.directory / "root"):
@@ -262,9 +307,12 @@ def _is_as_unpacked(member: Member, root: Path) -> bool:
         return kind == stat.S_IFDIR
     if kind != stat.S_IFREG or status.st_size != member.size_bytes:
         return False
+    return _digest_of(place) == member.sha256 and int(status.st_mtime) == member.mtime_s
+
+
+def _digest_of(place: Path) -> str:
     with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return digest == member.sha256 and int(status.st_mtime) == member.mtime_s
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(archive: Archive, file: Path) -> bytes:
@@ -311,10 +359,18 @@ def _unpack(content: bytes, directory: Path) -> None:
         (control / name).write_bytes(file.content)
         (control / name).chmod(file.mode)
         os.utime(control / name, (file.mtime_s, file.mtime_s))
-    fields = next(paragraphs((control / "control").read_text()), {})
-    for name in ("package", "version", "architecture"):
-        if not fields.get(name):
-            raise PackageError(f"a package's control file has no {name}")
+    controls = [
+        (name, file.mode, hashlib.sha256(file.content).hexdigest())
+        for name, file in files_of_control.items()
+    ]
+    text = files_of_control["control"].content.decode("utf-8", "replace")
+    fields = next(paragraphs(text), {})
+    for name, pattern in _FIELDS.items():
+        value = fields.get(name, "")
+        if not pattern.fullmatch(value):
+            raise PackageError(
+                f"a package's control file has no {name} of the usual form: {value!r}"
+            )
     members: list[Member] = []
     unusual = ""
     root = directory / "root"
@@ -322,6 +378,7 @@ def _unpack(content: bytes, directory: Path) -> None:
         root.mkdir()
         with package.files() as files:
             for member, stream in files:
+                _require_one_file(member, members)
                 members.append(_write(member, stream, root))
         for member in reversed(members):
             if member.kind == "d":
@@ -332,12 +389,23 @@ def _unpack(content: bytes, directory: Path) -> None:
     rows = [[getattr(one, name) for name in Member.__slots__] for one in members]
     listed = files_of_control.get("conffiles")
     conffiles = listed.content.decode("utf-8", "surrogateescape") if listed else ""
-    lines = [line.strip() for line in conffiles.splitlines() if line.strip()]
+    lines = [line.strip() for line in conffiles.split("\n") if line.strip()]
     text = json.dumps({
         "version": VERSION, "fields": fields, "members": rows, "conffiles": lines,
-        "unusual": unusual,
+        "unusual": unusual, "controls": controls,
     })  # fmt: skip
-    (directory / INDEX).write_text(text)
+    (directory / INDEX).write_text(sealed(text))
+
+
+def _require_one_file(link: Member, members: Sequence[Member]) -> None:
+    """A second name must not change the file: dpkg takes mode, owner and time of the last one."""
+    if link.kind != "h":
+        return
+    for one in members:
+        if one.path == link.target and one.kind == "f":
+            same = (one.mode, one.uid, one.gid, one.mtime_s)
+            if (link.mode, link.uid, link.gid, link.mtime_s) != same:
+                raise UnusualPackage(f"{link.path} is another name of {one.path}, and not alike")
 
 
 def _write(member: Member, file: IO[bytes] | None, root: Path) -> Member:
@@ -356,6 +424,8 @@ def _write(member: Member, file: IO[bytes] | None, root: Path) -> Member:
             return member
         if member.kind == "h":
             _require_real_parents(root / member.target, root)
+            if stat.S_ISDIR(os.lstat(root / member.target).st_mode):
+                raise UnusualPackage(f"{member.path} is a second name of a directory")
             os.link(root / member.target, place, follow_symlinks=False)
             return member
         if member.kind == "l":
@@ -367,7 +437,10 @@ def _write(member: Member, file: IO[bytes] | None, root: Path) -> Member:
         with open(os.open(place, flags, 0o600), "wb", buffering=0) as target:
             while file is not None and (data := file.read(_CHUNK_BYTES)):
                 digest.update(data)
-                target.write(data)
+                left = memoryview(data)
+                while left:
+                    # The last that fits on a disk is written in part, and without an error.
+                    left = left[target.write(left) :]
             os.fchown(target.fileno(), member.uid, member.gid)
             os.fchmod(target.fileno(), member.mode)
             os.utime(target.fileno(), (member.mtime_s, member.mtime_s))

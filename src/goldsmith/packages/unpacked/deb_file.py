@@ -24,6 +24,8 @@ _CONTROL_LIMIT_BYTES: Final = 16 << 20
 _WHOLE_LIMIT_BYTES: Final = 256 << 20
 """A larger archive is read as a stream."""
 _SYMLINK, _HARD_LINK, _DIRECTORY, _FILE = "l", "h", "d", "f"
+_MOST: Final = (1 << 32) - 2
+"""No user, group or time of a package is greater; the kernel takes the next number for "none"."""
 
 
 class UnusualPackage(PackageError):
@@ -86,7 +88,8 @@ class DebFile:
                 if member.isdir() or name in (".", ""):
                     continue
                 left_bytes -= member.size
-                if "/" in name or not member.isreg() or left_bytes < 0:
+                is_plain = member.isreg() and not {"/", "\n"} & {*name} and name != ".."
+                if not is_plain or left_bytes < 0 or not _is_of_kernel(member):
                     raise UnusualPackage(f"its control archive has {member.name!r}")
                 file = archive.extractfile(member)
                 content = file.read() if file is not None else b""
@@ -130,6 +133,8 @@ def _tar(member: tuple[str, bytes]) -> Iterator[tarfile.TarFile]:
                               errors="surrogateescape") as archive:  # fmt: skip
                 yield archive
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as e:
+        if isinstance(e, OSError) and e.errno is not None:
+            raise  # the kernel's: a full disk says nothing about the package
         raise UnusualPackage(f"{name} cannot be read: {e}") from e
 
 
@@ -168,6 +173,8 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[Member, IO[bytes] | Non
         kind = _KINDS.get(info.type)
         if kind is None or info.pax_headers or info.issparse():
             raise UnusualPackage(f"{info.name} is of a kind that only dpkg unpacks")
+        if not _is_of_kernel(info):
+            raise UnusualPackage(f"{info.name} has an owner or a time that no file has")
         path = _plain_path(info.name)
         target = info.linkname
         if kind == _HARD_LINK:
@@ -179,6 +186,11 @@ def _members(archive: tarfile.TarFile) -> Iterator[tuple[Member, IO[bytes] | Non
             info.size if kind == _FILE else 0, target if kind in (_SYMLINK, _HARD_LINK) else "",
         )  # fmt: skip
         yield member, archive.extractfile(info) if kind == _FILE else None
+
+
+def _is_of_kernel(info: tarfile.TarInfo) -> bool:
+    """Whether the kernel takes its owner and time as they are."""
+    return all(0 <= number <= _MOST for number in (info.uid, info.gid, info.mtime))
 
 
 def _plain_path(name: str) -> str:

@@ -27,7 +27,7 @@ def write_database(
 ) -> None:
     """Write the state `unpacked` of every package; `diversions` are local ones, by path."""
     database = tree / DATABASE
-    for name in ("info", "updates", "triggers", "parts", "alternatives"):
+    for name in ("info", "updates", "triggers", "alternatives"):
         (database / name).mkdir(parents=True, exist_ok=True)
     (database / "info/format").write_text("1\n")
     lines = [line for path, place in diversions.items() for line in (path, place, ":")]
@@ -39,7 +39,7 @@ def write_database(
     for package in ordered:
         status.append(_paragraph(package))
         _write_info(database / "info", package)
-        for name, line in _interests(package):
+        for name, line in interests(package):
             triggers.setdefault(name, []).append(line)
     (database / "status").write_bytes(b"\n".join(status))
     (database / "triggers/Unincorp").write_text("")
@@ -62,16 +62,17 @@ def _paragraph(package: UnpackedPackage) -> bytes:
 
 def _write_info(info: Path, package: UnpackedPackage) -> None:
     own = package.info_name
-    paths = ["/.", *(f"/{member.path}" for member in package.members if member.path)]
+    # dpkg 1.21 leaves links to the end, wherever they stand in the archive.
+    members = sorted(package.members, key=lambda member: member.kind == "l")
+    paths = ["/.", *(f"/{member.path}" for member in members if member.path)]
     text = "".join(f"{path}\n" for path in paths)
     (info / f"{own}.list").write_bytes(text.encode("utf-8", "surrogateescape"))
-    for file in sorted((package.directory / "control").iterdir()):
-        if file.name != "control":
-            target = info / f"{own}.{file.name}"
-            shutil.copy2(file, target)
+    for name, _, _ in package.controls:
+        if name not in ("control", "list"):
+            shutil.copy2(package.directory / "control" / name, info / f"{own}.{name}")
 
 
-def _interests(package: UnpackedPackage) -> Iterable[tuple[str, str]]:
+def interests(package: UnpackedPackage) -> Iterable[tuple[str, str]]:
     """The file of each trigger that a package waits for, with its line there."""
     text = (package.control("triggers") or b"").decode("utf-8", "replace")
     for line in text.splitlines():

@@ -12,10 +12,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, Self
@@ -24,13 +25,15 @@ from goldsmith.host.journal import remove_tree
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import render_sources
-from goldsmith.packages.errors import PackageError
+from goldsmith.packages.errors import PackageError, StoreRefused
 from goldsmith.packages.host_apt import HostApt
-from goldsmith.packages.package_store import Archive
+from goldsmith.packages.package_store import Archive, digest_of
+from goldsmith.packages.unpacked.content_store import remove_old
+from goldsmith.packages.unpacked.sealed import sealed, unsealed
 
 STORE_NAME: Final = "resolutions"
 """The directory of kept answers, beside that of the downloaded packages."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 _ANSWER: Final = "answer.json"
 _LISTS: Final = "lists"
 _REFUSED: Final = "refused"
@@ -54,12 +57,14 @@ class Resolution:
     """The names of packages that nobody has asked for (see apt-mark(8))."""
     lists: Path
     valid_until_s: float | None = None
+    indexes: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of each index, by its name, of an answer that is kept."""
 
     @classmethod
     def read(cls, place: Path, now_s: float) -> Self | None:
         """A kept answer; None for one that is not whole, or not valid any more."""
         try:
-            fields = json.loads((place / _ANSWER).read_text())
+            fields = json.loads(unsealed((place / _ANSWER).read_text()))
             if fields["version"] != _VERSION:
                 return None
             valid_until_s = fields["valid_until_s"]
@@ -67,17 +72,28 @@ class Resolution:
                 return None
             archives = tuple(Archive(**one) for one in fields["archives"])
             return cls(fields["architecture"], archives, tuple(fields["automatic"]),
-                       place / _LISTS, valid_until_s)  # fmt: skip
+                       place / _LISTS, valid_until_s, fields["indexes"])  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def text(self) -> str:
         """What `read` reads."""
-        return json.dumps({
+        return sealed(json.dumps({
             "version": _VERSION, "architecture": self.architecture,
             "archives": [asdict(one) for one in self.archives],
             "automatic": list(self.automatic), "valid_until_s": self.valid_until_s,
-        })  # fmt: skip
+            "indexes": {path.name: digest_of(path) for path in index_files(self.lists)},
+        }))  # fmt: skip
+
+    def changed(self) -> str | None:
+        """The first index of a kept answer that is not as it was kept; reads every one."""
+        for name, digest in self.indexes.items():
+            try:
+                if digest_of(self.lists / name) != digest:
+                    return name
+            except OSError:
+                return name
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,8 @@ class ResolutionStore:
         """The answer for a request, if there is one that may be used."""
         key = request_key(request)
         found = None if key is None else Resolution.read(self.directory / key, time.time())
+        if found is not None and found.changed() is not None:
+            return None
         if found is not None:
             with contextlib.suppress(OSError):
                 os.utime(found.lists.parent)
@@ -105,6 +123,9 @@ class ResolutionStore:
             return
         with contextlib.suppress(OSError):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            remove_old(path for path in self.directory.iterdir() if path.name.startswith("."))
+            if self.find(request) is not None:
+                return  # another build was quicker, and a third may read its indexes
             with tempfile.TemporaryDirectory(
                 dir=self.directory, prefix=".", ignore_cleanup_errors=True
             ) as name:
@@ -112,7 +133,10 @@ class ResolutionStore:
                 (partial / _LISTS).mkdir(parents=True)
                 for file in index_files(answer.lists):
                     # APT replaces them by renaming, and so do we: nobody writes into one.
-                    os.link(file, partial / _LISTS / file.name)
+                    try:
+                        os.link(file, partial / _LISTS / file.name)
+                    except OSError:
+                        shutil.copy2(file, partial / _LISTS / file.name)
                 (partial / _ANSWER).write_text(answer.text())
                 place = self.directory / key
                 if place.exists():
@@ -145,6 +169,17 @@ class ResolutionStore:
         for place in () if dry_run else places:
             remove_tree(place)
         return len(places)
+
+    def damaged(self) -> list[tuple[Path, str]]:
+        """The kept answers that are not as they were kept, with what was changed."""
+        found = []
+        for place in self._places():
+            if (place / _ANSWER).exists():
+                answer = Resolution.read(place, 0.0)
+                changed = _ANSWER if answer is None else answer.changed()
+                if changed is not None:
+                    found.append((place, changed))
+        return found
 
     def _places(self) -> list[Path]:
         if not self.directory.is_dir():
@@ -213,13 +248,20 @@ def _valid_until_s(lists: Path) -> float | None:
 
 
 def resolve(request: AptRequest, apt: HostApt) -> Resolution:
-    """Read the indexes and let APT decide; raises ToolFailed, and PackageError for no system."""
+    """Read the indexes and let APT decide.
+
+    Raises ToolFailed, PackageError for no system, StoreRefused.
+    """
     apt.update()
     words = replace(request, later=()).wanted()
-    now, essential = apt.listed(words), apt.listed(_ESSENTIAL)
+    (now, are_all), essential = apt.all_listed(words), apt.listed(_ESSENTIAL)
     if not essential:
         # Else a tree without dpkg would fail only where that is run.
         raise PackageError("the sources have no essential packages: is the component right?")
+    if not are_all:
+        raise StoreRefused(
+            "an index of these sources has no SHA-256 of some package", hint="name another source"
+        )
     lists = apt.directory / _LISTS
     automatic = _automatic(now, essential, words, apt)
     return Resolution(apt.architecture, now, automatic, lists, _valid_until_s(lists))

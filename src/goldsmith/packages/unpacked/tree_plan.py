@@ -13,12 +13,22 @@ from typing import Final
 
 from goldsmith.packages.unpacked.content_store import UnpackedPackage
 from goldsmith.packages.unpacked.deb_file import Member
+from goldsmith.packages.unpacked.dpkg_state import interests
 
 MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _OWNS_THE_TOP: Final = "base-files"
 _DIVERTS: Final = re.compile(rb"dpkg-(?:divert|statoverride)")
 _REQUIRED: Final = "required"
 _MERGING_PACKAGES: Final = ("usrmerge", "usr-is-merged")
+_OURS: Final = (
+    *(f"usr/{name}" for name in MERGED), "var/lib/dpkg", "var/lib/apt/lists",
+    "var/lib/apt/extended_states",
+)  # fmt: skip
+"""Where other files than those of packages are written before anything of the tree runs."""
+_DATABASES: Final = ("var/lib/dpkg/", "var/lib/apt/lists/", "var/lib/apt/extended_states/")
+_TRIGGER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*")
+_NO_TRIGGERS: Final = frozenset({"Lock", "Unincorp"})
+"""Files of dpkg's own beside those of triggers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +76,14 @@ def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
     plan = TreePlan((), ())
     laid: list[UnpackedPackage] = []
     slow: list[SlowPackage] = []
+    contested = _contested(ordered)
     for package in ordered:
-        reason = package.unusual or _own_reason(package) or _collision(package, plan)
+        reason = (
+            package.unusual
+            or _own_reason(package)
+            or _contested_reason(package, contested)
+            or _collision(package, plan)
+        )
         if reason:
             slow.append(SlowPackage(package, reason))
             continue
@@ -77,6 +93,31 @@ def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
                 continue
             plan.paths.setdefault(merged(member.path), (package, member))
     return TreePlan(tuple(laid), tuple(slow), plan.paths)
+
+
+def _contested(packages: Iterable[UnpackedPackage]) -> frozenset[str]:
+    """Places that are a directory in one package and none in another.
+
+    What becomes of them depends on the order in which dpkg unpacks the packages.
+    """
+    directories: set[str] = set()
+    others: set[str] = set()
+    for package in packages:
+        for member in package.members:
+            if not _is_merging(member):
+                (directories if member.kind == "d" else others).add(merged(member.path))
+    return frozenset(directories & others)
+
+
+def _contested_reason(package: UnpackedPackage, contested: frozenset[str]) -> str:
+    """Why a package that has such a place is dpkg's, unless it must be there before dpkg."""
+    if not contested or is_first(package):
+        return ""
+    for member in package.members:
+        place = merged(member.path)
+        if place in contested and not _is_merging(member):
+            return f"/{place} is a directory in one package and none in another"
+    return ""
 
 
 def _own_reason(package: UnpackedPackage) -> str:
@@ -92,11 +133,38 @@ def _own_reason(package: UnpackedPackage) -> str:
         return "a conffile of it is no plain file"
     if package.control("md5sums") is None and "f" in kinds.values():
         return "dpkg makes its md5sums"
+    for member in package.members:
+        if member.kind != "d" and not _is_merging(member) and _is_ours(member):
+            return f"/{member.path} of it is where dpkg, APT or a merged tree have their own"
+    for name, _ in interests(package):
+        if not _TRIGGER.fullmatch(name) or name in _NO_TRIGGERS:
+            return f"it waits for {name!r}, which is no trigger's name"
+    return _own_collision(package)
+
+
+def _is_ours(member: Member) -> bool:
+    place = merged(member.path)
+    is_above = any(f"{ours}/".startswith(f"{place}/") for ours in _OURS)
+    return is_above or place.startswith(_DATABASES)
+
+
+def _own_collision(package: UnpackedPackage) -> str:
+    """What two paths of it mean when they are one place of the merged tree."""
+    kinds: dict[str, str] = {}
+    for member in package.members:
+        if _is_merging(member):
+            continue
+        place = merged(member.path)
+        above = place.rpartition("/")[0]
+        if place in kinds and (kinds[place], member.kind) != ("d", "d"):
+            return f"/{place} is in it twice"
+        if kinds.get(above, "d") != "d":
+            return f"/{place} lies behind a link of its own"
+        kinds[place] = member.kind
     return ""
 
 
 def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
-    own: set[str] = set()
     for member in package.members:
         if _is_merging(member):
             continue
@@ -106,9 +174,6 @@ def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
             if there is not None and there[1].kind != "d":
                 return f"/{place} is no directory in {there[0].name}"
             continue
-        if place in own or (not member.path and member.kind != "d"):
-            return f"/{place} is in it twice"
-        own.add(place)
         if there is not None:
             return f"/{place} is also in {there[0].name}"
         parts = place.split("/")
@@ -116,8 +181,6 @@ def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
             above = plan.paths.get("/".join(parts[:depth]))
             if above is not None and above[1].kind != "d":
                 return f"/{place} lies behind a link of {above[0].name}"
-    if own & set(MERGED):
-        return "it replaces a directory of the system"
     return ""
 
 

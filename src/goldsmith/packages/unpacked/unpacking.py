@@ -16,13 +16,18 @@ from typing import Any, Final
 from goldsmith.host.confined import make_directory, write_confined
 from goldsmith.host.process import LineSink
 from goldsmith.packages.apt_request import AptRequest
-from goldsmith.packages.errors import PackageError
+from goldsmith.packages.errors import PackageError, StoreRefused
 from goldsmith.packages.host_apt import HostApt, ToolFailed
 from goldsmith.packages.initramfs import DIVERTED, STUB, STUB_CONTENT
 from goldsmith.packages.package_store import Archive, PackageStore
 from goldsmith.packages.policy import forbid_services
 from goldsmith.packages.unpacked import resolution
-from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore, UnpackedPackage
+from goldsmith.packages.unpacked.content_store import (
+    STORE_NAME,
+    ContentStore,
+    UnpackedPackage,
+    changed_packages,
+)
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
 from goldsmith.packages.unpacked.laying import lay_tree
 from goldsmith.packages.unpacked.resolution import Resolution, ResolutionStore
@@ -36,10 +41,6 @@ DIVERSIONS: Final = {STUB: DIVERTED}
 SSH_KEYS: Final = tuple(
     f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519")
 )
-
-
-class StoreRefused(PackageError):
-    """A set of packages that only dpkg itself can unpack, from the first one on."""
 
 
 def unpack(
@@ -74,7 +75,7 @@ def unpack(
         moved = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
         lay_tree(plan, target, moved=moved, links_until_s=links_until_s)
         write_database(target, plan.laid, diversions=DIVERSIONS, architecture=answer.architecture)
-    _leave_files(target, answer, packages, links_until_s)
+        _leave_files(target, answer, packages, links_until_s)
     _leave_archives(target, request, work, [slow.package for slow in plan.slow], answer)
     _leave_state(target, plan, answer)
     return True
@@ -89,8 +90,7 @@ def _packages(
     if kept is not None and request.store is not None:
         downloads = PackageStore(request.store)
         places = [(one, downloads.path(one.sha256)) for one in kept.archives]
-        missing = [one.name for one in kept.archives
-                   if not downloads.has(one) and store.find(one.sha256) is None]  # fmt: skip
+        missing = _missing(kept, downloads, store)
         if not missing:
             on_line("stdout", "I: extracting archives...")
             return kept, _taken(store, places, on_line)
@@ -115,6 +115,24 @@ def _packages(
     on_line("stdout", "I: extracting archives...")
     places = [(one, apt.archives / one.name) for one in answer.archives]
     return answer, _taken(store, places, on_line)
+
+
+def _missing(kept: Resolution, downloads: PackageStore, store: ContentStore) -> list[str]:
+    """The files that have to be fetched for a kept answer: what is unpacked needs none.
+
+    But for packages that dpkg unpacks, and those of which a path was changed.
+    """
+    found = [store.find(one.sha256) for one in kept.archives]
+    unpacked = {package.digest: package for package in found if package is not None}
+    absent = {one.sha256 for one in kept.archives if not downloads.has(one)}
+    needed = {one.sha256 for one in kept.archives} - unpacked.keys()
+    if absent & unpacked.keys():
+        # They may be gone while what was unpacked of them is still used.
+        only = [package for digest, package in unpacked.items() if digest in absent]
+        needed |= {package.digest for package, _ in changed_packages(only)}
+        needed |= {slow.package.digest for slow in plan_tree(unpacked.values()).slow}
+    return [one.name for one in kept.archives
+            if one.sha256 in needed and not downloads.has_whole(one)]  # fmt: skip
 
 
 def _taken(
@@ -174,8 +192,14 @@ def _leave_archives(
     for package in packages:
         archive = by_digest[package.digest]
         downloaded = work / "apt" / "cache/archives" / archive.name
-        if request.store is None or not PackageStore(request.store).give(archive, folder):
-            shutil.copyfile(downloaded, folder / archive.name)
+        if request.store is not None and PackageStore(request.store).give(archive, folder):
+            continue
+        if not downloaded.exists():
+            raise PackageError(
+                f"{archive.name} was changed among the downloaded packages, and is removed",
+                hint="build again: it is fetched anew",
+            )
+        shutil.copyfile(downloaded, folder / archive.name)
 
 
 def _leave_state(tree: Path, plan: TreePlan, answer: Resolution) -> None:
@@ -185,10 +209,12 @@ def _leave_state(tree: Path, plan: TreePlan, answer: Resolution) -> None:
     first = sorted(plan.first, key=lambda package: package.name != "base-passwd")
     digests = {package.digest for package in first}
     rest = [package for package in plan.laid if package.digest not in digests]
+    slow = {one.package.digest for one in plan.slow}
     state: dict[str, Any] = {
         "first": [_described(package) for package in first],
         "rest": [_described(package) for package in rest],
-        "slow": [by_digest[slow.package.digest].name for slow in plan.slow],
+        # In APT's order, in which dpkg would have unpacked them.
+        "slow": [one.name for one in answer.archives if one.sha256 in slow],
         "archives": {
             package.info_name: [archive.name, archive.size_bytes, archive.sha256]
             for package in plan.laid

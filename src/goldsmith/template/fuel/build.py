@@ -58,12 +58,12 @@ def template_of(
         return Component(kind=kind, type=type, name=given.name if kind == "builder" else type,
                          config=DataConfig(options, where), range=where)  # fmt: skip
 
-    directory, destination = _output(given.output), None
+    staging = staging_directory(given, build_directory)
+    directory, destination = _output(given.output) or "", None
     if isinstance(given, BootstrapInput):
         directory = build_directory
-    if directory is None:
-        directory = str(PurePosixPath(build_directory, f"{given.name}.fuel-agent-image-set"))
-        destination = given.output
+    elif staging is not None:
+        directory, destination = str(staging), given.output
     published = () if destination is None else (
         (component("post-processor", "publish", {"destination": destination}),),
     )  # fmt: skip
@@ -76,6 +76,13 @@ def template_of(
         provisioners=tuple(prepared), post_processors=published,
     )  # fmt: skip
     return Template(path=path, builds=(build,), sources={}, secrets=secrets)
+
+
+def staging_directory(given: BuildInput, build_directory: str) -> PurePosixPath | None:
+    """Where images lie that are published elsewhere; None where they are made in their place."""
+    if isinstance(given, BootstrapInput) or _output(given.output) is not None:
+        return None
+    return PurePosixPath(build_directory, f"{given.name}.fuel-agent-image-set")
 
 
 def _output(output: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from goldsmith.deploy.copying.sources import shown_address
 from goldsmith.deploy.image_requests import request_of
 from goldsmith.deploy.scheme import (
     ConfigDriveData,
@@ -220,7 +221,9 @@ def image_requests(
         name = image.uri.rsplit("/", 1)[-1]
         found = described.by_container_name(name)
         if found is None:
-            raise GoldsmithError(f"{address} says nothing of {name}: it could not be checked")
+            raise GoldsmithError(
+                f"{shown_address(address)} says nothing of {name}: it could not be checked"
+            )
         request = request_of(found, image.uri, fs.node, mount)
         requests.append(replace(request, container=image.container,
                                 format=image.format or found.format))  # fmt: skip
