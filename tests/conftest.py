@@ -160,11 +160,18 @@ def _loops() -> Counter[str]:
     listed = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     devices = json.loads(listed)["loopdevices"] if listed.strip() else []
     files = {device["name"]: device["back-file"] for device in devices}
+
+    def shown(device: str) -> str:
+        """The file of a loop device; of one on another, that of the other one besides."""
+        file = files.get(device)
+        below = re.match(r"/dev/loop\d+", str(file))
+        return f"{file} ({files.get(below.group())})" if below else str(file)
+
     nodes = Counter(
-        f"partition node {path} on {files.get(str(path).rpartition('p')[0])}"
+        f"partition node {path} on {shown(str(path).rpartition('p')[0])}"
         for path in Path("/dev").glob("loop*p*")
     )
-    return nodes + Counter(f"{d['name']} on {d['back-file']} at {d['offset']}" for d in devices)
+    return nodes + Counter(f"{d['name']} on {shown(d['name'])} at {d['offset']}" for d in devices)
 
 
 @dataclass(frozen=True)
