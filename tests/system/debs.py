@@ -65,3 +65,13 @@ def deb(name, entries, *, control=None, compression=".xz", format=tarfile.GNU_FO
 
 def archive(content, name="a_1_amd64.deb"):
     return Archive(name, len(content), hashlib.sha256(content).hexdigest())
+
+
+def take(store, tmp_path, *contents):
+    """Put packages into a store, from files in a directory."""
+    found = []
+    for number, content in enumerate(contents):
+        file = tmp_path / f"{number}.deb"
+        file.write_bytes(content)
+        found.append((archive(content), file))
+    return store.take_all(found)

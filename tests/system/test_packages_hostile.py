@@ -9,7 +9,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from debs import archive, deb, directory, entry
+from debs import archive, deb, directory, entry, take
 from private_namespace import run_privately
 
 from goldsmith.host.process import run
@@ -38,15 +38,6 @@ USR = [directory("./usr"), directory("./usr/bin")]
 @pytest.fixture
 def store(tmp_path):
     return ContentStore(tmp_path / "store")
-
-
-def take(store, tmp_path, *contents):
-    found = []
-    for number, content in enumerate(contents):
-        file = tmp_path / f"{number}.deb"
-        file.write_bytes(content)
-        found.append((archive(content), file))
-    return store.take_all(found)
 
 
 @pytest.mark.parametrize(

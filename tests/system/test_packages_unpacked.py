@@ -5,7 +5,7 @@ import stat
 import tarfile
 
 import pytest
-from debs import COMPRESSORS, ar, archive, deb, directory, entry
+from debs import COMPRESSORS, ar, archive, deb, directory, entry, take
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,15 +26,6 @@ USR = [directory("./usr"), directory("./usr/bin")]
 @pytest.fixture
 def store(tmp_path):
     return ContentStore(tmp_path / "store")
-
-
-def take(store, tmp_path, *contents):
-    found = []
-    for number, content in enumerate(contents):
-        file = tmp_path / f"{number}.deb"
-        file.write_bytes(content)
-        found.append((archive(content), file))
-    return store.take_all(found)
 
 
 @pytest.mark.parametrize("compression", COMPRESSORS)

@@ -31,12 +31,12 @@ from goldsmith.packages.debootstrap import required_tools, run_debootstrap
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.mmdebstrap import run_mmdebstrap
 from goldsmith.packages.package_store import PackageStore
+from goldsmith.packages.ssh_host_keys import PRIVATE_KEYS
 from goldsmith.packages.unpacked.bootstrap_store import run_store
 from goldsmith.packages.unpacked.configuring import configure
 from goldsmith.packages.unpacked.unpacking import unpack
 
 KEPT_LINES: Final = 400
-_SSH_KEYS = tuple(f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519"))
 _STAGES: Final = (
     ("running --setup-hook", "Reading the package lists"),
     ("downloading packages with apt", "Downloading the essential packages"),
@@ -213,7 +213,7 @@ def _progress(line: str) -> tuple[str, str]:
 
 def settle(tree: Path, host_root: Path = Path("/")) -> None:
     """Take out what a bootstrapper and our hooks needed: host copies, caches, archives."""
-    for path in ("/var/cache/apt/pkgcache.bin", "/var/cache/apt/srcpkgcache.bin", *_SSH_KEYS):
+    for path in ("/var/cache/apt/pkgcache.bin", "/var/cache/apt/srcpkgcache.bin", *PRIVATE_KEYS):
         remove_confined(tree, path)
     for path in ("/etc/resolv.conf", "/etc/hostname"):
         if not confined(tree, path).is_symlink():

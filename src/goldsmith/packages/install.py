@@ -16,13 +16,11 @@ from goldsmith.packages import initramfs, policy
 from goldsmith.packages.apt_errors import package_error
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.bootstrap import bootstrap_tool
+from goldsmith.packages.ssh_host_keys import PRIVATE_KEYS
 
 WITHOUT_APT: Final = frozenset({"essential", "required"})
 """The variants whose base system cannot install anything by itself."""
 
-_SSH_KEYS: Final = tuple(
-    f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519")
-)
 _OPTIONS: Final = (
     "--yes",
     "-oAPT::Install-Recommends=false",
@@ -65,7 +63,7 @@ def install_packages(tree: Path, packages: Sequence[str], run_in_tree: initramfs
 @contextmanager
 def _no_ssh_keys(tree: Path) -> Iterator[None]:
     """Keep openssh-server from making keys: it makes none that is there already."""
-    placed = [path for path in _SSH_KEYS if not confined(tree, path).exists()]
+    placed = [path for path in PRIVATE_KEYS if not confined(tree, path).exists()]
     for path in placed:
         write_confined(tree, path, b"")
     try:

@@ -7,6 +7,10 @@ from typing import Final
 
 from goldsmith.host.confined import confined, make_directory, remove_confined, write_confined
 
+PRIVATE_KEYS: Final = tuple(
+    f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519")
+)
+"""What openssh-server makes when it is installed, unless it is there."""
 UNIT_NAME: Final = "goldsmith-ssh-host-keys.service"
 UNIT_FILE: Final = f"/etc/systemd/system/{UNIT_NAME}"
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.builders.image.cache import expected_method
 from goldsmith.core.caching import CachePolicy
 from goldsmith.elements.description import DEBIAN_ARCHITECTURES
-from goldsmith.layers.method import FORCED, PLAIN
+from goldsmith.layers.method import OVERLAY
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.apt_sources import AptSource, parse_sources
@@ -49,8 +49,7 @@ def tool_of(bootstrap: Bootstrap) -> str:
     """The store, unless the template has another wish, or trees are no overlays (see `layers`)."""
     if bootstrap.engine is not None:
         return STORE if bootstrap.engine == STORE else ""
-    plain = os.environ.get(FORCED) == PLAIN.name or os.geteuid() != 0
-    return "" if plain else STORE
+    return STORE if expected_method() == OVERLAY.name else ""
 
 
 def with_answer(

@@ -32,7 +32,7 @@ from goldsmith.packages.policy import allow_services
 from goldsmith.packages.unpacked.dpkg_state import DATABASE
 from goldsmith.packages.unpacked.laying import NEW_CONFFILE
 from goldsmith.packages.unpacked.tree_plan import MERGED, merged
-from goldsmith.packages.unpacked.unpacking import ARCHIVES, DIVERSIONS, STATE_FILE
+from goldsmith.packages.unpacked.unpacking import ARCHIVES, MOVED, STATE_FILE
 
 _ENVIRONMENT: Final = {
     **chroot.CLEAN_ENVIRONMENT, "DEBCONF_NONINTERACTIVE_SEEN": "true",
@@ -149,7 +149,6 @@ def _control_files(tree: Path, info_name: str) -> list[Path]:
 
 def missing_paths(tree: Path, package: Mapping[str, Any]) -> Iterator[str]:
     """The paths of a laid package that are not there any more."""
-    moved = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
     conffiles = set(package["conffiles"])
     listed = f"/{DATABASE}/info/{package['info']}.list"
     text = read_confined(tree, listed)
@@ -162,7 +161,7 @@ def missing_paths(tree: Path, package: Mapping[str, Any]) -> Iterator[str]:
         place = merged(line.strip("/"))
         if place in ("", ".", *MERGED):
             continue
-        name = moved.get(place, place)
+        name = MOVED.get(place, place)
         if line in conffiles:
             name += NEW_CONFFILE
         folder, _, last = name.rpartition("/")

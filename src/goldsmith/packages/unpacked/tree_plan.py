@@ -7,7 +7,7 @@ is laid there. Two packages never lay one path.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -193,8 +193,3 @@ def merged(path: str) -> str:
     """The place of a package's path in a tree whose top directories are merged into /usr."""
     first, slash, rest = path.partition("/")
     return f"usr/{first}{slash}{rest}" if first in MERGED else path
-
-
-def names(packages: Sequence[UnpackedPackage]) -> list[str]:
-    """What dpkg is told to configure."""
-    return [package.info_name for package in packages]

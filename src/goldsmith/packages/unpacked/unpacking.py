@@ -21,6 +21,7 @@ from goldsmith.packages.host_apt import HostApt, ToolFailed
 from goldsmith.packages.initramfs import DIVERTED, STUB, STUB_CONTENT
 from goldsmith.packages.package_store import Archive, PackageStore
 from goldsmith.packages.policy import forbid_services
+from goldsmith.packages.ssh_host_keys import PRIVATE_KEYS
 from goldsmith.packages.unpacked import resolution
 from goldsmith.packages.unpacked.content_store import (
     STORE_NAME,
@@ -38,9 +39,8 @@ STATE_FILE: Final = "/var/lib/dpkg/goldsmith-unpacked.json"
 ARCHIVES: Final = "/var/lib/dpkg/goldsmith-archives"
 """Package files for dpkg of the tree."""
 DIVERSIONS: Final = {STUB: DIVERTED}
-SSH_KEYS: Final = tuple(
-    f"/etc/ssh/ssh_host_{kind}_key" for kind in ("rsa", "dsa", "ecdsa", "ed25519")
-)
+MOVED: Final = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
+"""The same as places in a tree."""
 
 
 def unpack(
@@ -72,8 +72,7 @@ def unpack(
             raise
         for slow in plan.slow:
             on_line("stdout", str(slow))
-        moved = {path.lstrip("/"): place.lstrip("/") for path, place in DIVERSIONS.items()}
-        lay_tree(plan, target, moved=moved, links_until_s=links_until_s)
+        lay_tree(plan, target, moved=MOVED, links_until_s=links_until_s)
         write_database(target, plan.laid, diversions=DIVERSIONS, architecture=answer.architecture)
         _leave_files(target, answer, packages, links_until_s)
     _leave_archives(target, request, work, [slow.package for slow in plan.slow], answer)
@@ -161,11 +160,11 @@ def _leave_files(
 ) -> None:
     """What stands in for programs, and what APT needs."""
     write_confined(tree, STUB, STUB_CONTENT, mode=0o755)
-    for key in SSH_KEYS:
+    for key in PRIVATE_KEYS:
         # openssh-server makes no key that is there already; these are removed afterwards.
         write_confined(tree, key, b"")
     forbid_services(tree)
-    automatic = {name for name in answer.automatic}
+    automatic = set(answer.automatic)
     write_automatic(tree, [one for one in packages if one.name in automatic])
     place = make_directory(tree, "/var/lib/apt/lists")
     for file in resolution.index_files(answer.lists):
