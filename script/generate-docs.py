@@ -60,7 +60,7 @@ POST_PROCESSOR_TEXTS = {
     "keep_input_artifact": ("bool", "Whether the artifact that it is given stays."),
 }
 
-COMMANDS = {"cache": ("show", "prune", "verify")}
+COMMANDS = {"cache": ("ls", "show", "prune", "verify")}
 """Commands of a verb that take words of their own."""
 FLAG_VALUES = {"bool": "", "text": "=TEXT", "number": "=N", "many": "=TEXT", "commas": "=A,B"}
 

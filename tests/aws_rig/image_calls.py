@@ -111,10 +111,15 @@ class ImageCalls:
                 copy = self._copied(ebs["SnapshotId"], source.region, region, params)
                 ebs = {**ebs, "SnapshotId": copy.id, "Encrypted": copy.encrypted}
             mappings.append({**mapping, **({"Ebs": ebs} if ebs else {})})
-        tags = dict(source.tags) if params.get("CopyImageTags") else {}
+        tags, own = dict(source.tags), tags_of(params, "image")
+        if not params.get("CopyImageTags"):
+            tags = {}
+        if both := sorted(tags.keys() & own):
+            # What the service does then is written nowhere: other calls refuse a key given twice.
+            raise Refused("InvalidParameterValue", f"Duplicate tag key '{both[0]}' specified.")
         image = Image(
             cloud.fresh_id("ami", f"ami-copy-{region}"), region, cloud.polls_of("image"),
-            tags | tags_of(params, "image"), name=params["Name"], mappings=mappings,
+            tags | own, name=params["Name"], mappings=mappings,
             fields=dict(source.fields), description=params.get("Description", ""),
         )  # fmt: skip
         cloud.images[image.id] = image

@@ -82,7 +82,18 @@ source "image" "target" {
 }
 build {
   sources = ["source.image.target"]
+  provisioner "file" {
+    source = "patience.conf"
+    destination = "/etc/systemd/system.conf"
+  }
 }
+"""
+
+# An emulated machine on a busy host stood still for 70 s of the 90 that systemd waits for a disk.
+PATIENCE = """\
+[Manager]
+DefaultDeviceTimeoutSec=15min
+DefaultTimeoutStartSec=15min
 """
 
 SERVICE = """\
@@ -155,6 +166,7 @@ def write_templates(directory: Path, tree: Path) -> None:
     write_site(directory / "site")
     (directory / "deploy.service").write_text(SERVICE)
     (directory / "goldsmith").write_text(PROGRAM)
+    (directory / "patience.conf").write_text(PATIENCE)
     (directory / "deployer.pkr.hcl").write_text(DEPLOYER % {"tree": tree})
     (directory / "target.pkr.hcl").write_text(IMAGE_SET % {"tree": tree})
 

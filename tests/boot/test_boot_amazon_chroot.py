@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import pytest
+from slow_guest import PATIENT
 
 from aws_rig import Image, Rig, Snapshot
 from aws_rig.disks import GIB
@@ -104,14 +105,7 @@ def test_the_bytes_of_an_ami_boot_to_its_login(rig: Rig, tmp_path: Path, goldsmi
         "region": "us-east-1", "custom_endpoint_ec2": rig.url, "ami_name": "web",
         "source_ami": "ami-base", "device_path": str(rig.disks.nodes / "sdf"),
     }  # fmt: skip
-    lines = [
-        "echo chrooted > /etc/hostname",
-        # An emulator on a busy machine takes minutes for the console's device and for this job.
-        "mkdir -p /etc/systemd/system.conf.d",
-        "echo '[Manager]' > /etc/systemd/system.conf.d/slow.conf",
-        "echo DefaultDeviceTimeoutSec=20min >> /etc/systemd/system.conf.d/slow.conf",
-        "systemctl mask e2scrub_reap.service",
-    ]
+    lines = ["echo chrooted > /etc/hostname", *PATIENT]
     build = {"sources": ["source.amazon-chroot.web"], "provisioner": [{"shell": {"inline": lines}}]}
     whole = {"source": {"amazon-chroot": {"web": source}}, "build": build}
     (tmp_path / "ami.pkr.json").write_text(json.dumps(whole))

@@ -239,7 +239,7 @@ def test_any_format_of_an_image(
     assert is_of(snapshot, disk)
 
 
-def kill_in_the_middle(rig: Rig, goldsmith: Any) -> None:
+def kill_in_the_middle(rig: Rig, goldsmith: Any, most: int = 20) -> None:
     """Kill a build with SIGKILL as it sends its fifth block."""
     with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
 
@@ -255,7 +255,7 @@ def kill_in_the_middle(rig: Rig, goldsmith: Any) -> None:
             time.sleep(0.05)
     rig.on_call = lambda asked, number: None
     (pending,) = rig.direct.uploads.values()
-    assert 0 < len(pending.digests) < 20
+    assert 0 < len(pending.digests) < most
 
 
 def test_a_killed_upload_goes_on(rig: Rig, tmp_path: Path, goldsmith: Any, disk: Path) -> None:
@@ -274,6 +274,25 @@ def test_a_killed_upload_goes_on(rig: Rig, tmp_path: Path, goldsmith: Any, disk:
     # What cleans up after the killed run does not find it: it is this run's now.
     (journal,) = goldsmith.state.glob("runs/*/journal.jsonl")
     assert snapshot.tags["goldsmith:run"] not in journal.read_text()
+
+
+def test_a_killed_upload_of_the_source_goes_on(
+    rig: Rig, tmp_path: Path, goldsmith: Any, disk: Path
+) -> None:
+    """Its image is made anew, and is not the same: what differs is sent over it."""
+    lines = "head -c 20000000 /dev/zero | tr '\\0' x > /much && date +%s%N > /when"
+    given = {"connections": 2, "verify_upload": True}
+    (tmp_path / "t.pkr.json").write_text(template(rig, lines, **given))
+    kill_in_the_middle(rig, goldsmith, most=60)
+    (old,) = rig.direct.uploads
+    result = goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
+    assert "are there from a run that was killed" in result.stdout
+    _, snapshot = made(rig)
+    assert snapshot.id == old and snapshot.parent == "snap-base"
+    launched = as_launched(snapshot, tmp_path / "launched", 66 * MIB)
+    found = look(launched, lambda top: (top / "much").read_bytes(), offset=MIB)
+    assert found == b"x" * 20_000_000
+    assert len(left(rig)["us-east-1"]["images"]) == 1
 
 
 def test_clean_removes_a_killed_upload(

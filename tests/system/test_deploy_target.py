@@ -1,12 +1,12 @@
 """A target on a loop device becomes a machine: files in their places, fstab, GRUB, config drive."""
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from grub_packages import add_grub, fetch_grub
 from private_namespace import run_privately
 
 from goldsmith.deploy.config_drive import LABEL, place_config_drive
@@ -253,28 +253,9 @@ def test_files_never_move_through_links_of_another_image(tree, tmp_path, keep):
     assert (target / "lib/linked").is_symlink() == keep
 
 
-def add_grub(tree, packages):
-    """GRUB's program and modules, with the libraries that the program needs."""
-    for package in packages:
-        subprocess.run(["dpkg-deb", "-x", package, tree], check=True, capture_output=True)
-    program = tree / "usr/bin/grub-mkimage"
-    env = {"LD_LIBRARY_PATH": f"{tree}/lib/x86_64-linux-gnu"}
-    listed = subprocess.run(["ldd", program], env=env, check=True, capture_output=True, text=True)
-    for library in re.findall(r"(/\S+) \(0x", listed.stdout):
-        if not library.startswith(str(tree)):
-            place = tree / library.lstrip("/")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(library, place)
-
-
 @pytest.mark.network
 def test_a_deployment_is_finished_and_can_be_repeated(image, tree, tmp_path):
-    subprocess.run(
-        ["apt-get", "download", "-q", "grub-common", "grub-pc-bin", "grub-efi-amd64-bin",
-         "libdevmapper1.02.1"],
-        cwd=tmp_path, check=True, capture_output=True,
-    )  # fmt: skip
-    add_grub(tree, sorted(tmp_path.glob("*.deb")))
+    add_grub(tree, fetch_grub(tmp_path))
     said, warned = [], []
 
     def body(scheme):

@@ -90,6 +90,16 @@ def test_no_cache_runs_every_phase_again(create):
     assert "Running the hooks of install.d (-no-cache)" in again.stdout
 
 
+def test_two_runs_of_everything_give_the_same_tree(create, elements, tmp_path):
+    write_hook(elements / "mine", "install.d/10-write", "echo some > /new; mkdir /more")
+    made = []
+    for name in ("one", "two"):
+        create("-n", "-o", f"{name}/x", "-t", "tar", "--no-cache", "tiny-os", "mine",
+               SOURCE_DATE_EPOCH="1700000000")  # fmt: skip
+        made.append((tmp_path / name / "x.tar").read_bytes())
+    assert made[0] == made[1]
+
+
 def test_a_log_makes_it_quiet_and_errors_are_seen_all_the_same(create, elements, tmp_path):
     made = create("-n", "-t", "tar", "--logfile", "logs/x.log", "tiny-os")
     assert made.stdout == "Output logs going to: logs/x.log\n"
@@ -139,6 +149,15 @@ def test_break_runs_a_command_where_the_hooks_run(create, tmp_path):
     )  # fmt: skip
     shown = made.stdout.partition("At stage before-post-install\n")[2].partition("Resuming")[0]
     assert shown.split() == list(PHASES[:3])
+
+
+def test_a_break_is_met_though_the_image_stands(create, tmp_path):
+    words = ("-n", "-o", "x", "-t", "raw", "tiny-os")
+    create(*words)
+    for place in ("before-block-device", "before-finalise"):
+        made = create(*words, DIB_NO_TIMESTAMP="1", **{"break": place, "break_cmd": "echo looked"})
+        assert f"At stage {place}\n" in made.stdout
+        assert "Running the hooks of post-root.d (cached)" in made.stdout
 
 
 def test_a_cleared_environment_still_builds(create, elements, tmp_path):

@@ -166,6 +166,11 @@ def test_a_hook_that_makes_the_disk_itself_is_refused(making):
         making.make("block-device-mbr")
 
 
+def test_a_break_before_the_disk_needs_no_hooks_there(making):
+    made = making.make(**{"break": "before-block-device", "break_cmd": "echo looked"})
+    assert "looked" in made["lines"]
+
+
 def test_what_elements_want_as_the_resolver_is_in_the_image(making, tmp_path):
     write_hook(making.element, "finalise.d/60-resolver", "echo nameserver 192.0.2.1 > "
                "/etc/resolv.conf.ORIG")  # fmt: skip

@@ -1,7 +1,9 @@
 """Upstream's elements, unchanged, on Debian: what each of them leaves in the image."""
 
 import gzip
+import shutil
 import subprocess
+import threading
 
 import pytest
 from exercised_elements import (
@@ -15,6 +17,7 @@ from exercised_elements import (
 )
 
 from goldsmith.disk.partition_table import TYPE_GUIDS, read_table
+from goldsmith.elements.catalog import upstream_package
 
 pytestmark = [pytest.mark.root, pytest.mark.network]
 
@@ -235,3 +238,68 @@ def test_a_ramdisk_is_a_kernel_and_an_archive_that_boots_itself(goldsmith, surro
     assert sorted(path.suffix for path in tmp_path.glob("ramdisk.*")) == [
         ".d", ".initramfs", ".kernel"
     ]  # fmt: skip
+
+
+def boots_from_cd(iso, disk):
+    """Whether a machine says login: within ten minutes, with its kernel from a CD."""
+    argv = ["qemu-system-x86_64", "-accel", "tcg", "-m", "1024", "-display", "none", "-serial",
+            "stdio", "-no-reboot", "-cdrom", iso, "-boot", "d", "-nic", "none", "-snapshot",
+            "-drive", f"file={disk},format=raw,if=virtio"]  # fmt: skip
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as machine:
+        timer = threading.Timer(600, machine.kill)
+        timer.start()
+        try:
+            said = b""
+            while not said.endswith(b"login:") and (byte := machine.stdout.read(1)):
+                said = said[-200:] + byte
+        finally:
+            timer.cancel()
+            machine.kill()
+    return said.endswith(b"login:")
+
+
+@pytest.mark.nightly
+@pytest.mark.boot
+def test_a_bootable_iso_of_an_image_on_a_host_without_vfat(goldsmith, surroundings, tmp_path):
+    assert shutil.which("mkisofs"), "needs the package genisoimage"
+    given = {**surroundings, "DIB_BOOT_ISO_KERNEL_CMDLINE_ARGS": "console=ttyS0"}
+    goldsmith("disk-image-create", "-n", "-o", "image", "-t", "raw", "vm", "debian-minimal",
+              "baremetal", "iso", env=given, timeout_s=3000, check=True)  # fmt: skip
+    iso = tmp_path / "image-boot.iso"
+    read = ["isoinfo", "-R", "-i", iso]
+    listed = subprocess.run([*read, "-f"], capture_output=True, text=True, check=True).stdout
+    assert {"/vmlinuz", "/initrd", "/isolinux/isolinux.bin", "/EFI/debian/grub.cfg"} <= set(
+        listed.split()
+    )
+    efi = tmp_path / "efiboot.img"
+    with efi.open("wb") as stream:
+        subprocess.run([*read, "-x", "/isolinux/efiboot.img"], stdout=stream, check=True)
+    shown = subprocess.run(["mdir", "-b", "-/", "-i", efi, "::/EFI/BOOT"], capture_output=True,
+                           text=True, check=True).stdout.upper()  # fmt: skip
+    assert "BOOTX64.EFI" in shown
+    assert "GRUBX64.EFI" in shown
+    assert boots_from_cd(iso, tmp_path / "image.raw")
+
+
+def make_deploy_targetcli(directory, package):
+    """The element in place of upstream's, which asks for a package and a Python Debian has not."""
+    element = directory / "deploy-targetcli"
+    for name in ("binary-deps.d", "dracut-drivers.d"):
+        shutil.copytree(package / "elements/deploy-targetcli" / name, element / name)
+    (element / "element-deps").write_text("package-installs\npkg-map\n")
+    (element / "package-installs.yaml").write_text("targetcli:\nnet-tools:\niputils-ping:\n")
+    (element / "pkg-map").write_text('{"family": {"debian": {"targetcli": "targetcli-fb"}}}\n')
+
+
+@pytest.mark.nightly
+def test_a_ramdisk_by_dracut(goldsmith, surroundings, tmp_path):
+    package = upstream_package()
+    assert package is not None
+    make_deploy_targetcli(tmp_path / "elements", package)
+    # It is fetched on every distribution, and used on Ubuntu alone.
+    (tmp_path / "dracut.tar.xz").write_bytes(b"not looked at")
+    given = {**surroundings, "DIB_REPOLOCATION_dracut": f"file://{tmp_path}/dracut.tar.xz"}
+    goldsmith("ramdisk-image-create", "-n", "-o", "ramdisk", "--ramdisk-element", "dracut-ramdisk",
+              "debian-minimal", env=given, timeout_s=3000, check=True)  # fmt: skip
+    assert (tmp_path / "ramdisk.kernel").read_bytes()[0x202:0x206] == b"HdrS"
+    assert (tmp_path / "ramdisk.initramfs").stat().st_size > 1 << 20

@@ -326,11 +326,13 @@ def test_side_files_of_this_build_are_outputs_too(building, tree, raw, tmp_path)
         (tmp_path / "image.d/dib-manifests").mkdir(parents=True)
         (tmp_path / "image.d/dib-manifests/dib_arguments").write_text("vm")
         (tmp_path / "image.vmlinuz").write_text("kernel")
+        (tmp_path / "image-boot.iso").write_text("of the kernel")
         outputs.write_tree_outputs(tree)
         outputs.write_disk_outputs(raw)
         made = outputs.publish()
     assert {str(path.relative_to(tmp_path)) for path in made} == {
-        "image.tar", "image.vmlinuz", "image.d/dib-manifests/dib_arguments"}  # fmt: skip
+        "image.tar", "image.vmlinuz", "image-boot.iso", "image.d/dib-manifests/dib_arguments",
+    }  # fmt: skip
 
 
 def test_without_a_disk_only_the_tree_comes_out(building, tree, raw):

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -213,10 +213,13 @@ def test_an_image_that_does_not_boot_says_why_and_stays(project):
 
 
 @contextlib.contextmanager
-def running_to(project: Project, label: str) -> Iterator[subprocess.Popen[str]]:
+def running_to(
+    project: Project, label: str, env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """A build that has just begun the step with this label."""
+    environment = {"GOLDSMITH_CACHE_DIR": str(project.state), **(env or {})}
     with project._goldsmith.start(
-        "build", "t.pkr.hcl", cwd=project.path, env={"GOLDSMITH_CACHE_DIR": str(project.state)}
+        "build", "t.pkr.hcl", cwd=project.path, env=environment
     ) as running:
         seen = ""
         for line in running.stdout:

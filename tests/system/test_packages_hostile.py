@@ -25,7 +25,7 @@ from goldsmith.packages.unpacked.content_store import (
     changed_path,
 )
 from goldsmith.packages.unpacked.dpkg_state import write_database
-from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.laying import Links, lay_tree
 from goldsmith.packages.unpacked.resolution import Resolution, resolve
 from goldsmith.packages.unpacked.tree_plan import plan_tree
 from goldsmith.packages.unpacked.unpacking import _missing
@@ -172,7 +172,7 @@ def test_what_killed_builds_left_goes_after_a_day(store, tmp_path):
         os.utime(left, (left.stat().st_mtime - age_s,) * 2)
     take(store, tmp_path, deb("b", [*USR]))
     assert [path.name for path in (store.directory / "partial").iterdir()] == ["young"]
-    assert store.forget(store.packages())
+    assert store.forget(one.digest for one in store.packages())
     assert [path.name for path in store.directory.iterdir()] == ["lock"]
 
 
@@ -223,7 +223,7 @@ def test_a_tree_on_another_file_system_is_copied(store, tmp_path):
 
     def laid():
         run(["mount", "-t", "tmpfs", "tmpfs", str(tree)])
-        lay_tree(plan, tree, links_until_s=2000)
+        lay_tree(plan, tree, links=Links(2000))
         status = (tree / "usr/bin/x").stat()
         return (tree / "usr/bin/x").read_bytes(), status.st_nlink, status.st_mtime
 

@@ -15,7 +15,7 @@ from goldsmith.packages.unpacked.configuring import missing_paths
 from goldsmith.packages.unpacked.content_store import ContentStore
 from goldsmith.packages.unpacked.deb_file import DebFile, UnusualPackage
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
-from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.laying import Links, lay_tree
 from goldsmith.packages.unpacked.tree_plan import is_first, merged, plan_tree
 
 pytestmark = pytest.mark.root
@@ -228,7 +228,7 @@ def test_links_share_the_stores_files_but_those_that_are_dated_anew(store, tmp_p
     plan = plan_tree(take(store, tmp_path, BASE, late))
     tree = tmp_path / "tree"
     tree.mkdir()
-    lay_tree(plan, tree, links_until_s=2000)
+    lay_tree(plan, tree, links=Links(2000))
     stored = {one.name: one.directory / "root" for one in plan.laid}
     assert (tree / "etc/issue.dpkg-new").samefile(stored["base-files"] / "etc/issue")
     assert not (tree / "usr/bin/late").samefile(stored["late"] / "usr/bin/late")

@@ -19,6 +19,7 @@ from goldsmith.packages.bootstrap import bootstrap_apt, configure_apt, unpack_ap
 from goldsmith.packages.installed import installed_packages, os_release
 from goldsmith.packages.mirrors import sources_for
 from goldsmith.packages.unpacked.content_store import ContentStore, changed_packages
+from goldsmith.packages.unpacked.laying import Links
 
 pytestmark = [pytest.mark.root, pytest.mark.network]
 
@@ -60,7 +61,7 @@ def by_store(folder: Path, store: Path, names: tuple[str, ...]) -> tuple[Path, l
 
     def body() -> list[str]:
         with filled(folder / "laid", clamp_to_s=latest_s) as laid:
-            unpack_apt(laid, asked, emit=emit, scratch=folder, links_until_s=latest_s)
+            unpack_apt(laid, asked, emit=emit, scratch=folder, links=Links(latest_s))
         with step_overlay(
             [folder / "laid"], folder / "upper", scratch=folder / "mount",
             merged=folder / "merged", clamp_to_s=latest_s,

@@ -26,6 +26,8 @@ LEFT_OUT = re.compile(
     r"|var/lib/apt/(lists/(lock|partial|auxfiles)|periodic|mirrors/partial)"
     r"|etc/apt/preferences\.d"  # the package apt has it; mmdebstrap makes it in any tree
     r"|etc/(passwd|group|shadow|gshadow|subuid|subgid)-"  # the files before the last change
+    # etckeeper commits /etc with the times of files, and with mmdebstrap's own that go at the end
+    r"|etc/\.git/.*|etc/\.etckeeper"
 )
 """Paths of which nothing is asked."""
 

@@ -144,6 +144,8 @@ def run(words: list[str]) -> int:
         from goldsmith.cli.deploy_worker import run_worker as run_deploy
 
         return run_deploy(words[1:])
+    if verb == "_unpack":
+        return _verb("unpack")(words[1:], machine_readable)
     if verb == "_mmdebstrap":
         return _guarded(_verb("quick_mmdebstrap"), words[1:], machine_readable)
     if verb in VERBS:

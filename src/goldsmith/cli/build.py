@@ -289,6 +289,9 @@ class _Starter:
         """What the build would do; None where the worker had better tell why that is not known."""
         if not self._policy.use or self._policy.verify:
             return None
+        outputs = prepared.builder.claims(Path(self._document.cwd))
+        if not any(os.path.lexists(path) for path in outputs):
+            return None  # nothing can be finished, and the worker asks the cache itself
         try:
             return prepared.builder.plan(
                 plan_context(

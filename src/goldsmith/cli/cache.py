@@ -10,20 +10,30 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from goldsmith.cli.cache_packages import (
+    SHORT,
+    downloads_in,
+    kept_packages,
+    list_packages,
+    package_problems,
+    remove_all_packages,
+    remove_kept,
+    show_package,
+    told_in_use,
+)
 from goldsmith.cli.native_flags import NativeParser
 from goldsmith.core.results import prune_results
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import process, user_namespace
-from goldsmith.host.journal import remove_tree, state_directory
+from goldsmith.host.journal import state_directory
 from goldsmith.layers.prune import Limits, Pruned, prune
 from goldsmith.layers.records import Record
 from goldsmith.layers.store import Store
 from goldsmith.layers.usage import Seen, taken_bytes, usage
 from goldsmith.layers.verify import verify_store
 from goldsmith.packages import package_store
-from goldsmith.packages.unpacked.content_store import STORE_NAME, ContentStore, changed_packages
+from goldsmith.packages.unpacked.content_store import STORE_NAME
 from goldsmith.packages.unpacked.resolution import STORE_NAME as RESOLUTIONS
-from goldsmith.packages.unpacked.resolution import ResolutionStore
 from goldsmith.ui.terminal import write_line
 from goldsmith.units import (
     UnitError,
@@ -33,7 +43,6 @@ from goldsmith.units import (
     parse_size_bytes,
 )
 
-_SHORT = 12
 _DAY_S = 24 * 3600.0
 
 
@@ -85,9 +94,11 @@ def command_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
     one = verbs.add_parser("ls", help="list what is kept, the latest last")
+    one.add_argument("--packages", action="store_true", help="list the unpacked packages instead")
     one.set_defaults(do=_ls)
-    one = verbs.add_parser("show", help="tell all of one result")
-    one.add_argument("key", metavar="KEY", help="the beginning of its key or id, as ls shows it")
+    one = verbs.add_parser("show", help="tell all of one result or one unpacked package")
+    told = "the beginning of its key or id, as ls shows it, or a package's name"
+    one.add_argument("key", metavar="KEY", help=told)
     one.set_defaults(do=_show)
     one = verbs.add_parser("du", help="say what is taken on the disk")
     one.set_defaults(do=_du)
@@ -126,6 +137,9 @@ def _size_bytes(text: str) -> int:
 
 
 def _ls(store: Store, state: Path, options: argparse.Namespace) -> int:
+    if options.packages:
+        list_packages(state)
+        return 0
     records = [*store.records(), *store.failed_records()]
     if not records:
         write_line("Nothing is kept yet.")
@@ -135,7 +149,7 @@ def _ls(store: Store, state: Path, options: argparse.Namespace) -> int:
     for record in sorted(records, key=lambda one: one.made_s):
         label = f"{record.label}{'  (failed)' if record.failed else ''}"
         rows.append(
-            (record.key[:_SHORT], record.step, format_size(record.size_bytes),
+            (record.key[:SHORT], record.step, format_size(record.size_bytes),
              f"{format_age(now_s - record.made_s)} ago",
              f"{format_age(now_s - record.last_used_s)} ago", label)
         )  # fmt: skip
@@ -148,6 +162,13 @@ def _ls(store: Store, state: Path, options: argparse.Namespace) -> int:
 
 def _show(store: Store, state: Path, options: argparse.Namespace) -> int:
     record = _one_record(store, options.key)
+    if record is None:
+        if show_package(state, options.key):
+            return 0
+        raise GoldsmithError(
+            f"no result begins with {options.key!r}, and no unpacked package is called so",
+            hint="`goldsmith cache ls` and `goldsmith cache ls --packages` show them all",
+        )
     made = datetime.fromtimestamp(record.made_s, UTC).isoformat(timespec="seconds")
     write_line(f"step      {record.step}: {record.label}")
     write_line(f"key       {record.key}")
@@ -165,15 +186,14 @@ def _show(store: Store, state: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _one_record(store: Store, prefix: str) -> Record:
+def _one_record(store: Store, prefix: str) -> Record | None:
     records = [*store.records(), *store.failed_records()]
     found = [r for r in records if r.key.startswith(prefix) or r.id.startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
-    raise GoldsmithError(
-        f"{'several results begin' if found else 'no result begins'} with {prefix!r}",
-        hint="`goldsmith cache ls` shows them all",
-    )
+    if len(found) > 1:
+        raise GoldsmithError(
+            f"several results begin with {prefix!r}", hint="`goldsmith cache ls` shows them all"
+        )
+    return found[0] if found else None
 
 
 def _du(store: Store, state: Path, options: argparse.Namespace) -> int:
@@ -199,47 +219,45 @@ def _du(store: Store, state: Path, options: argparse.Namespace) -> int:
 
 
 def _prune(store: Store, state: Path, options: argparse.Namespace) -> int:
+    pruned = _prune_once(store, state, options)
+    if options.max_size is not None and pruned.removed and not options.dry_run:
+        # Files of packages that were links in those results are counted, now.
+        _prune_once(store, state, options)
+    if not options.dry_run:
+        prune_results(state / "results")
+        package_store.prune(downloads_in(state))
+    if options.all:
+        remove_all_packages(state, dry_run=options.dry_run)
+    if options.all or _age_limit_s(options) is not None or options.max_size is not None:
+        told_in_use(state)
+    return 0
+
+
+def _prune_once(store: Store, state: Path, options: argparse.Namespace) -> Pruned:
+    """Remove the results and packages that are beyond a limit, and tell of them."""
+    age_s, now_s = _age_limit_s(options), time.time()
+    kept = [] if options.all else kept_packages(state)
+    old = [one for one in kept if age_s is not None and now_s - one.used_s > age_s]
+    others = kept[len(old) :]
     limits = Limits(
         older_than_s=0.0 if options.all else options.older_than, unused_for_s=options.unused_for,
-        most_bytes=options.max_size,
+        most_bytes=options.max_size, beside=[one.beside for one in others],
         failed_older_than_s=0.0 if options.failed or options.all else None,
     )  # fmt: skip
     pruned = prune(store, limits, dry_run=options.dry_run)
     for removal in pruned.removed:
         record = removal.record
-        write_line(f"{record.key[:_SHORT]}  {format_size(record.size_bytes):>9}  {removal.reason}: "
+        write_line(f"{record.key[:SHORT]}  {format_size(record.size_bytes):>9}  {removal.reason}: "
                    f"{record.label or record.step}")  # fmt: skip
     write_line(_told(pruned, dry_run=options.dry_run))
-    if not options.dry_run:
-        prune_results(state / "results")
-    verb = "Would remove" if options.dry_run else "Removed"
-    if options.all or options.older_than is not None:
-        age_s = 0.0 if options.all else options.older_than
-        kept = package_store.PackageStore(state / "packages")
-        gone = package_store.prune(kept, max_age_s=age_s, dry_run=options.dry_run)
-        write_line(f"{verb} {gone.files} packages, {format_size(gone.size_bytes)}.")
-        _prune_unpacked(state, age_s, verb, dry_run=options.dry_run)
-    return 0
+    remove_kept(state, [*old, *others[: pruned.beside]], dry_run=options.dry_run)
+    return pruned
 
 
-def _prune_unpacked(state: Path, age_s: float, verb: str, *, dry_run: bool) -> None:
-    """Remove unpacked packages and answers of APT that were not used for so long."""
-    unpacked = ContentStore(state / STORE_NAME)
-    if age_s == 0:
-        count = unpacked.clear(dry_run=dry_run)
-    else:
-        old = unpacked.packages(unused_for_s=age_s)
-        count = len(old) if dry_run or not old or unpacked.forget(old) else None
-    if count is None:
-        write_line("A build uses the unpacked packages: they stay.")
-    elif count:
-        write_line(f"{verb} {count} unpacked packages.")
-    answers = 0
-    with unpacked.alone() as alone:
-        if alone:
-            answers = ResolutionStore(state / RESOLUTIONS).prune(age_s, dry_run=dry_run)
-    if answers:
-        write_line(f"{verb} {answers} answers of APT.")
+def _age_limit_s(options: argparse.Namespace) -> float | None:
+    """Packages are as old as their last use, so both limits of age mean that."""
+    ages = [age_s for age_s in (options.older_than, options.unused_for) if age_s is not None]
+    return min(ages, default=None)
 
 
 def _told(pruned: Pruned, *, dry_run: bool) -> str:
@@ -258,7 +276,7 @@ def _count(things: Sequence[object]) -> str:
 
 def _verify(store: Store, state: Path, options: argparse.Namespace) -> int:
     problems = [str(problem) for problem in verify_store(store, forget=options.forget)]
-    problems += _unpacked_problems(state, forget=options.forget)
+    problems += package_problems(state, forget=options.forget)
     for problem in problems:
         write_line(problem)
     if not problems:
@@ -267,22 +285,3 @@ def _verify(store: Store, state: Path, options: argparse.Namespace) -> int:
     remedy = "forgotten" if options.forget else "`goldsmith cache verify --forget` drops them"
     write_line(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}; {remedy}.")
     return 0 if options.forget else 4
-
-
-def _unpacked_problems(state: Path, *, forget: bool) -> list[str]:
-    """What of the unpacked packages, and of APT's answers, is not as it was kept."""
-    unpacked, answers = ContentStore(state / STORE_NAME), ResolutionStore(state / RESOLUTIONS)
-    changed, damaged = changed_packages(unpacked.packages()), answers.damaged()
-    told = [
-        f"{package.name} {package.fields['version']} (unpacked): /{path} was changed"
-        for package, path in changed
-    ]
-    told += [f"an answer of APT ({place.name[:_SHORT]}): {name} was changed"
-             for place, name in damaged]  # fmt: skip
-    if not told:
-        return []
-    for place, _ in damaged if forget else ():
-        remove_tree(place)
-    if forget and not unpacked.forget(package for package, _ in changed):
-        told.append("a build uses the unpacked packages: the next one makes them again")
-    return told

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goldsmith.cli.components import undo_functions
-from goldsmith.cli.native_flags import NativeParser
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.journal import (
     find_dead_runs,
@@ -19,11 +18,10 @@ from goldsmith.host.journal import (
     remove_doomed_runs,
     state_directory,
 )
-from goldsmith.layers.garbage import collect_garbage
-from goldsmith.layers.store import Store
 from goldsmith.ui.terminal import write_line
 
 if TYPE_CHECKING:
+    from goldsmith.cli.native_flags import NativeParser
     from goldsmith.machine.guest_upkeep import SpareGuest
 
 
@@ -70,6 +68,8 @@ def run(words: list[str], machine_readable: bool) -> int:
 
 def command_parser() -> NativeParser:
     """The flags of the verb."""
+    from goldsmith.cli.native_flags import NativeParser
+
     parser = NativeParser(
         prog="goldsmith clean",
         description="Lists what builds that were killed have left on this host, then removes it.",
@@ -90,6 +90,10 @@ def _remove_guests(state: Path, guests: Sequence[SpareGuest]) -> int:
 
 def _remove_unfinished_layers(state: Path) -> int:
     """Remove the layers that builds had begun when they were killed; returns their number."""
+    # Late: few builds find any.
+    from goldsmith.layers.garbage import collect_garbage
+    from goldsmith.layers.store import Store
+
     if not (state / "store").is_dir():
         return 0
     return collect_garbage(Store.open(state / "store").directory)

@@ -88,7 +88,10 @@ def _input(given: argparse.Namespace, config: FuelConfig) -> tuple[str, str]:
     except UnicodeDecodeError as e:
         raise GoldsmithError(f"{path} is not a text in UTF-8: {e}") from e
     except OSError as e:
-        raise explain_os_error(e) from e
+        raise GoldsmithError(
+            str(explain_os_error(e)),
+            hint="name the input: --input_data_file FILE, or --input_data with its text",
+        ) from e
 
 
 def fuel_verb(read: Callable[[], FuelArguments], body: Callable[[FuelArguments], None]) -> int:

@@ -16,7 +16,6 @@ from goldsmith.core.prepare import PreparedBuild, resolve_provisioners
 from goldsmith.core.provisioner import ProvisionerCall
 from goldsmith.core.registry import Registry
 from goldsmith.errors import GoldsmithError
-from goldsmith.layers.store import Store
 from goldsmith.redact import Redactor
 from goldsmith.values.world import World
 
@@ -106,6 +105,8 @@ def plan_context(
 
 def touch_kept(plan: BuildPlan, state: Path) -> None:
     """Note that the results of a plan were used, so that `cache prune` knows."""
+    from goldsmith.layers.store import Store
+
     store = Store.open(state / "store")
     for step in plan.steps:
         record = store.find(step.key) if step.key is not None else None

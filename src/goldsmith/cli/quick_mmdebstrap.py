@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from goldsmith.elements.quick_mmdebstrap import LEFT, make_tree, understand
@@ -10,7 +11,7 @@ from goldsmith.ui.terminal import write_line
 
 def run(words: list[str], machine_readable: bool) -> int:
     """Make the tree that mmdebstrap was asked for, or leave it to mmdebstrap."""
-    call = understand(words)
+    call = understand(words, os.environ)
     if call is None:
         return LEFT
     return make_tree(call, _tell)

@@ -18,6 +18,8 @@ RETRIES: Final = 10
 _FIRST_PAUSE_S: Final = 0.1
 _FIRST_THROTTLED_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 20.0
+_SILENT_S: Final = 5.0
+"""What is waited longer than this for one call, the user reads of."""
 _NOT_BELIEVED: Final = "CERTIFICATE_VERIFY_FAILED"
 """What OpenSSL says of a certificate: the next try would see the same one."""
 
@@ -36,6 +38,8 @@ class Service:
     """Makes more of an error before it is told."""
     name: str = "ec2"
     """How policies call the service."""
+    tell: Callable[[str], None] = lambda text: None
+    """Tells the user why nothing seems to happen."""
 
     def call(self, operation: str, *, made_before: MadeBefore | None = None, **given: Any) -> Any:
         """Call an operation by its name in the library (`describe_images`); raises AwsError.
@@ -44,7 +48,7 @@ class Service:
         called with `made_before`, so that a lost answer does not make it twice.
         """
         params = {name: value for name, value in given.items() if value is not None}
-        maybe_made = False
+        maybe_made, waited_s = False, 0.0
         for number in range(self.retries + 1):
             check_interrupted()
             try:
@@ -54,11 +58,16 @@ class Service:
                     error = self.explain(e)
                     error.maybe_made = maybe_made
                     raise error from e.__cause__
+                first_s = _FIRST_THROTTLED_PAUSE_S if e.is_throttle else _FIRST_PAUSE_S
+                pause_s = _jittered(first_s, number)
+                waited_s += pause_s
+                if waited_s > _SILENT_S:
+                    self.tell(f"{e}: asked again in {pause_s:.0f} s, {self.retries - number} "
+                              "tries are left")  # fmt: skip
+                pause(pause_s)
                 if e.is_throttle:
-                    pause(_jittered(_FIRST_THROTTLED_PAUSE_S, number))
                     continue
                 maybe_made = True
-                pause(_jittered(_FIRST_PAUSE_S, number))
                 if made_before is not None and (made := _looked(made_before)) is not None:
                     return made
         raise AssertionError("the last try returns or raises")

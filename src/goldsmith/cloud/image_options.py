@@ -17,6 +17,9 @@ _KEY: Final = re.compile(
     r"(?:alias/[A-Za-z0-9/_-]+|(?:key/)?(?:mrk-[0-9a-f]{32}"
     r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}))"
 )
+RUN_TAG: Final = "goldsmith:run"
+"""The tag by which what a build has made is found again."""
+_LONGEST_TAG_KEY: Final = 128
 _OWN: Final = ("ami_users", "ami_org_arns", "ami_ou_arns", "snapshot_users")
 
 
@@ -98,7 +101,7 @@ class ImageOptions(Options):
         yield from self._machine_findings(architecture)
         yield from self._key_findings()
         for name in ("tag", "snapshot_tag"):
-            yield from key_findings(name, getattr(self, name))
+            yield from tag_findings(name, getattr(self, name), getattr(self, f"{name}s"))
         if self.deprecate_at and (reason := time_error(self.deprecate_at)):
             yield Finding(f"deprecate_at is not a valid time: {reason}", ("deprecate_at",),
                           'write it as "2030-12-31T00:00:00Z"')  # fmt: skip
@@ -171,11 +174,29 @@ class ImageOptions(Options):
                     )
 
 
-def key_findings(name: str, tags: tuple[TagBlock, ...]) -> Iterator[Finding]:
-    """Tags without a name."""
-    for number, one in enumerate(tags):
+def tag_findings(
+    name: str, blocks: tuple[TagBlock, ...], tags: Mapping[str, str]
+) -> Iterator[Finding]:
+    """Tags without a name, or with one that nobody may give; `name` is that of the blocks."""
+    for number, one in enumerate(blocks):
         if not one.key:
             yield Finding(f"{name} needs a key", (name, number))
+        else:
+            yield from _tag_key_findings(one.key, (name, number))
+    for key in tags:
+        if not key:
+            yield Finding(f"{name}s has a tag without a key", (f"{name}s",))
+        else:
+            yield from _tag_key_findings(key, (f"{name}s", key))
+
+
+def _tag_key_findings(key: str, where: tuple[str | int, ...]) -> Iterator[Finding]:
+    if key == RUN_TAG or key.casefold().startswith("aws:"):
+        whose = "goldsmith" if key == RUN_TAG else "AWS"
+        yield Finding(f'the tag "{key}" is one that {whose} gives', where, "choose another key")
+    elif len(key) > _LONGEST_TAG_KEY:
+        yield Finding(f"the key of a tag has {len(key)} characters, and may have "
+                      f"{_LONGEST_TAG_KEY}", where)  # fmt: skip
 
 
 def kms_findings(name: str, key: str, region: str = "") -> Iterator[Finding]:

@@ -258,11 +258,13 @@ class RegionCopyStep:
         key = options.region_kms_key_ids.get(ec2.region, "")
         if ec2.region == home:
             key = options.kms_key_id
+        # Without CopyImageTags: the image has no tag yet but the one of this run, which would stand
+        # beside the copy's own of the same key. The template's tags come when all copies are there.
         with claim.settled_if_refused():
             made = ec2.call(
                 "copy_image", SourceRegion=home, SourceImageId=self.image_id,
                 Name=options.ami_name, Encrypted=options.encrypt_boot, KmsKeyId=key or None,
-                CopyImageTags=True, ClientToken=secrets.token_hex(16),
+                ClientToken=secrets.token_hex(16),
                 SnapshotCopyCompletionDurationMinutes=options.snapshot_copy_duration_minutes
                 or None,
                 TagSpecifications=claim.tags("image", "snapshot"),

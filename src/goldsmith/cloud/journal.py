@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from goldsmith.cloud.access_options import AccessOptions, AssumeRole
 from goldsmith.cloud.calls import Service
+from goldsmith.cloud.image_options import RUN_TAG
 from goldsmith.cloud.polling import ATTACHMENT, Waiting
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account
@@ -24,7 +25,6 @@ from goldsmith.host.journal import RunDirectory
 from goldsmith.host.signals import check_interrupted
 from goldsmith.redact import Redactor
 
-RUN_TAG: Final = "goldsmith:run"
 KIND: Final = "aws"
 _ACCESS: Final = (
     "profile", "shared_credentials_file", "custom_endpoint_ec2", "insecure_skip_tls_verify",

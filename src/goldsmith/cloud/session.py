@@ -8,7 +8,7 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -54,6 +54,8 @@ class Account:
 
     options: AccessOptions
     redactor: Redactor
+    tell: Callable[[str], None] = lambda text: None
+    """Tells the user of long waits."""
     _session: Any = None
     _services: dict[tuple[str, str], Service] = field(default_factory=dict)
     _region: str = ""
@@ -110,7 +112,7 @@ class Account:
             endpoint = getattr(self.options, f"custom_endpoint_{name}", "")
             client = self._client(self._authorized(), name, region, endpoint)
             retries = self.options.max_retries or RETRIES
-            found = Service(client, region, retries, self._explained, name)
+            found = Service(client, region, retries, self._explained, name, self.tell)
             self._services[name, region] = found
         return found
 
@@ -214,7 +216,8 @@ class Account:
 
         role = self.options.assume_role
         assert role is not None
-        sts = Service(self._client(session, "sts", self.region, ""), self.region, name="sts")
+        client = self._client(session, "sts", self.region, "")
+        sts = Service(client, self.region, name="sts", tell=self.tell)
 
         def take_on() -> dict[str, Any]:
             answer = sts.call(

@@ -12,7 +12,6 @@ from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed, PostProcessor
 from goldsmith.core.results import Result, Results
 from goldsmith.layers.keys import canonical
-from goldsmith.layers.store import Store
 
 REUSED = "reused"
 """The key of an artifact's state that says that nothing of it was made in this run."""
@@ -75,6 +74,8 @@ def open_post_results(state: Path, *, use: bool) -> PostResults:
     """The results that are kept in a user's state; the store's secret is made when it is needed."""
 
     def keyed(data: bytes) -> str:
+        from goldsmith.layers.store import Store
+
         return Store.open(state / "store").keyed(data)
 
     return PostResults(Results(state / "results", keyed), use)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -88,6 +88,11 @@ class TreeContext(StepContext):
     """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
     is_bare: bool = False
     """Whether the tree only ever is the lower directory of an overlay: nobody writes into it."""
+    contents: dict[tuple[int, int], str] = field(default_factory=dict)
+    """SHA-256 of its files that the step has read, by device and inode number; for a bare tree.
+
+    Nobody reads these again to publish the tree.
+    """
 
 
 class Step(Protocol[R_co]):

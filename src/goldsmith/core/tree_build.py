@@ -372,12 +372,16 @@ class TreeBuild:
 
     def _run_on_layers(self, step: TreeStep, draft: Draft, lowers: Sequence[Path]) -> None:
         with self._layered(step, draft, lowers) as layered:
-            with self._reachable(layered) as tree, self._offered(step, tree):
+            with self._reachable(step, layered) as tree, self._offered(step, tree):
                 environment = given_environment(step, self.environment)
                 with entered(
                     self.entrance, tree, environment, network=step.network, enters=step.enters
                 ) as access:
-                    step.run(self._context(step, tree, access, self._is_bare(step, lowers)))
+                    is_bare = self._is_bare(step, lowers)
+                    contents = draft.contents if is_bare else {}
+                    step.run(replace(
+                        self._context(step, tree, access), is_bare=is_bare, contents=contents
+                    ))  # fmt: skip
 
     def _is_bare(self, step: TreeStep, lowers: Sequence[Path]) -> bool:
         return step.fills and not lowers and not self.method.whole
@@ -402,17 +406,19 @@ class TreeBuild:
         return offered_archives(self.packages, tree, most_bytes=most_bytes)
 
     @contextmanager
-    def _reachable(self, tree: Path) -> Iterator[Path]:
-        """The first tree where every user can reach it, later ones where they are."""
-        if self.stack.lowers() or self.doorway is None:
+    def _reachable(self, step: TreeStep, tree: Path) -> Iterator[Path]:
+        """The first tree where every user can reach it, later ones where they are.
+
+        One that is filled as well: across mounts, be it of one file system, no links are made.
+        """
+        lowers = self.stack.lowers()
+        if lowers or self.doorway is None or self._is_bare(step, lowers):
             yield tree
         else:
             with mounts.bound(tree, self.doorway) as bound:
                 yield bound
 
-    def _context(
-        self, step: TreeStep, tree: Path, access: TreeAccess, is_bare: bool
-    ) -> TreeContext:
+    def _context(self, step: TreeStep, tree: Path, access: TreeAccess) -> TreeContext:
         scratch = self.directory / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
 
@@ -429,7 +435,7 @@ class TreeBuild:
             communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
             environment=given_environment(step, self.environment),
             kept=KeptFiles(self.cache, self.emitter, self.environment, step.name),
-            epoch_is_given=self.epoch_is_given, is_bare=is_bare,
+            epoch_is_given=self.epoch_is_given,
         )  # fmt: skip
 
     def _tool_line(self, stream: str, line: str) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from goldsmith.deploy.disk_paths import other_paths
 from goldsmith.disk import partition_table
 from goldsmith.errors import CommandFailed, GoldsmithError, explain_os_error
 from goldsmith.host import mounts
@@ -24,6 +25,8 @@ from goldsmith.host.process import run
 BLKID_TIMEOUT_S: Final = 60.0
 _SYS: Final = Path("/sys/class/block")
 _NOTHING_FOUND, _SEVERAL_FOUND = 2, 8  # blkid(8)
+_MAPPED_KINDS: Final = {"LVM": "lvm", "mpath": "multipath"}
+"""What device-mapper's identifiers begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,8 @@ class Use:
 class Stacked:
     """A device that the kernel has put together of others: an array, a logical volume.
 
-    `kind` is "md", "lvm" or "other"; `disks` are the names of all whole disks below it.
+    `kind` is "md", "lvm", "multipath" or "other"; `disks` are the names of all whole disks
+    below it.
     """
 
     name: str
@@ -81,7 +85,8 @@ class HostDisk:
 
     `stacked` has what the kernel has assembled of it, the topmost first, `leaves` the nodes of all
     of it that nothing lies on. `parent` is the disk that it is a partition of; `sequence` is the
-    kernel's number of this medium, which no other one gets.
+    kernel's number of this medium, which no other one gets. `other_paths` are the kernel's other
+    names of the same disk.
     """
 
     device: str
@@ -102,6 +107,7 @@ class HostDisk:
     damaged: str = ""
     sequence: str = ""
     leaves: tuple[str, ...] = ()
+    other_paths: tuple[str, ...] = ()
 
     def partition(self, number: int) -> FoundPartition | None:
         """The partition with this number."""
@@ -115,23 +121,38 @@ def read_disk(device: str) -> HostDisk:
     parent = _parent(name)
     sizes = {"size_bytes": _number(_SYS / name / "size") * 512,
              "sector_bytes": _number(queue / "logical_block_size", 512)}  # fmt: skip
-    whole, pt_type = probe(path)
-    label, partitions, damaged = "", tuple[FoundPartition, ...](), ""
-    if pt_type:
-        label = "mbr" if pt_type == "dos" else pt_type
-        if label in ("gpt", "mbr"):
-            try:
-                partitions = tuple(_partitions(path))
-            except GoldsmithError as e:
-                damaged = str(e).splitlines()[-1]
+    found = content_of(path)
     return HostDisk(
         device, path, name, **sizes, read_only=_number(_SYS / name / "ro") == 1,
         removable=_number(_SYS / name / "removable") == 1,
-        model=_text(_SYS / name / "device/model"), label=label, partitions=partitions,
-        content=whole, uses=tuple(_uses(name)), stacked=tuple(_stacked(name)),
-        runs_host=name in host_disks(), parent=parent, damaged=damaged,
-        sequence=_text(_SYS / name / "diskseq"), leaves=tuple(_leaves(name)),
+        model=_text(_SYS / name / "device/model"), label=found.label,
+        partitions=found.partitions, content=found.whole, uses=tuple(_uses(name)),
+        stacked=tuple(_stacked(name)), runs_host=name in host_disks(), parent=parent,
+        damaged=found.damaged, sequence=_text(_SYS / name / "diskseq"),
+        leaves=tuple(_leaves(name)), other_paths=other_paths(name),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class FoundContent:
+    """What is on a device: its table's kind ("" for none), and what it and its partitions hold."""
+
+    whole: Content
+    label: str = ""
+    partitions: tuple[FoundPartition, ...] = ()
+    damaged: str = ""
+
+
+def content_of(path: str) -> FoundContent:
+    """Read what is on a device; a table that cannot be read is `damaged`, which says why."""
+    whole, pt_type = probe(path)
+    label = "mbr" if pt_type == "dos" else pt_type
+    if label not in ("gpt", "mbr"):
+        return FoundContent(whole, label)
+    try:
+        return FoundContent(whole, label, tuple(_partitions(path)))
+    except GoldsmithError as e:
+        return FoundContent(whole, label, damaged=str(e).splitlines()[-1])
 
 
 def _resolved(device: str) -> tuple[str, str]:
@@ -275,7 +296,7 @@ def disks_below(node: str) -> frozenset[str]:
 def _stacked(name: str) -> Iterator[Stacked]:
     for one in _above(name):
         uuid = _text(_SYS / one / "dm/uuid")
-        kind = "lvm" if uuid.startswith("LVM-") else "other"
+        kind = _MAPPED_KINDS.get(uuid.partition("-")[0], "other")
         if (_SYS / one / "md").exists():
             kind = "md"
         yield Stacked(one, _node(one), kind, whole_disks_below(one))

@@ -32,6 +32,7 @@ from goldsmith.deploy.scheme import (
 )
 from goldsmith.deploy.scheme_check import check_scheme
 from goldsmith.deploy.scheme_sizes import is_made, last_byte, node_size
+from goldsmith.deploy.shared_disks import shared_parts
 from goldsmith.deploy.table_script import type_id
 from goldsmith.disk import mbr
 from goldsmith.errors import GoldsmithError, HostError
@@ -97,10 +98,18 @@ def refusals(
     """Every reason against writing to these disks as they are now."""
     scheme = deployment.scheme
     named = {disk.name for disk in disks.values()}
+    for disk in disks.values():
+        named |= disks_of(disk.name)
     found = list(_same_disk(disks))
+    written = _written_nodes(deployment)
     for target in scheme.disks:
         disk = disks[target.device]
-        found += _of_disk(disk, target, named)
+        if reasons := _of_disk(disk, target, named):
+            found += reasons
+        elif disk.parent is None:
+            kept = not partitions or target.policy != "clean"
+            numbers = [p.number for p in target.partitions if p.node in written]
+            found += shared_parts(disk, named, numbers if kept else None)
         found += _of_table(disk, target, partitions=partitions)
     found += _of_kept_stacks(scheme, named, partitions=partitions)
     if partitions:
@@ -127,6 +136,14 @@ def _of_kept_stacks(scheme: Scheme, named: set[str], *, partitions: bool) -> Ite
                    "name: it is another one of that name")  # fmt: skip
 
 
+def _written_nodes(deployment: Deployment) -> set[str]:
+    """Nodes of partitions that are overwritten whatever becomes of their tables."""
+    written = {image.node for image in deployment.images}
+    written |= {fs.node for fs in deployment.scheme.filesystems if not fs.keep_data}
+    drive = deployment.scheme.config_drive_node()
+    return written if drive is None else written | {drive}
+
+
 def _same_disk(disks: Mapping[str, HostDisk]) -> Iterator[str]:
     by_name: dict[str, str] = {}
     for device, disk in disks.items():
@@ -150,6 +167,14 @@ def _of_disk(disk: HostDisk, target: TargetDisk, named: set[str]) -> list[str]:
         found.append(f"{device} is made by device-mapper, and the kernel makes no partitions of "
                      "that: name a disk, or write an image onto the whole of it")  # fmt: skip
     found += [f"{device} is in use: {use}" for use in disk.uses]
+    maps = [stacked.node for stacked in disk.stacked if stacked.kind == "multipath"]
+    if maps:
+        return [*found, f"{device} is one of several paths to a disk: name {maps[-1]}"]
+    if disk.other_paths:
+        names = ", ".join(f"/dev/{name}" for name in disk.other_paths)
+        found.append(f"{device} is the same disk as {names}, by another path, and nothing tells "
+                     "who uses it there: have multipathd assemble it, and name its /dev/mapper/..."
+                     )  # fmt: skip
     for stacked in disk.stacked:
         others = sorted(stacked.disks - named)
         if others:

@@ -111,8 +111,9 @@ def assemble(
     scratch: Path | None = None,
     on_stage: OnStage | None = None,
     guest: Guest | None = None,
+    is_kept: bool = True,
 ) -> AssembledImage:
-    """Write a raw image to a new file, fsynced.
+    """Write a raw image to a new file, fsynced unless it is made into something else (`is_kept`).
 
     `trees` has, per mount point, the directory to fill its file system from; one that holds the
     contents of another mount point too is the caller's mistake (bind an empty directory over it).
@@ -137,7 +138,7 @@ def assemble(
                 if on_stage is not None:
                     on_stage(name, number, len(stages))
                 stage()
-            _sync(image, plan.size_bytes)
+            _finish(image, plan.size_bytes, is_kept=is_kept)
         except BaseException:
             image.unlink(missing_ok=True)
             raise
@@ -289,11 +290,12 @@ def _write_bios_boot(plan: DiskPlan, image: Path, boot_loader: grub.BootLoader) 
     grub.write_bios_boot(image, boot_loader, lba=1, sectors=gap)
 
 
-def _sync(image: Path, size_bytes: int) -> None:
+def _finish(image: Path, size_bytes: int, *, is_kept: bool) -> None:
     with full_file_system_named(image), open(image, "r+b", buffering=0) as stream:
         if os.fstat(stream.fileno()).st_size != size_bytes:
             raise GoldsmithError(f"{image} has changed its size while it was filled")
-        os.fsync(stream.fileno())
+        if is_kept:
+            os.fsync(stream.fileno())
 
 
 def _describe(planned: PlannedPartition, identity: DiskIdentity, label: str) -> AssembledPartition:

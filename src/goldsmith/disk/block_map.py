@@ -12,11 +12,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any, Final
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.sparse import data_extents
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 BLOCK_BYTES: Final = 4096
 STRETCH_BYTES: Final = 8 << 20
@@ -201,6 +203,8 @@ def parse_bmap(data: bytes) -> BlockMap:
     """
     if len(data) > LARGEST_BMAP_BYTES or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise BlockMapError("a .bmap file of this size, or with entities, is not read")
+    from xml.etree import ElementTree  # late: every image comes by here, few bring a .bmap file
+
     try:
         root = ElementTree.fromstring(data)  # noqa: S314 (no document types: nothing expands)
     except ElementTree.ParseError as e:

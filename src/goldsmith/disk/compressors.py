@@ -18,9 +18,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, BinaryIO, Final, Protocol, Self
 
-from goldsmith.disk.parallel import cores
 from goldsmith.errors import CommandFailed
 from goldsmith.host import process
+from goldsmith.host.parallel import cores
 
 GZIP_HEADER: Final = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _GZIP_CHUNK_BYTES: Final = 1 << 20

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol, cast
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.units import format_size
@@ -73,6 +73,34 @@ def unpack(stream: BinaryIO, kind: str, name: str) -> Iterator[bytes]:
     return _UNPACKERS[kind](stream, name)
 
 
+def unpack_into(stream: BinaryIO, kind: str, name: str) -> Callable[[memoryview], int]:
+    """`unpack` into buffers of the caller: what is returned fills a part of one, 0 at the end.
+
+    zstd unpacks straight into the buffer: on half a gigabyte of programs a third of the time went
+    into copies.
+    """
+    if kind == "zstd":
+        return _FrameReader(stream, name).read_into
+    return PieceReader(unpack(stream, kind, name)).read_into
+
+
+class PieceReader:
+    """Pieces of bytes, read into buffers of other sizes."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = memoryview(b"")
+
+    def read_into(self, view: memoryview) -> int:
+        """Fill a part of a buffer; 0 at the end."""
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
 def _checked(
     path: Path,
     unpack: Callable[[BinaryIO, Path | str], Iterator[bytes]],
@@ -121,30 +149,73 @@ def _gunzip(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
 
 
 def _unzstd(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
-    """Unpack frame by frame, fed with whole blocks.
+    """What is in all frames."""
+    reader = _FrameReader(stream, path)
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    while count := reader.read_into(buffer):
+        yield bytes(buffer[:count])
 
-    python-zstandard 0.25 has no limit for one call's output and reports no cut: the frames are
-    walked here (RFC 8878, section 3.1.1), which bounds the one and finds the other.
+
+class _FrameReader:
+    """Unpacks zstd frame by frame, fed with whole blocks.
+
+    python-zstandard 0.25 reports no cut: the frames are walked here (RFC 8878, section 3.1.1),
+    which finds it.
     """
-    import zstandard
 
-    while start := stream.read(4):
-        if _is_skippable(start):
-            _skip(stream, int.from_bytes(_exactly(stream, 4, path), "little"), path)
-            continue
-        if start != _ZSTD_MAGIC:
-            if _ZSTD_MAGIC.startswith(start):
-                raise CorruptContainer(path, "is cut in the middle of a zstd frame")
-            raise CorruptContainer(path, "has bytes after its last zstd frame that are none")
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        try:
-            for blocks in _frame_pieces(stream, path):
-                if piece := frame.decompress(blocks):
-                    yield piece
-        except zstandard.ZstdError as e:
-            raise CorruptContainer(path, f"is damaged: {e}") from e
-        if not frame.eof:
-            raise CorruptContainer(path, "is damaged: a zstd frame does not end where it should")
+    def __init__(self, stream: BinaryIO, path: Path | str) -> None:
+        self._stream, self._path = stream, path
+        self._frame: _FrameContents | None = None
+
+    def read_into(self, view: memoryview) -> int:
+        """Fill a part of a buffer; 0 at the end."""
+        import zstandard
+
+        while self._frame is not None or self._begin_frame():
+            assert self._frame is not None
+            try:
+                if count := self._frame.readinto(view):
+                    return count
+            except zstandard.ZstdError as e:
+                raise CorruptContainer(self._path, f"is damaged: {e}") from e
+            self._frame = None
+        return 0
+
+    def _begin_frame(self) -> bool:
+        """Open the next frame; False at the end of the file."""
+        import zstandard
+
+        stream, path = self._stream, self._path
+        while start := stream.read(4):
+            if _is_skippable(start):
+                _skip(stream, int.from_bytes(_exactly(stream, 4, path), "little"), path)
+                continue
+            if start != _ZSTD_MAGIC:
+                if _ZSTD_MAGIC.startswith(start):
+                    raise CorruptContainer(path, "is cut in the middle of a zstd frame")
+                raise CorruptContainer(path, "has bytes after its last zstd frame that are none")
+            pieces = _PieceSource(_frame_pieces(stream, path))
+            self._frame = zstandard.ZstdDecompressor().stream_reader(cast(BinaryIO, pieces))
+            return True
+        return False
+
+
+class _FrameContents(Protocol):
+    """What is in one frame."""
+
+    def readinto(self, view: memoryview, /) -> int:
+        """Fill a buffer, or less of it at the end of the frame."""
+
+
+class _PieceSource:
+    """The pieces of a frame, one with each `read`, whatever size was asked for."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, size: int) -> bytes:
+        """The next piece, b"" at the end of the frame."""
+        return next(self._pieces, b"")
 
 
 def _frame_pieces(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
@@ -157,19 +228,19 @@ def _frame_pieces(stream: BinaryIO, path: Path | str) -> Iterator[bytes]:
     yield _ZSTD_MAGIC + descriptor + _exactly(stream, header_bytes, path)
     is_last = False
     while not is_last:
-        piece = bytearray()
+        parts = []
         for _ in range(_ZSTD_BLOCKS_AT_ONCE):
             block = _exactly(stream, 3, path)
             word = int.from_bytes(block, "little")
             is_last, kind, count = bool(word & 1), word >> 1 & 3, word >> 3
             if kind == _ZSTD_RESERVED_BLOCK or count > _ZSTD_LARGEST_BLOCK_BYTES:
                 raise CorruptContainer(path, "is damaged: a zstd block of no known kind")
-            piece += block + _exactly(stream, 1 if kind == _ZSTD_RLE_BLOCK else count, path)
+            parts += [block, _exactly(stream, 1 if kind == _ZSTD_RLE_BLOCK else count, path)]
             if is_last:
                 break
         if is_last and has_checksum:
-            piece += _exactly(stream, 4, path)
-        yield bytes(piece)
+            parts.append(_exactly(stream, 4, path))
+        yield b"".join(parts)
 
 
 def _is_skippable(start: bytes) -> bool:

@@ -25,9 +25,9 @@ from goldsmith.disk.block_map import (
     BlockRange,
     mapped_stretches,
 )
-from goldsmith.disk.parallel import cores
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.digests import HashedWriting
+from goldsmith.host.parallel import cores
 from goldsmith.host.sparse import OnBytes, full_file_system_named
 
 Compress = Callable[[memoryview], bytes]

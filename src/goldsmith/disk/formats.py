@@ -22,10 +22,10 @@ from typing import Final
 
 from goldsmith.disk.containers import RawContents, describe, pack
 from goldsmith.disk.format_headers import NEEDS_CONTENT, stamp
-from goldsmith.disk.parallel import OnPercent, run_all
 from goldsmith.disk.qcow2_writer import write_qcow2
 from goldsmith.errors import CommandFailed, GoldsmithError
 from goldsmith.host import cancellation
+from goldsmith.host.parallel import OnPercent, run_all
 from goldsmith.host.process import run, start
 from goldsmith.host.sparse import (
     OnBytes,

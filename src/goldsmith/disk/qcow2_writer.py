@@ -23,7 +23,7 @@ from typing import BinaryIO, Final, Literal
 
 from goldsmith.disk.block_map import mapped_stretches
 from goldsmith.disk.containers import read_stretch
-from goldsmith.disk.parallel import cores
+from goldsmith.host.parallel import cores
 from goldsmith.host.sparse import OnBytes
 
 CLUSTER_BITS: Final = 16

@@ -8,10 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from goldsmith.elements.setup import APT_BASED, Setup
 from goldsmith.packages.apt_sources import AptSource, parse_source_lines, parse_sources
 from goldsmith.packages.errors import PackageError
+
+_CONF: Final = "DIB_APT_SOURCES_CONF"
 
 
 def apt_sources(setup: Setup, environment: Mapping[str, str], directory: Path) -> list[AptSource]:
@@ -22,8 +25,7 @@ def apt_sources(setup: Setup, environment: Mapping[str, str], directory: Path) -
     """
     if APT_BASED not in setup.expansion.names:
         return []
-    lines = environment.get("DIB_APT_SOURCES_CONF", "").splitlines()
-    found = _parsed("\n".join(line.partition(":")[2] for line in lines), "DIB_APT_SOURCES_CONF")
+    found = upgrade_sources(environment)
     named = environment.get("DIB_APT_SOURCES", "")
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found += _parsed((directory / named).read_text() if named else "", named)
@@ -32,6 +34,12 @@ def apt_sources(setup: Setup, environment: Mapping[str, str], directory: Path) -
         components = environment.get("DIB_DEBIAN_COMPONENTS", "main").replace(",", " ").split()
         found = [AptSource(("deb",), (mirror,), (suite,), tuple(components))]
     return found
+
+
+def upgrade_sources(environment: Mapping[str, str]) -> list[AptSource]:
+    """What the tree is upgraded from right after its bootstrap: DIB_APT_SOURCES_CONF."""
+    lines = environment.get(_CONF, "").splitlines()
+    return _parsed("\n".join(line.partition(":")[2] for line in lines), _CONF)
 
 
 def _parsed(text: str, origin: str) -> list[AptSource]:

@@ -26,6 +26,8 @@ from goldsmith.elements.setup import Setup
 from goldsmith.layers.keys import canonical
 
 _PHASES: Final = frozenset(phase.name for phase in PHASES)
+_VERSIONS: Final = {"root.d": 2}
+"""Of what goldsmith itself does in a phase, where that has changed its result."""
 _SNIPPETS: Final = "environment.d"
 _PROGRAMS: Final = "bin/"
 _LOOKING_UP: Final = frozenset({"get_image_element_array", "IMAGE_ELEMENT_YAML", "ELEMENTS_PATH"})
@@ -56,7 +58,7 @@ def phase_inputs(
     called = words | words_of(tuple(file.source for place, file in setup.hooks.files.items()
                                     if place.startswith(_PROGRAMS)))  # fmt: skip
     return {
-        "type": f"elements {phase.name}/1",
+        "type": f"elements {phase.name}/{_VERSIONS.get(phase.name, 1)}",
         **({"config:elements": canonical(list(setup.expansion.names))} if reaches else {}),
         "config:diskimage-builder": importlib.metadata.version("diskimage-builder"),
         **({} if phase.tree is Tree.EMPTY else {"config:install type": description.install_type}),

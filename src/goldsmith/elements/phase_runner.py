@@ -10,6 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -69,6 +70,8 @@ class PhaseRun:
     on_line: process.LineSink
     on_secrets: SecretSink | None = None
     """Is told of secrets that snippets of `environment.d` have made."""
+    around_hook: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered before each hook and left after it."""
 
 
 def run_phase(run: PhaseRun) -> dict[str, float]:
@@ -133,7 +136,8 @@ def _run_hook(run: PhaseRun, program: str, name: str, given: Mapping[str, str]) 
         run.on_line(stream, line)
 
     started_s = time.monotonic()
-    done = process.run(run.place.words([program]), env=given, check=False, on_line=listen)
+    with run.around_hook():
+        done = process.run(run.place.words([program]), env=given, check=False, on_line=listen)
     took_s = time.monotonic() - started_s
     if done.status != 0:
         place = f"{run.phase.name}/{name}"

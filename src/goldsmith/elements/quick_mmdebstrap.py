@@ -2,7 +2,9 @@
 
 Only a call that is understood to the last word is done here; every other one, and one that fails
 before there is a file in the tree, is left to the real program. So what is refused, and with what
-words, is always decided there. Source: mmdebstrap(1); `root.d/08-debootstrap` of 3.43.0.
+words, is always decided there. Packages of which the same hooks' `apt-get dist-upgrade` would fetch
+a newer version are installed in that one at once. Source: mmdebstrap(1); `root.d/08-debootstrap`
+and `root.d/75-debian-minimal-baseinstall` of 3.43.0.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from goldsmith.elements.apt_releases import upgrade_sources
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot
 from goldsmith.host.confined import confined, read_confined, remove_confined, write_confined
@@ -47,6 +50,10 @@ _DEVICE_LINKS: Final = {
     "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
 }  # fmt: skip
+_UPGRADING: Final = "debian-minimal"
+"""The element whose hook upgrades the tree right after."""
+_OF_UPGRADES: Final = ("-updates", "-security", "/updates")
+"""What the suites of a release are called that hold newer packages for it."""
 _KERNELS: Final = ("proc", "sys", "dev", "run")
 _MIRROR_AND_TWO: Final = 3
 
@@ -63,9 +70,11 @@ class Call:
     architecture: str = ""
     keyring: str = ""
     packages: tuple[str, ...] = ()
+    upgrades: tuple[AptSource, ...] = ()
+    """Of the environment: where the hooks upgrade from afterwards."""
 
 
-def understand(words: Sequence[str]) -> Call | None:
+def understand(words: Sequence[str], environment: Mapping[str, str]) -> Call | None:
     """Read a command line; None for one with anything that is not known here exactly."""
     call, places = Call("", Path(), ""), []
     for word in words:
@@ -92,7 +101,32 @@ def understand(words: Sequence[str]) -> Call | None:
         return None
     suite, target, mirror = places
     call = replace(call, suite=suite, target=Path(target), mirror=mirror)
-    return call if _is_known(call) else None
+    if not _is_known(call):
+        return None
+    return replace(call, upgrades=_upgrades(call, environment))
+
+
+def _upgrades(call: Call, environment: Mapping[str, str]) -> tuple[AptSource, ...]:
+    """The sources of newer packages of the same release; none where others are named as well.
+
+    Of what a foreign source has, the hook's own APT decides.
+    """
+    if _UPGRADING not in environment.get("IMAGE_ELEMENT", "").split():
+        return ()
+    named = upgrade_sources(environment)
+    suites = {f"{call.suite}{ending}" for ending in _OF_UPGRADES}
+    for source in named:
+        plain = not source.options and not source.signed_by and not source.architectures
+        known = (
+            plain
+            and all(_MIRROR.fullmatch(uri) for uri in source.uris)
+            and set(source.suites) <= {call.suite, *suites}
+            and set(source.components) <= set(call.components)
+            and bool(source.components)
+        )
+        if not known:
+            return ()
+    return tuple(source for source in named if set(source.suites) <= suites)
 
 
 def _listed(value: str) -> tuple[str, ...]:
@@ -183,8 +217,10 @@ def _request(call: Call, on_line: LineSink) -> AptRequest | None:
         on_line("stdout", f"I: {e}")
         return None
     source = AptSource(("deb",), (call.mirror,), (call.suite,), call.components, signed_by)
+    upgrades = (replace(one, types=("deb",), signed_by=signed_by) for one in call.upgrades)
     return AptRequest(
-        suite=call.suite, packages=call.packages, sources=(source,), settings=read_apt_settings(),
+        suite=call.suite, packages=call.packages, sources=(source, *upgrades),
+        settings=read_apt_settings(),
         architecture=call.architecture, variant=call.variant, tool=STORE,
         store=state_directory() / "packages",
     )  # fmt: skip

@@ -58,7 +58,7 @@ def compare(top: Path, listing: Listing, *, full: bool = False) -> Comparison:
         elif full or _touched(one.status, entry):
             doubtful.append(one)
     if not problems and doubtful:
-        measured = measure(top, doubtful)
+        measured = measure(top, doubtful, {})
         problems = list(_measures_differ(doubtful, measured, known))
     if problems:
         return Comparison(tuple(problems[:MOST_PROBLEMS]))

@@ -37,6 +37,8 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
+ReadBefore = Mapping[tuple[int, int], str]
+"""SHA-256 of files that nobody changes, by device and inode number: read a moment ago."""
 SeenAs = Callable[[int, int], tuple[int, int]]
 """From the owner and group of a file to those that count."""
 
@@ -81,15 +83,19 @@ def disk_bytes(found: Sequence[Found]) -> int:
 
 
 def describe(
-    top: Path, found: Sequence[Found] | None = None, *, seen_as: SeenAs | None = None
+    top: Path,
+    found: Sequence[Found] | None = None,
+    *,
+    seen_as: SeenAs | None = None,
+    read: ReadBefore | None = None,
 ) -> Listing:
-    """The listing of a tree; reads every byte of it once, holes excepted.
+    """The listing of a tree; reads every byte of it once, holes and what was `read` excepted.
 
     `seen_as` gives the owners by which others will see it, in another user namespace. Raises
     OSError, and GoldsmithError for a file that changes meanwhile.
     """
     found = scan(top) if found is None else found
-    measured = measure(top, found)
+    measured = measure(top, found, read or {})
     firsts = first_names(found)
     return Listing(tuple(_entry(one, firsts, measured[one.path], seen_as) for one in found))
 
@@ -139,7 +145,7 @@ def first_names(found: Sequence[Found]) -> dict[bytes, bytes]:
     return {path: paths[0] for paths in groups.values() if len(paths) > 1 for path in paths}
 
 
-def measure(top: Path, found: Sequence[Found]) -> dict[bytes, Measured]:
+def measure(top: Path, found: Sequence[Found], read: ReadBefore) -> dict[bytes, Measured]:
     """Attributes and contents by path; each file is read once, however many names it has."""
     root = os.fsencode(top)
     names: dict[tuple[int, int], list[bytes]] = {}
@@ -152,7 +158,7 @@ def measure(top: Path, found: Sequence[Found]) -> dict[bytes, Measured]:
     result: dict[bytes, Measured] = {}
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="layer-content")
     try:
-        waiting = [pool.submit(_measure_batch, root, batch) for batch in _batches(single)]
+        waiting = [pool.submit(_measure_batch, root, batch, read) for batch in _batches(single)]
         for done in waiting:
             for one, measured in _awaited(done):
                 paths = names[(one.status.st_dev, one.status.st_ino)]
@@ -184,16 +190,19 @@ def _batches(found: Sequence[Found]) -> Iterator[list[Found]]:
         yield batch
 
 
-def _measure_batch(root: bytes, batch: Sequence[Found]) -> list[tuple[Found, Measured]]:
-    return [(one, _measure(os.path.join(root, one.path), one.status)) for one in batch]
+def _measure_batch(
+    root: bytes, batch: Sequence[Found], read: ReadBefore
+) -> list[tuple[Found, Measured]]:
+    return [(one, _measure(b"%s/%s" % (root, one.path), one.status, read)) for one in batch]
 
 
-def _measure(path: bytes, status: os.stat_result) -> Measured:
+def _measure(path: bytes, status: os.stat_result, read: ReadBefore) -> Measured:
     if _is_whiteout(status):
         return Measured(b"-", b"-")
     content = b"-"
     if stat.S_ISREG(status.st_mode):
-        content = _file_digest(path, status).encode()
+        known = read.get((status.st_dev, status.st_ino))
+        content = (known or _file_digest(path, status)).encode()
     elif stat.S_ISLNK(status.st_mode):
         content = os.readlink(path)
     return Measured(_xattr_digest(path), content)

@@ -95,10 +95,13 @@ def complete_hard_links(merged: Path, upper: Path, lowers: Sequence[Path]) -> No
     linked, names_changed = _changes_of_links(upper)
     if not linked and not names_changed:
         return
-    # On one file system the merged inode numbers are those of the layers.
-    wanted = {os.lstat(merged / relative).st_ino for relative in linked}
-    if names_changed:
-        wanted |= {status.st_ino for layer in lowers for status in _multi_link_files(layer)}
+    # What was touched has another name below, or in a store that files are linked from: only the
+    # former counts. On one file system the merged inode numbers are those of the layers.
+    several = {status.st_ino for layer in lowers for status in _multi_link_files(layer)}
+    touched = {os.lstat(merged / relative).st_ino for relative in linked}
+    wanted = several if names_changed else touched & several
+    if not wanted:
+        return
     for entry, status in _walk(merged):
         if status.st_ino in wanted and not stat.S_ISDIR(status.st_mode):
             times = (status.st_atime_ns, status.st_mtime_ns)

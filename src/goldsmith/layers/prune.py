@@ -22,6 +22,14 @@ from goldsmith.layers.records import FLAT, Record, layer_named_in
 from goldsmith.layers.store import Store
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Beside:
+    """Something kept beside the store, which is as old as its last use and may go for room."""
+
+    used_s: float
+    size_bytes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What is to go; None is no limit."""
@@ -32,6 +40,8 @@ class Limits:
     """Not used for longer than this."""
     most_bytes: int | None = None
     """The least recently used go until the others take no more than this."""
+    beside: Sequence[Beside] = ()
+    """What counts for `most_bytes`, too."""
     failed_older_than_s: float | None = None
     """Trees of failed steps that are older than this; 0 for all of them."""
     orphans: bool = True
@@ -57,6 +67,8 @@ class Pruned:
     """Files that were no records."""
     garbage: int
     """Layers that nothing named."""
+    beside: int = 0
+    """How many of those beside the store have to go, the least recently used first."""
 
     @property
     def freed_bytes(self) -> int:
@@ -80,12 +92,12 @@ def prune(
     in_use = choice.refused
     unreadable = tuple(_rubbish(store.directory)) if limits.orphans else ()
     if dry_run:
-        return Pruned(tuple(order), tuple(in_use), unreadable, 0)
+        return Pruned(tuple(order), tuple(in_use), unreadable, 0, choice.beside)
     removed, late = _remove(store.directory, order)
     for path in unreadable:
         path.unlink(missing_ok=True)
     garbage = collect_garbage(store.directory)
-    return Pruned(tuple(removed), (*in_use, *late), unreadable, garbage)
+    return Pruned(tuple(removed), (*in_use, *late), unreadable, garbage, choice.beside)
 
 
 @dataclass(slots=True)
@@ -96,6 +108,7 @@ class _Choice:
     busy: set[str]
     reasons: dict[str, str] = field(default_factory=dict)
     refused: list[Record] = field(default_factory=list)
+    beside: int = 0
 
     def apply(self, limits: Limits, now_s: float) -> None:
         if limits.orphans:
@@ -105,7 +118,7 @@ class _Choice:
                 self._name([record], reason)
         self._spare_needed()
         if limits.most_bytes is not None:
-            self._shrink(limits.most_bytes)
+            self._shrink(limits.most_bytes, sorted(limits.beside))
 
     def chosen(self) -> list[Record]:
         return [record for record in self.records if record.layer in self.reasons]
@@ -136,8 +149,9 @@ class _Choice:
                 self.reasons.pop(record.layer, None)
                 needed.append(_below(record))
 
-    def _shrink(self, most_bytes: int) -> None:
+    def _shrink(self, most_bytes: int, beside: Sequence[Beside]) -> None:
         total_bytes = sum(record.size_bytes for record in self._kept())
+        total_bytes += sum(one.size_bytes for one in beside)
         while total_bytes > most_bytes:
             kept = self._kept()
             parents = {_below(record) for record in kept}
@@ -147,11 +161,16 @@ class _Choice:
                 if record.layer not in self.busy
                 and (record.kind == FLAT or record.failed or record.id not in parents)
             ]
-            if not free:
+            oldest = min(free, key=lambda one: (one.last_used_s, one.made_s), default=None)
+            other = beside[self.beside] if self.beside < len(beside) else None
+            if other is not None and (oldest is None or other.used_s <= oldest.last_used_s):
+                self.beside += 1
+                total_bytes -= other.size_bytes
+            elif oldest is not None:
+                self.reasons[oldest.layer] = "the store is larger than it may be"
+                total_bytes -= oldest.size_bytes
+            else:
                 return
-            oldest = min(free, key=lambda record: (record.last_used_s, record.made_s))
-            self.reasons[oldest.layer] = "the store is larger than it may be"
-            total_bytes -= oldest.size_bytes
 
 
 def _beyond(record: Record, limits: Limits, now_s: float) -> str:

@@ -36,6 +36,11 @@ class Draft:
         self._directory = directory
         self._lock_fd = lock_fd
         self._record_path: Path | None = None
+        self.contents: dict[tuple[int, int], str] = {}
+        """SHA-256 of files in the tree that were read already, by device and inode number.
+
+        None of them may be changed any more.
+        """
         self.content = ""
         """The digest of the tree's content, once it was published."""
 
@@ -103,7 +108,7 @@ class Draft:
     def _written_down(self) -> tuple[str, int]:
         """List the tree beside it and sync both; returns its digest and what it takes."""
         found = scan(self.tree)
-        listing = describe(self.tree, found)
+        listing = describe(self.tree, found, read=self.contents)
         replace_file(self.path / "listing", listing.encoded())
         self._sync()
         return listing.content, disk_bytes(found)

@@ -30,9 +30,9 @@ _CAUSES: Final[tuple[tuple[re.Pattern[str], str, str], ...]] = tuple(
     (re.compile(pattern), summary, hint)
     for pattern, summary, hint in (
         (
-            r"No space left on device",
+            r"No space left on device|don't have enough free space",
             "there is no space left for the tree",
-            "free space on the file system of the build, or set TMPDIR to another one",
+            "free space there, or set GOLDSMITH_CACHE_DIR to a directory with more of it",
         ),
         (
             r"Unable to locate package|has no installation candidate|Version '.*' for '.*' was not"

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from goldsmith.errors import NotRootError
 from goldsmith.host import user_namespace
@@ -32,9 +32,9 @@ from goldsmith.packages.errors import PackageError
 from goldsmith.packages.mmdebstrap import run_mmdebstrap
 from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.ssh_host_keys import PRIVATE_KEYS
-from goldsmith.packages.unpacked.bootstrap_store import run_store
-from goldsmith.packages.unpacked.configuring import configure
-from goldsmith.packages.unpacked.unpacking import unpack
+
+if TYPE_CHECKING:
+    from goldsmith.packages.unpacked.laying import Links
 
 KEPT_LINES: Final = 400
 _STAGES: Final = (
@@ -60,10 +60,20 @@ class Bootstrapper(Protocol):
 STORE: Final = "store"
 """No program: goldsmith itself, from packages that were unpacked once."""
 
+
+def _run_store(
+    target: Path, request: AptRequest, work: Path, *, run_tool: RunTool, on_line: LineSink
+) -> bool:
+    # Late, as all of the store below: who only asks for keys lays no trees.
+    from goldsmith.packages.unpacked.bootstrap_store import run_store
+
+    return run_store(target, request, work, run_tool=run_tool, on_line=on_line)
+
+
 BOOTSTRAPPERS: Final[Mapping[str, Bootstrapper]] = {
     "mmdebstrap": run_mmdebstrap,
     "debootstrap": run_debootstrap,
-    STORE: run_store,
+    STORE: _run_store,
 }
 """By the name of what makes the tree."""
 
@@ -120,17 +130,19 @@ def unpack_apt(
     *,
     emit: Report,
     scratch: Path,
-    links_until_s: int | None = None,
+    links: Links | None = None,
 ) -> None:
     """The first half of a bootstrap by the store: files and dpkg's database, nothing configured.
 
-    `links_until_s` is as for `lay_tree`. Raises as `bootstrap_apt` does, and StoreRefused.
+    `links` is as for `lay_tree`. Raises as `bootstrap_apt` does, and StoreRefused.
     """
+    from goldsmith.packages.unpacked.unpacking import unpack
+
     _check(target, request)
     told = _Told(emit)
     with tempfile.TemporaryDirectory(prefix="bootstrap.", dir=scratch) as name:
         work = Path(name).absolute()
-        if not unpack(target, request, work, on_line=told, links_until_s=links_until_s):
+        if not unpack(target, request, work, on_line=told, links=links):
             raise package_error(list(told.recent))
 
 
@@ -143,6 +155,8 @@ def configure_apt(
     host_root: Path = Path("/"),
 ) -> None:
     """The second half, in a tree that `unpack_apt` has laid; leaves what `bootstrap_apt` does."""
+    from goldsmith.packages.unpacked.configuring import configure
+
     told = _Told(emit)
     downloads = PackageStore(request.store) if request.store is not None else None
     if not configure(target, downloads, run_tool=run_tool, on_line=told):

@@ -85,6 +85,7 @@ class HostApt:
             f"{request.settings.bootstrap_text()}"
         )
         self._environment = tool_environment(APT_CONFIG=str(configuration))
+        self._listed: dict[tuple[str, ...], tuple[tuple[Archive, ...], bool]] = {}
 
     def _run(self, *argv: str, stdout_to: int | None = None) -> Completed:
         done = run(
@@ -97,6 +98,7 @@ class HostApt:
 
     def update(self) -> None:
         """Read the indexes."""
+        self._listed.clear()
         self._on_line("stdout", "I: running --setup-hook")
         self._run("apt-get", "update", "--error-on=any")
 
@@ -130,14 +132,22 @@ class HostApt:
         return self.all_listed(words)[0]
 
     def all_listed(self, words: Sequence[str]) -> tuple[tuple[Archive, ...], bool]:
-        """And whether these are all: an index may lack the digest of a package."""
-        listed = self.directory / "uris"
-        with listed.open("wb") as file:
+        """And whether these are all: an index may lack the digest of a package.
+
+        Asked once for the same words; may be called on several threads.
+        """
+        known = self._listed.get(tuple(words))
+        if known is not None:
+            return known
+        with tempfile.TemporaryFile(dir=self.directory) as file:
             self._run("apt-get", "--yes", *PRINT_URIS, "install", *words,
                       stdout_to=file.fileno())  # fmt: skip
-        text = listed.read_text(errors="replace")
+            file.seek(0)
+            text = file.read().decode(errors="replace")
         archives = parse_uris(text)
-        return archives, len(archives) == sum(line.startswith("'") for line in text.splitlines())
+        are_all = len(archives) == sum(line.startswith("'") for line in text.splitlines())
+        self._listed[tuple(words)] = archives, are_all
+        return archives, are_all
 
     def _is_verified(self) -> bool:
         """Whether the lists of all sources are signed, so that only apt-get need judge them."""

@@ -65,12 +65,13 @@ def _read(info: Path, fields: Mapping[str, str]) -> PackageFiles:
     return PackageFiles(
         name, architecture, fields.get("version", ""),
         "yes" in (fields.get("essential"), fields.get("protected")),
-        frozenset(n for kind in _NEEDS for n in _names(fields.get(kind, ""))),
-        frozenset(_names(fields.get("provides", ""))), paths, laid_ns,
+        frozenset(n for kind in _NEEDS for n in names_in_relation(fields.get(kind, ""))),
+        frozenset(names_in_relation(fields.get("provides", ""))), paths, laid_ns,
     )  # fmt: skip
 
 
-def _names(relation: str) -> Iterable[str]:
+def names_in_relation(relation: str) -> list[str]:
+    """The names in a field such as Depends, in any alternative, without versions."""
     found = (_NAME.match(part) for part in _ALTERNATIVE.split(relation))
     return [match.group(1) for match in found if match]
 

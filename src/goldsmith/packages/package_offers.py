@@ -29,7 +29,7 @@ from goldsmith.packages.package_store import Archive, PackageStore, digest_of
 ARCHIVES: Final = "/var/cache/apt/archives"
 LISTS: Final = "/var/lib/apt/lists"
 
-_SHA256: Final = re.compile(rb"^SHA256: ([0-9a-f]{64})$", re.MULTILINE)
+_SHA256: Final = re.compile(rb"\nSHA256: ([0-9a-f]{64})\n")
 _READERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "": bytes, ".gz": gzip.decompress, ".xz": lzma.decompress,
 }  # fmt: skip

@@ -16,11 +16,11 @@ from goldsmith.core.options import Finding, Options
 from goldsmith.core.post_processor import PostProcessContext, PostProcessed
 from goldsmith.disk import compressors
 from goldsmith.disk.compressors import DEFAULT_LEVEL, Compressor, Plain
-from goldsmith.disk.parallel import cores
 from goldsmith.errors import GoldsmithError
 from goldsmith.gotemplate.errors import GoTemplateError
 from goldsmith.gotemplate.template import Template
 from goldsmith.host.cancellation import check_cancelled
+from goldsmith.host.parallel import cores
 from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import full_file_system_named
 from goldsmith.layers.keys import StepKey

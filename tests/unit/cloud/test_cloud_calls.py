@@ -137,3 +137,20 @@ def test_kinds_of_refusals() -> None:
     absent = refusals.refusal("X", refused("InvalidAMIID.NotFound").response)
     assert absent.is_absence and not absent.is_passing
     assert refusals.Unreachable("X", "gone").is_passing
+
+
+def test_long_waits_are_told(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+    monkeypatch.setattr("random.random", lambda: 1.0)
+    said: list[str] = []
+    service = Service(Client(*[refused("InternalError", 500)] * 9), "r", tell=said.append)
+    service.call("create_snapshot")
+    # 0.1 + 0.2 + … + 3.2 s is more than 5 s; then every wait has its line.
+    assert len(pauses) == 9 and len(said) == 4
+    assert said[0] == "CreateSnapshot: no (InternalError): asked again in 3 s, 5 tries are left"
+
+
+def test_a_short_wait_has_no_line(pauses: list[float]) -> None:
+    said: list[str] = []
+    service = Service(Client(*[refused("InternalError", 500)] * 3), "r", tell=said.append)
+    service.call("create_snapshot")
+    assert said == []

@@ -13,11 +13,11 @@ import pytest
 from aws_rig import Fault, Image, Rig, Snapshot
 from aws_rig.cloud import Volume as RigVolume
 from aws_rig.scenarios import account as left_in
+from goldsmith.builders.amazon.source import SourceImageStep
 from goldsmith.builders.amazon_chroot import available_device, devices
 from goldsmith.builders.amazon_chroot.builder import BUILDER_ID, AmazonChrootBuilder
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
 from goldsmith.builders.amazon_chroot.requests import volume_request
-from goldsmith.builders.amazon_chroot.steps import SourceImageStep
 from goldsmith.builders.volume_steps.locking import LockStep
 from goldsmith.cloud import calls
 from goldsmith.cloud.ami_artifact import ami_artifact

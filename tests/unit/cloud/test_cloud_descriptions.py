@@ -33,7 +33,8 @@ def client() -> object:
 
 def test_all_that_is_called_is_there() -> None:
     top = Path(goldsmith.__file__).parent
-    files = [file for room in ("cloud", "builders/amazon_chroot", "builders/amazon_ebsdirect",
+    files = [file for room in ("cloud", "builders/amazon", "builders/amazon_chroot",
+                               "builders/amazon_ebsdirect",
                                "post_processors/amazon_ebsdirect", "deploy")
              for file in (top / room).rglob("*.py")]  # fmt: skip
     written = {name.replace("_", "") for file in files for name in CALLED.findall(file.read_text())}

@@ -27,7 +27,7 @@ from goldsmith.cloud.journal import Ledger, detach, undo_resource
 from goldsmith.cloud.polling import Waiting
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account
-from goldsmith.cloud.sharing import ProtectionStep
+from goldsmith.cloud.sharing import ProtectionStep, TagStep
 from goldsmith.core.step import StepContext
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Emitter, EventSink
@@ -363,3 +363,34 @@ def test_what_no_look_shows_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
     image = Service(Late("Images", {"State": "available"}), "r")
     assert wait_for_image(image, Waiting(1.0, 5), "ami-1") == {"State": "available"}
     detach(Service(Late("Volumes", {"Attachments": []}), "r"), Waiting(1.0, 5), "vol-1")
+
+
+def test_the_tags_of_the_template_win_over_what_is_there(place: Place) -> None:
+    """On each image and its snapshots; then snapshot_tags over those. A mark is of its own copy."""
+    with open_run(place.state, "test", UNDO) as run, Teardown() as teardown:
+        publishing = place.publishing(
+            run, teardown, ami_regions=("eu-west-1",), tags={"Name": "a", "Kind": "image"},
+            tag=[{"key": "Name", "value": "b"}],
+        )  # fmt: skip
+        made(place, publishing)
+        cloud = place.rig.cloud
+        marks = {one.id: one.tags["goldsmith:run"] for one in cloud.images.values()}
+        for one in (*cloud.images.values(), *cloud.snapshots.values()):
+            one.tags |= {"Name": "older", "Team": "x"}
+        TagStep(publishing, publishing.options.all_tags, {"Kind": "root"}).run(place.context())
+        publishing.keep()
+    for image in cloud.images.values():
+        assert image.tags == {
+            "Name": "b",
+            "Kind": "image",
+            "Team": "x",
+            "goldsmith:run": marks[image.id],
+        }
+    for snapshot in cloud.snapshots.values():
+        assert {key: snapshot.tags[key] for key in ("Name", "Kind", "Team")} == {
+            "Name": "b",
+            "Kind": "root",
+            "Team": "x",
+        }
+    assert len(set(marks.values())) == 2
+    assert all("CopyImageTags" not in one.params for one in place.rig.calls)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
+import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldsmith.cloud.calls import Service
+from goldsmith.cloud.ebs_direct import connections
 from goldsmith.cloud.ebs_direct.pacing import Pacer
 
 
@@ -62,3 +68,26 @@ def test_it_never_stands_still_and_gets_well_again() -> None:
     assert pacer.rate >= 8
     clock.now_s += 30
     assert pacer.rate == 1000
+
+
+def test_when_nothing_goes_through_the_user_reads_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_SILENT_S", 0.0)
+    told = threading.Event()
+    said: list[str] = []
+
+    def tell(text: str) -> None:
+        said.append(text)
+        told.set()
+
+    class Busy:
+        """Refuses until somebody has said so."""
+
+        def put_snapshot_block(self) -> None:
+            if not told.wait(0.01):
+                raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "no"}}, "X")
+
+    monkeypatch.setattr(connections, "_LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(connections, "_TRIES", 100_000)
+    many = connections.Connections(Service(Busy(), "r", name="ebs", tell=tell), count=2)
+    many.for_each(range(3), lambda job: many.call("put_snapshot_block"), lambda done: None)
+    assert len(said) == 1 and "PutSnapshotBlock: no (ThrottlingException)" in said[0]

@@ -357,15 +357,71 @@ def test_an_upload_goes_on_where_it_was_killed(
     rig.calls.clear()
     delta = delta_to(whole(image), None)
     with remembered(tmp_path, delta.identity(), run) as progress:
-        assert progress.is_resumed and len(progress.sent) == 12
+        assert progress.is_resumed
         one = upload(account, run, image, delta, progress)
         snapshot_id = one.start()
+        one = one.resumed(whole(image))
+        assert (len(progress.sent), len(progress.stale)) == (12, 0)
         assert one.write(connections(account)) == 8 == counted(rig, "PutSnapshotBlock")
         one.complete()
         # What cleans up after the killed run must not find it.
         assert rig.cloud.snapshots[snapshot_id].tags["goldsmith:run"] == one.claim.mark
     assert same(rig, snapshot_id, image) and len(rig.cloud.snapshots) == 1
     assert list((tmp_path / "ebs-direct").iterdir()) == []
+
+
+def test_an_image_that_has_changed_is_sent_over_the_killed_one(
+    rig: Rig, account: Account, run: RunDirectory, image: Path, tmp_path: Path
+) -> None:
+    killed(account, run, image, tmp_path, 12)
+    delta = delta_to(whole(image), None)
+    with (tmp_path / "ebs-direct" / delta.identity()).with_suffix(".sent").open("ab") as file:
+        # As it was killed, two blocks were on their way, and part of a third was written down.
+        for number in (4, 600):
+            file.write(number.to_bytes(8, "little") + bytes(32))
+        file.write(bytes(7))
+    with image.open("r+b") as file:
+        os.pwrite(file.fileno(), b"new", 0)
+        os.pwrite(file.fileno(), b"new", 50 * BLOCK)
+    # Block 100 is of no use any more, and nobody knows whether block 4 is there.
+    wanted = index_of(image, iter([0, 50, *range(150, 1000, 50)]))
+    rig.calls.clear()
+    with remembered(tmp_path, delta.identity(), run) as progress:
+        one = upload(account, run, image, delta_to(wanted, None), progress)
+        snapshot_id = one.start()
+        one = one.resumed(wanted)
+        assert (len(progress.sent), len(progress.stale)) == (9, 5)
+        one.write(connections(account))
+        one.complete()
+    puts = {call.params["BlockIndex"] for call in rig.calls if call.action == "PutSnapshotBlock"}
+    assert puts == {0, 4, 50, 100, *range(600, 1000, 50)}
+    snapshot = rig.cloud.snapshots[snapshot_id]
+    assert read_block(snapshot, 100) == bytes(BLOCK) == read_block(snapshot, 4)
+    for number in wanted.numbers:
+        with image.open("rb") as file:
+            assert read_block(snapshot, number) == local_block(file.fileno(), number)
+    verify_snapshot(connections(account), snapshot_id, one.delta)
+
+
+def test_over_a_parent_a_block_becomes_the_parents_again(
+    rig: Rig, account: Account, run: RunDirectory, image: Path, tmp_path: Path
+) -> None:
+    """What a killed run has sent, and is now as in the parent, cannot be taken back but by it."""
+    parent = KnownSnapshot(
+        written(account, run, image, delta_to(whole(image), None)), "us-east-1", whole(image)
+    )
+    first = delta_to(index_of(image, range(0, 1000, 50)), parent)
+    assert len(first.writes) == 0
+    file = (tmp_path / "ebs-direct" / first.identity()).with_suffix(".sent")
+    with remembered(tmp_path, first.identity(), run) as progress:
+        one = upload(account, run, image, first, progress)
+        snapshot_id = one.start()
+        put(rig, account, SnapshotId=snapshot_id, BlockIndex=50)
+        file.write_bytes((50).to_bytes(8, "little") + bytes(32))
+        one = one.resumed(whole(image))
+        assert one.write(connections(account)) == 1
+        one.complete()
+    assert same(rig, snapshot_id, image)
 
 
 @pytest.mark.parametrize("what", ["deleted", "expired", "completed", "torn", "nonsense"])
@@ -390,6 +446,7 @@ def test_an_upload_that_cannot_go_on_begins_anew(
     with remembered(tmp_path, delta.identity(), run) as progress:
         one = upload(account, run, image, delta, progress)
         snapshot_id = one.start()
+        one = one.resumed(whole(image))
         assert snapshot_id != old and one.write(connections(account)) == 20
         one.complete()
     assert same(rig, snapshot_id, image)

@@ -7,6 +7,7 @@ import pytest
 from goldsmith.deploy import refusals
 from goldsmith.deploy.change_plan import plan_changes, plan_text
 from goldsmith.deploy.copying.images import CopyLimits
+from goldsmith.deploy.disk_paths import other_paths
 from goldsmith.deploy.disks import Content, FoundPartition, HostDisk, Stacked, Use
 from goldsmith.deploy.image_requests import parse_given, requests_of
 from goldsmith.deploy.refusals import DeployRefused, require_allowed
@@ -157,6 +158,36 @@ def test_what_lies_on_named_disks_only_is_taken_down():
     both = Deployment(Scheme((target(part(1, 1, 9)),
                               target(part(1, 1, 9, "/dev/sdb"), device="/dev/sdb"))))  # fmt: skip
     assert reasons(both, host(stacked=(stacked,)), host("/dev/sdb", stacked=(stacked,))) == []
+
+
+def test_a_path_of_several_to_one_disk_is_refused():
+    """Another path may be mounted, and nothing on this one would tell."""
+    mapped = Stacked("dm-0", "/dev/mapper/mpatha", "multipath", frozenset({"sda", "sdb"}))
+    assert reasons(ONE, host(stacked=(mapped,))) == [
+        "/dev/sda is one of several paths to a disk: name /dev/mapper/mpatha"
+    ]
+    (said,) = reasons(ONE, host(other_paths=("sdb", "sdc")))
+    assert said.startswith("/dev/sda is the same disk as /dev/sdb, /dev/sdc, by another path")
+    assert "multipathd" in said
+
+
+def test_paths_are_known_by_the_name_that_a_disk_has_in_all_the_world(tmp_path):
+    for name, file, wwid, size in (
+        ("sda", "device/wwid", "naa.1", "8"), ("sdb", "device/wwid", "naa.1", "8"),
+        ("sda1", "device/wwid", "naa.1", "8"), ("sdc", "device/wwid", "naa.2", "8"),
+        ("sdd", "device/wwid", "naa.1", "9"), ("nvme0n1", "wwid", "eui.1", "8"),
+        ("nvme1n1", "wwid", "eui.1", "8"), ("vda", "", "", "8"), ("vdb", "", "", "8"),
+    ):  # fmt: skip
+        place = tmp_path / name
+        (place / "device").mkdir(parents=True)
+        (place / "size").write_text(f"{size}\n")
+        if file:
+            (place / file).write_text(f"{wwid}\n")
+    (tmp_path / "sda1/partition").write_text("1\n")
+    found = {path.name: other_paths(path.name, directory=tmp_path) for path in tmp_path.iterdir()}
+    assert {name: others for name, others in found.items() if others} == {
+        "sda": ("sdb",), "sdb": ("sda",), "nvme0n1": ("nvme1n1",), "nvme1n1": ("nvme0n1",),
+    }  # fmt: skip
 
 
 def test_two_names_of_one_disk_are_refused():

@@ -89,7 +89,7 @@ E: Failed to fetch http://a.invalid/x  Error writing to file - write (28: No spa
         (WRONG_KEY, "signature cannot be verified", "NO_PUBKEY 6ED0E7B82643E131", "Signed-By"),
         (CONFLICT, "cannot be installed together", " exim4-config : Conflicts: postfix", "leave"),
         (SCRIPT_FAILED, "a package failed to install", "post-installation script", "messages"),
-        (NO_SPACE, "no space left", "No space left", "TMPDIR"),
+        (NO_SPACE, "no space left", "No space left", "GOLDSMITH_CACHE_DIR"),
     ],
 )  # fmt: skip
 def test_causes(output: str, summary: str, line: str, hint: str) -> None:
@@ -118,3 +118,14 @@ def test_what_is_not_known_is_shown_as_it_is() -> None:
 def test_chatter_of_scripts_is_no_cause() -> None:
     lines = ["Could not connect to the session bus", *UNKNOWN_PACKAGE.splitlines()]
     assert package_error(lines).message.startswith("packages cannot be found")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["E: You don't have enough free space in /x/apt/cache/archives/.",
+     "dpkg: error processing archive /x.deb: No space left on device"],
+)  # fmt: skip
+def test_a_full_disk_is_called_so(line: str) -> None:
+    error = package_error([line])
+    assert error.message.splitlines() == ["there is no space left for the tree", line]
+    assert "GOLDSMITH_CACHE_DIR" in str(error.hint)

@@ -11,6 +11,7 @@ import zstandard
 from test_packages_initramfs_contents import FILE, Entry, cpio
 
 from goldsmith.packages.errors import PackageError
+from goldsmith.packages.initramfs import start_of_main
 from goldsmith.packages.initramfs_contents import members
 from goldsmith.packages.initramfs_identities import (
     Slot,
@@ -18,6 +19,7 @@ from goldsmith.packages.initramfs_identities import (
     name_in,
     replace_identities,
 )
+from goldsmith.packages.lent_zstd import MARK, compress_marked
 
 PLACE = "/etc/iscsi/initiatorname.iscsi"
 FIRST = b"## a comment\nInitiatorName=iqn.1993-08.org.debian:01:d38cf889558\n"
@@ -63,6 +65,18 @@ def test_every_copy_is_replaced(tmp_path: Path) -> None:
     replace_identities(made, tmp_path / "new", find_slots(made, {PLACE: FIRST}), {PLACE: SECOND})
     (tmp_path / "expected").write_bytes(packed(SECOND))
     assert contents(tmp_path / "new") == contents(tmp_path / "expected")
+
+
+def test_the_same_names_in_what_was_lent_zstd_give_the_same_bytes(tmp_path: Path) -> None:
+    program = b"".join(b"%d is a line of a program\n" % number for number in range(400_000))
+    content = cpio(("bin/x", FILE, program), ("etc/a", FILE, FIRST), AFTER)
+    made = tmp_path / "made"
+    made.write_bytes(EARLY + MARK + content)
+    compress_marked(made, start_of_main)
+    slots = find_slots(made, {PLACE: FIRST})
+    assert slots
+    replace_identities(made, tmp_path / "again", slots, {PLACE: FIRST})
+    assert made.read_bytes() == (tmp_path / "again").read_bytes()
 
 
 def test_one_that_holds_no_name_stays_as_it_is(tmp_path: Path) -> None:

@@ -14,11 +14,17 @@ FUNCTION = 'copy_file() {\n\tcp "$2" "${DESTDIR}/$2"\n}\n'
 FUNCTIONS = f"# functions\nother() {{\n\t:\n}}\n\n{FUNCTION}\nlast() {{\n\tcopy_file x y\n}}\n"
 
 
+def know(monkeypatch: pytest.MonkeyPatch, **functions: str) -> None:
+    """Let these functions be those that are known, by their names."""
+    digests = {name: frozenset({hashlib.sha256(text.encode()).hexdigest()})
+               for name, text in functions.items()}  # fmt: skip
+    monkeypatch.setattr(quick_copies, "_KNOWN", digests)
+
+
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """The function of these tests counts as one that is known."""
-    digest = hashlib.sha256(FUNCTION.encode()).hexdigest()
-    monkeypatch.setattr(quick_copies, "_KNOWN", frozenset({digest}))
+    know(monkeypatch, copy_file=FUNCTION)
 
 
 @pytest.fixture
@@ -71,6 +77,21 @@ def test_another_function_is_left_alone(tree: Path) -> None:
 @pytest.mark.parametrize("text", [FUNCTIONS + FUNCTION, "", "copy_file() {\n"])
 def test_two_functions_or_none_are_left_alone(text: str) -> None:
     assert quick_copies.quickened(text) is None
+
+
+def test_each_function_is_replaced_where_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    adding = 'manual_add_modules()\n{\n\tcopy_file module "$1"\n}\n'
+    know(monkeypatch, copy_file="another", manual_add_modules=adding)
+    text = quick_copies.quickened(FUNCTIONS + adding)
+    assert text is not None
+    assert text.startswith(FUNCTIONS)
+    assert adding.replace("manual", "goldsmith_whole_manual", 1) in text
+    assert text.count("\nmanual_add_modules()\n{") == 1
+    know(monkeypatch, copy_file=FUNCTION, manual_add_modules=adding)
+    text = quick_copies.quickened(FUNCTIONS + adding)
+    assert text is not None
+    assert text.count("\ncopy_file() {") == text.count("\nmanual_add_modules()\n{") == 1
+    assert "goldsmith_whole_copy_file() {" in text
 
 
 @pytest.mark.usefixtures("known")

@@ -187,15 +187,15 @@ def test_a_refusal_is_remembered_for_these_release_files_alone(tmp_path: Path) -
     assert store.refused(request("2" * 64)) == ""
 
 
-def test_old_answers_are_pruned(tmp_path: Path) -> None:
-    place, digest = lists(tmp_path / "lists")
+def test_why_there_is_no_answer(tmp_path: Path) -> None:
+    place, digest = lists(tmp_path / "lists", valid_for_s=-DAY_S)
     store = ResolutionStore(tmp_path / "kept")
-    store.keep(request(digest), answer(place))
-    assert store.prune(DAY_S) == 0
-    (kept,) = store.directory.iterdir()
-    os.utime(kept, (0, 0))
-    assert store.prune(DAY_S, dry_run=True) == 1
-    assert store.find(request(digest)) is not None
-    os.utime(kept, (0, 0))
-    assert store.prune(DAY_S) == 1
+    assert "is not kept for these sources and packages" in store.absence(request(digest))
+    store.keep(request(digest), answer(place, 1_700_000_000.0))
     assert store.find(request(digest)) is None
+    assert "were valid until 2023-11-14 22:13 UTC only" in store.absence(request(digest))
+    other, digest = lists(tmp_path / "other")
+    store.keep(request(digest), answer(other))
+    (kept,) = store.directory.glob(f"{request_key(request(digest))}/lists/*_Packages")
+    kept.write_text("y")
+    assert f"its index {kept.name} was changed since" in store.absence(request(digest))

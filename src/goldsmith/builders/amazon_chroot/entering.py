@@ -1,4 +1,4 @@
-"""The root of the volume, mounted where the template wants it, and what provisioners see in it."""
+"""The root of the volume, mounted where the template wants it, and what must not be detached."""
 
 from __future__ import annotations
 
@@ -8,30 +8,46 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from goldsmith.builders.amazon_chroot.devices import mounted_of
+from goldsmith.builders.amazon.running import run_step
+from goldsmith.builders.amazon.state import VolumeState
+from goldsmith.builders.amazon.texts import Texts
+from goldsmith.builders.amazon_chroot.devices import Node, awaited_partition, mounted_of
 from goldsmith.builders.amazon_chroot.options import AmazonChrootOptions
-from goldsmith.builders.amazon_chroot.running import run_step
-from goldsmith.builders.amazon_chroot.state import ChrootState
-from goldsmith.builders.amazon_chroot.texts import Texts
-from goldsmith.builders.volume_steps.entrance import VolumeEntrance, asks_for_policy
-from goldsmith.builders.volume_steps.extras import CopyFilesStep, MountExtraStep, extra_mounts
 from goldsmith.builders.volume_steps.mounting import OWN_COMMANDS, MountCommands, MountDeviceStep
 from goldsmith.core.builder import BuildContext
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import mounts
 from goldsmith.host.teardown import Teardown
-from goldsmith.packages.policy import POLICY, POLICY_FILE
+
+
+def require_unmounted(state: VolumeState) -> None:
+    """Raise GoldsmithError while anything of the volume is mounted: it stays attached then."""
+    known = mounts.list_mounts()
+    places = [one.path for one in known if one.path == state.mount_path]
+    places += mounted_of(state.node, known) if state.node else []
+    if places:
+        raise GoldsmithError(
+            f"{places[0]} is still mounted: its volume is detached when the build has ended",
+            hint="what pre_mount_commands and post_mount_commands have mounted is theirs to "
+            "unmount",
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Entering:
-    """The mounts of one build."""
+class AttachedVolume:
+    """The volume of one build, as a node of this host."""
 
     options: AmazonChrootOptions
     texts: Texts
     context: BuildContext
-    state: ChrootState
+    state: VolumeState
     teardown: Teardown
+    node: Node
+
+    @property
+    def device(self) -> str:
+        """The node of the whole disk."""
+        return self.node.disk
 
     @property
     def commands(self) -> MountCommands:
@@ -43,9 +59,21 @@ class Entering:
             shlex.split(options.mount_command), shlex.split(options.unmount_command)
         )
 
-    def mount(self, partition: Path) -> Path:
+    def changed(self) -> None:
+        """Its partitions are looked for when it is mounted."""
+
+    def _partition(self) -> Path:
+        """The node of the root, awaited; commands may have made it."""
+        options, source = self.options, self.state.source_image
+        kind = options.ami_virtualization_type
+        if source is not None:
+            kind = source.get("VirtualizationType", "")
+        return awaited_partition(self.node, options.mount_partition if kind == "hvm" else "0")
+
+    def mount(self) -> Path:
         """Mount the root; the directories that are made for that go again."""
         options, state = self.options, self.state
+        partition = self._partition()
         place = self.context.work / "volume"
         if options.mount_path:
             data = {"Device": os.path.basename(options.nvme_device_path or state.device)}
@@ -70,34 +98,3 @@ class Entering:
     def _unmake(self, place: Path, entry: str) -> None:
         place.rmdir()
         self.context.run.forget(entry)
-
-    def require_unmounted(self) -> None:
-        """Raise GoldsmithError while anything of the volume is mounted: it stays attached then."""
-        state, known = self.state, mounts.list_mounts()
-        places = [one.path for one in known if one.path == state.mount_path]
-        places += mounted_of(state.node, known) if state.node else []
-        if places:
-            raise GoldsmithError(
-                f"{places[0]} is still mounted: its volume is detached when the build has ended",
-                hint="what pre_mount_commands and post_mount_commands have mounted is theirs to "
-                "unmount",
-            )
-
-    def extras(self, place: Path) -> VolumeEntrance:
-        """Make places for further mounts and for files of this host."""
-        state, teardown = self.state, self.teardown
-        extra = extra_mounts(self.options.chroot_mounts)
-        files = {path: Path(path) for path in self.options.shown_files}
-        if extra:
-            step = MountExtraStep(place, extra, teardown, name="StepMountExtra")
-            state.mount_extra_cleanup = run_step(self.context, step)
-        policy = self.context.work / Path(POLICY_FILE).name
-        policy.write_bytes(POLICY)
-        policy.chmod(0o755)
-        shown = dict(files)
-        if asks_for_policy(place):
-            shown[POLICY_FILE] = policy
-        if shown:
-            copying = CopyFilesStep(place, shown, teardown, tuple(files), name="StepCopyFiles")
-            state.copy_files_cleanup = run_step(self.context, copying, told=bool(files))
-        return VolumeEntrance(extra, files, policy, self.commands)

@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, Final
 
 from pydantic import Field
 
-from goldsmith.builders.amazon_chroot.texts import Texts, sample_data
-from goldsmith.builders.volume_steps.options import PLAIN_WRAPPER, VolumeOptions
-from goldsmith.cloud.access_options import AccessOptions
-from goldsmith.cloud.device_options import DeviceOptions
-from goldsmith.cloud.image_options import TagBlock, key_findings, kms_findings
-from goldsmith.core.options import Finding, Options
+from goldsmith.builders.amazon.options import AmazonOptions
+from goldsmith.builders.amazon.texts import Texts
+from goldsmith.builders.volume_steps.options import PLAIN_WRAPPER
+from goldsmith.cloud.image_options import TagBlock, kms_findings, tag_findings
+from goldsmith.core.options import Finding
 from goldsmith.errors import GoldsmithError, Severity
 
 RESOLVER: Final = "/etc/resolv.conf"
 
 
-class SourceFilter(Options):
-    """Which image is the source, where no id says it."""
-
-    filters: dict[str, str] = Field({}, description="Filters of DescribeImages by their names.")
-    owners: tuple[str, ...] = Field((), description="Accounts, or self, amazon, aws-marketplace.")
-    most_recent: bool = Field(False, description="Of several take the newest.")
-    include_deprecated: bool = Field(False, description="Look at deprecated images too.")
-
-
-class AmazonChrootOptions(VolumeOptions, AccessOptions, DeviceOptions):
+class AmazonChrootOptions(AmazonOptions):
     """Options of the `amazon-chroot` source."""
 
-    go_templates: ClassVar[bool] = True
-    verbatim: ClassVar[frozenset[str]] = VolumeOptions.verbatim | {
-        "ami_description", "tags", "tag", "snapshot_tags", "snapshot_tag", "root_volume_tags",
-        "root_volume_tag", "mount_path",
+    verbatim: ClassVar[frozenset[str]] = AmazonOptions.verbatim | {
+        "root_volume_tags", "root_volume_tag", "mount_path",
     }  # fmt: skip
 
-    source_ami: str = Field("", description="The image to start from.")
-    source_ami_filter: SourceFilter | None = None
     from_scratch: bool = Field(
         False, description="Start from an empty volume that pre_mount_commands fill."
     )
@@ -83,39 +69,31 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, DeviceOptions):
         return {**self.root_volume_tags, **{one.key: one.value for one in self.root_volume_tag}}
 
     @property
-    def delayed_texts(self) -> dict[str, str]:
-        """Texts that are rendered when the source is known, by where they stand."""
-        groups = (("tags", self.all_tags), ("snapshot_tags", self.all_snapshot_tags),
-                  ("root_volume_tags", self.all_volume_tags))  # fmt: skip
-        found = {f"{name} {key}": value for name, tags in groups for key, value in tags.items()}
-        return {"ami_description": self.ami_description, **found}
+    def has_source(self) -> bool:
+        """Not from scratch."""
+        return not self.from_scratch
+
+    @property
+    def delayed_tags(self) -> Mapping[str, Mapping[str, str]]:
+        """Those of the working volume too."""
+        return {**super().delayed_tags, "root_volume_tags": self.all_volume_tags}
 
     def findings(self, texts: Texts) -> Iterator[Finding]:
         """What is wrong with options that belong together, all of it."""
-        yield from self.access_findings()
-        yield from self.image_findings(self.ami_architecture)
-        yield from self._source_findings()
-        yield from self._mapping_findings()
-        yield from self.device_findings()
+        yield from super().findings(texts)
+        yield from self._scratch_findings()
         yield from self._volume_findings()
         yield from self._mount_findings()
-        yield from key_findings("root_volume_tag", self.root_volume_tag)
-        data = sample_data(from_scratch=self.from_scratch)
-        delayed = [(name, text, data) for name, text in self.delayed_texts.items()]
-        for name, text, known in [*delayed, ("mount_path", self.mount_path, {"Device": "x"})]:
-            try:
-                texts.render(text, known)
-            except GoldsmithError as e:
-                yield Finding(f"{name}: {e}", (name.partition(" ")[0],))
+        yield from tag_findings("root_volume_tag", self.root_volume_tag, self.root_volume_tags)
+        try:
+            texts.render(self.mount_path, {"Device": "x"})
+        except GoldsmithError as e:
+            yield Finding(f"mount_path: {e}", ("mount_path",))
 
-    def _source_findings(self) -> Iterator[Finding]:
-        one = self.source_ami_filter
-        filtered = one is not None and bool(one.filters or one.owners)
+    def _scratch_findings(self) -> Iterator[Finding]:
         if not self.from_scratch:
-            if not self.source_ami and not filtered:
-                yield Finding("source_ami or source_ami_filter is required.", ("source_ami",))
             return
-        if self.source_ami or filtered:
+        if self.names_source:
             yield Finding("source_ami is unused when from_scratch is true", ("source_ami",), "",
                           Severity.WARNING)  # fmt: skip
         if self.root_volume_size == 0:
@@ -128,23 +106,20 @@ class AmazonChrootOptions(VolumeOptions, AccessOptions, DeviceOptions):
             yield Finding("root_volume_type io1 cannot be made from scratch: it has no iops",
                           ("root_volume_type",))  # fmt: skip
 
-    def _mapping_findings(self) -> Iterator[Finding]:
-        names = [one.device_name for one in self.ami_block_device_mappings]
-        where = ("ami_block_device_mappings",)
-        if names and not self.from_scratch:
-            yield Finding(
-                "ami_block_device_mappings from source image will be completely overwritten",
-                where, "", Severity.WARNING,
-            )  # fmt: skip
-            if not self.root_device_name:
-                yield Finding("If ami_block_device_mappings is specified, root_device_name must be "
-                              "specified", ("root_device_name",))  # fmt: skip
-            if not self.root_volume_size:
-                yield Finding("If ami_block_device_mappings is specified, root_volume_size must be "
-                              "specified", ("root_volume_size",))  # fmt: skip
-        elif self.root_device_name and not self.from_scratch:
-            yield Finding("If root_device_name is specified, ami_block_device_mappings must be "
-                          "specified", where)  # fmt: skip
+    def mapping_findings(self) -> Iterator[Finding]:
+        """From scratch they are needed, and otherwise replace the source's."""
+        if self.from_scratch:
+            return
+        yield from super().mapping_findings()
+        if not self.ami_block_device_mappings:
+            return
+        yield Finding(
+            "ami_block_device_mappings from source image will be completely overwritten",
+            ("ami_block_device_mappings",), "", Severity.WARNING,
+        )  # fmt: skip
+        if not self.root_volume_size:
+            yield Finding("If ami_block_device_mappings is specified, root_volume_size must be "
+                          "specified", ("root_volume_size",))  # fmt: skip
 
     def _volume_findings(self) -> Iterator[Finding]:
         if self.root_volume_kms_key_id:

@@ -20,6 +20,7 @@ from goldsmith.builders.elements.guest_phases import (
     has_late_hooks,
     prepare_tree,
 )
+from goldsmith.builders.elements.hook_needs import need_guest_for_hooks
 from goldsmith.builders.elements.late_phases import LatePlace, LateRun, run_block_device_hooks
 from goldsmith.builders.elements.phase_steps import HookSurroundings
 from goldsmith.builders.elements.tidy import tidy
@@ -136,7 +137,8 @@ def make_disk(
     environment["DIB_IMAGE_SIZE"] = str(planned.size_bytes // KIB)
     write_fstab(built.tree, fstab_text(making.wishes.devices))
     raw = image_directory / IMAGE_FILE
-    in_guest = bool(need_guest(planned.layout)) and has_late_hooks(built.build)
+    reasons = [*need_guest(planned.layout), *need_guest_for_hooks(making.setup.hooks)]
+    in_guest = bool(reasons) and has_late_hooks(built.build)
     hooks_place = prepare_tree(built.tree) if in_guest else ""
     assembled = _fill(built.tree, planned, raw, making)
     volumes = VolumeMounts(planned, finished=in_guest)
@@ -146,7 +148,7 @@ def make_disk(
             block_bytes = making.wishes.disk.block_size_bytes
             GuestPhases(
                 _late_run(making, place, environment), planned, raw, block_bytes, making.scratch,
-                hooks_place, copies,
+                hooks_place, reasons, copies,
             ).run_all()  # fmt: skip
         with volumes.attached(
             raw, final, built.tree, block_bytes=making.wishes.disk.block_size_bytes
@@ -213,7 +215,7 @@ def _fill(tree: Path, planned: DiskPlan, raw: Path, making: _Making) -> Assemble
         return assemble(
             planned, contents, raw, identity=making.identity, epoch_s=making.epoch_s,
             scratch=scratch, packed_files=packed.files, on_stage=making.emitter.progress,
-            guest=guest,
+            guest=guest, is_kept=False,
         )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from typing import Final
 from goldsmith.builders.elements.tree_outputs import Checksums
 from goldsmith.disk.format_headers import NEEDS_CONTENT, stamp
 from goldsmith.disk.formats import in_percent, run_qemu_img_convert
-from goldsmith.disk.parallel import OnPercent, run_all
 from goldsmith.disk.qcow2_writer import write_qcow2
 from goldsmith.errors import CommandFailed
+from goldsmith.host.parallel import OnPercent, run_all
 from goldsmith.host.sparse import copy_extents, create_sparse, full_file_system_named, hash_sparse
 from goldsmith.units import MIB
 

@@ -8,6 +8,7 @@ from typing import Final
 from goldsmith.builders.elements.disk import disk_tools
 from goldsmith.builders.elements.disk_size import empty_plan
 from goldsmith.builders.elements.disk_wishes import DiskWishes
+from goldsmith.builders.elements.hook_needs import missing_tools, need_guest_for_hooks
 from goldsmith.builders.elements.late_phases import LATE_PHASES
 from goldsmith.builders.elements.recipe import Recipe
 from goldsmith.builders.elements.volume_mounts import need_guest
@@ -15,7 +16,6 @@ from goldsmith.disk import attached
 from goldsmith.disk.disk_plan import PlannedLogicalVolume
 from goldsmith.disk.volume_places import places
 from goldsmith.disk.ways import needs_guest
-from goldsmith.elements.phases import Phase
 from goldsmith.errors import Diagnostics, GoldsmithError, MissingToolError
 from goldsmith.host.process import get_tool
 from goldsmith.units import TIB
@@ -27,14 +27,16 @@ def disk_findings(recipe: Recipe, wishes: DiskWishes) -> Diagnostics:
     """What this host lacks for a disk and its last phases, and what of it nothing can mount."""
     findings = Diagnostics()
     layout = wishes.layout(_ANY_SIZE_BYTES)
-    reasons = need_guest(layout)
-    hooks = [phase for phase in LATE_PHASES if recipe.setup.hooks_of(phase.name)]
-    in_guest = bool(reasons and hooks)
+    reasons = [*need_guest(layout), *need_guest_for_hooks(recipe.setup.hooks)]
+    hooks = any(recipe.setup.hooks_of(phase.name) for phase in LATE_PHASES)
+    in_guest = bool(reasons) and hooks
     _add_missing(findings, disk_tools(wishes))
+    for error in missing_tools(recipe.setup.hooks):
+        findings.error(str(error), error.hint or "")
     if in_guest or needs_guest(layout):
         _add_guest(findings, shares=in_guest)
     if in_guest:
-        for text, hint in _shells(recipe, hooks, reasons):
+        for text, hint in _shells(recipe, reasons):
             findings.error(text, hint)
     for text, hint in _not_mounted(wishes):
         findings.error(text, hint)
@@ -62,15 +64,15 @@ def _add_guest(findings: Diagnostics, *, shares: bool) -> None:
         findings.error(str(e), e.hint or "")
 
 
-def _shells(recipe: Recipe, hooks: list[Phase], reasons: list[str]) -> Iterator[tuple[str, str]]:
+def _shells(recipe: Recipe, reasons: list[str]) -> Iterator[tuple[str, str]]:
     breaks = recipe.description.breaks
-    for phase in hooks:
+    for phase in LATE_PHASES:
         for when in ("before", "after"):
             if breaks.at(when, phase):
                 yield (
                     f"break={when}-{phase.name[:-2]}: no shell can be opened there: the phase runs "
                     f"in the guest ({'; '.join(reasons)})",
-                    "break at an earlier phase, or choose plain partitions of ext4",
+                    "break at an earlier phase, or look at the kept tree by `goldsmith shell`",
                 )
 
 

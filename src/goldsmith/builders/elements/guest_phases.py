@@ -149,6 +149,8 @@ class GuestPhases:
     scratch: Path
     hooks_place: str
     """Where `prepare_tree` has made room for the hooks."""
+    reasons: Sequence[str]
+    """Why they cannot run on this host."""
     copies: Mapping[str, Path] = field(default_factory=dict)
     """Mount points, and the empty directories that get what the hooks have left there."""
 
@@ -159,7 +161,7 @@ class GuestPhases:
         """
         emitter, heard = self.run.emitter, _Heard(self.run)
         kept = open_guest_image(report=emitter.say)
-        emitter.say("The last phases run in the guest: this kernel cannot mount all of the disk")
+        emitter.say(f"The last phases run in the guest: {'; '.join(self.reasons)}")
         files = dict(SCRIPTS)
         for phase in LATE_PHASES:
             files[given_place(phase.name)] = self._given(phase)
@@ -174,10 +176,14 @@ class GuestPhases:
             try:
                 result.require_success(step)
             except CommandFailed as e:
+                if self.run.surroundings.description.breaks.after_error:
+                    emitter.warn("break=after-error: no shell is opened in the guest")
                 raise heard.failed(e) from e
 
     def _commands(self) -> Iterator[Command]:
         yield ("sh", NETWORK)
+        # Nothing makes /dev/loop-control before its driver is there.
+        yield ("modprobe", "loop")
         yield ("mkdir", str(_HOST))
         yield ("mount", "-t", "virtiofs", TAG, str(_HOST))
         yield from _api(_HOST, read_only=False)

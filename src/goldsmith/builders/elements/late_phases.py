@@ -139,12 +139,14 @@ class LateRun:
 
 
 def run_block_device_hooks(run: LateRun) -> None:
-    """Run block-device.d, where hooks once made the disk.
+    """Run block-device.d, where hooks once made the disk; without any a shell may be wanted there.
 
     Raises GoldsmithError for one that does: since upstream describes disks by block devices nothing
     puts the tree on such a device, and its own build fails when it is at its end.
     """
-    if not (run.place.build / "hooks" / BLOCK_DEVICE_PHASE.name).is_dir():
+    breaks = run.surroundings.description.breaks
+    wanted = any(breaks.at(when, BLOCK_DEVICE_PHASE) for when in ("before", "after"))
+    if not wanted and not (run.place.build / "hooks" / BLOCK_DEVICE_PHASE.name).is_dir():
         return
     announced: list[str] = []
 

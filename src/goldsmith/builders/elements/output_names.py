@@ -13,8 +13,8 @@ EXTENSIONS: Final = {"squashfs": "squash", "docker": "docker.tar"}
 SUMS: Final = ("md5", "sha256")
 """The algorithms of checksums, and the endings of their files."""
 
-SIDE_FILES: Final = ("vmlinuz", "initrd", "initramfs", "kernel", "iso")
-"""Endings of what elements put beside an image: its kernel, its ramdisk, an ISO of both."""
+SIDE_FILES: Final = (".vmlinuz", ".initrd", ".initramfs", ".kernel", ".iso", "-boot.iso")
+"""What follows the name in what elements put beside an image: its kernel, its ramdisk, an ISO."""
 
 
 def extension(type: str) -> str:

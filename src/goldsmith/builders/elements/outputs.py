@@ -157,7 +157,7 @@ class WantedOutputs:
 
     def side_outputs(self) -> dict[Path, tuple[int, int]]:
         """What elements put beside the image, with what changes when it is written anew."""
-        found = [self._beside(ending) for ending in output_names.SIDE_FILES]
+        found = [self.directory / f"{self.name}{end}" for end in output_names.SIDE_FILES]
         found += sorted(path for path in self._beside("d").rglob("*") if path.is_file())
         statuses = {path: path.stat() for path in found if path.is_file()}
         return {path: (s.st_ino, s.st_mtime_ns) for path, s in statuses.items()}

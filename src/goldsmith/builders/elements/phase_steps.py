@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,6 +28,7 @@ from goldsmith.errors import CommandFailed, GoldsmithError, Interrupted
 from goldsmith.host import chroot, process
 from goldsmith.host.namespaces import StepNamespace
 from goldsmith.layers.keys import StepKey
+from goldsmith.packages import lent_connections
 
 TREE_STEPS: Final = (
     "root.d", "extra-data.d", "pre-install.d", "install.d", "packages", "post-install.d",
@@ -170,7 +172,8 @@ class PhaseStep(StepTraits):
         self._shell("before", namespace, environment, wanted=breaks.at("before", phase))
         run = PhaseRun(phase, around.place(phase, namespace, hooks), around.setup.hooks,
                        environment, lambda stream, line: emitter.output(line, stream),
-                       emitter.redactor.add)  # fmt: skip
+                       emitter.redactor.add,
+                       partial(lent_connections.lent, context.tree / "mnt"))  # fmt: skip
         if (hooks / phase.name).is_dir():
             emitter.output(f"Running hooks from {run.place.seen_at}/{phase.name}")
         try:
@@ -232,7 +235,8 @@ class PackagesStep(StepTraits):
                 hooks, around.environment(phase), words=words, seen_at=IN_TARGET,
                 on_secrets=context.emitter.redactor.add,
             )  # fmt: skip
-            install_packages(context, words, given, around.description.packages)
+            with lent_connections.lent(build / "mnt"):
+                install_packages(context, words, given, around.description.packages)
             _keep_mounts(context, namespace, around.places, records)
 
 

@@ -126,10 +126,10 @@ class Recipe:
         epoch: str,
         releases: Mapping[str, ReleaseState],
     ) -> str | None:
-        """What identifies the files; None when the tree cannot be known again."""
+        """What identifies the files; None when they, or the tree, cannot be known again."""
         wanted = self.outputs(places.directory)
-        if tree_id is None or wanted.imports():
-            # Whether an image is still in a Docker daemon is not known.
+        if tree_id is None or wanted.imports() or self._breaks_late:
+            # What is in a Docker daemon is not known, nor what a user does in a shell.
             return None
         manifest = wanted.aci_manifest if "aci" in wanted.types else None
         return results.key({
@@ -151,6 +151,11 @@ class Recipe:
             return None
         given_s = self.description.cache_ttl_s
         return DEFAULT_TTL_S if given_s is None else given_s
+
+    @property
+    def _breaks_late(self) -> bool:
+        breaks = self.description.breaks
+        return any(breaks.at(when, phase) for when in ("before", "after") for phase in _AFTER_TREE)
 
     def late_inputs(
         self, places: Places, wishes: DiskWishes, releases: Mapping[str, ReleaseState]

@@ -29,6 +29,8 @@ from goldsmith.host.teardown import Teardown
 
 MOUNT_OPTIONS: Final = {"xfs": "nouuid"}
 """Another image with the same UUID may be mounted on this host."""
+_UNSYNCED: Final = {"ext4": "nobarrier,noauto_da_alloc"}
+"""A build that is cut off leaves no image, so nothing need be on the disk while hooks run."""
 NOT_TRIMMED: Final = ("vfat", "swap")
 """Nothing is given back by these."""
 _IN_MEMORY: Final = "mode=0755"
@@ -129,10 +131,11 @@ class VolumeMounts:
         if filesystem is None or filesystem.type == "swap":
             return False
         if attached.why_not(filesystem.type) is None:
-            options = MOUNT_OPTIONS.get(filesystem.type, "")
-            own = mounts.mounted(device, place, filesystem.type, options=options)
+            kind = filesystem.type
+            options = MOUNT_OPTIONS.get(kind) or _UNSYNCED.get(kind, "")
+            own = mounts.mounted(device, place, kind, options=options)
             teardown.enter(f"unmount {mount}", own)
-            return filesystem.type not in NOT_TRIMMED
+            return kind not in NOT_TRIMMED
         held = next((one for one in self.stand_ins if one.volume.name == volume.name), None)
         if held is None:
             raise HostError(f"this host's kernel has no {filesystem.type} for {mount}")

@@ -9,12 +9,11 @@ for one tree, and that it holds, are those of the tree that it goes into (`initr
 from __future__ import annotations
 
 import base64
-import filecmp
 import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,7 +72,7 @@ def make_initramfs(context: TreeContext, *, lends_zstd: bool = False) -> None:
         before = _statuses(tree)
         made = _make(context, lends_zstd)
         changes = Changes.between(before, _statuses(tree))
-        problem, slots = _problem(tree, made, inputs, changes, dated=dated_s is not None)
+        problem, slots = _problem(tree, made, inputs, changes)
         if problem:
             emitter.message(f"The initramfs is not kept for later builds: {problem}")
             return
@@ -128,8 +127,6 @@ def _problem(
     made: tuple[initramfs.Initramfs, ...],
     inputs: InitramfsInputs,
     changes: Changes,
-    *,
-    dated: bool,
 ) -> tuple[str, dict[str, list[Slot]]]:
     """Why what was made may not stand for another build, "" where it may.
 
@@ -149,10 +146,7 @@ def _problem(
         try:
             foreign = uncovered(tree, place, inputs.covered)
             if inputs.identities:
-                found = find_slots(place, inputs.identities)
-                slots[str(place.relative_to(tree))] = found
-                if found and dated and not _packs_alike(place, found, inputs.identities):
-                    return "it cannot be packed again to the same bytes", slots
+                slots[str(place.relative_to(tree))] = find_slots(place, inputs.identities)
         except Interrupted:
             raise
         except GoldsmithError as e:
@@ -161,16 +155,6 @@ def _problem(
             more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
             return f"nothing says beforehand what is in {foreign[0]}{more}", slots
     return "", slots
-
-
-def _packs_alike(place: Path, slots: Sequence[Slot], identities: Mapping[str, bytes]) -> bool:
-    """Whether an initramfs that gets its own names again is the same to the byte."""
-    again = place.with_name(f".{place.name}.goldsmith")
-    try:
-        replace_identities(place, again, slots, identities)
-        return filecmp.cmp(place, again, shallow=False)
-    finally:
-        again.unlink(missing_ok=True)
 
 
 def _is_file(place: Path) -> bool:

@@ -19,7 +19,6 @@ from goldsmith.host.mounts import list_mounts
 from goldsmith.host.process import get_tool
 from goldsmith.host.sparse import mount_point_of
 from goldsmith.machine.acceleration import EMULATOR
-from goldsmith.machine.guest_image import require_guest_image
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.host_apt import package_names
 from goldsmith.packages.image_file import require_image
@@ -61,6 +60,8 @@ def _require_own(tree: Path) -> None:
 def require_guest(layout: Layout) -> None:
     """Raise HostError when a layout needs the guest and this host has none and cannot make one."""
     if needs_guest(layout):
+        from goldsmith.machine.guest_image import require_guest_image
+
         get_tool(EMULATOR)
         require_guest_image()
 

@@ -69,9 +69,12 @@ class UnpackStep(StepTraits):
 
     def run(self, context: TreeContext) -> None:
         """Fill the empty tree; raises PackageError, StoreRefused."""
+        # Late: a plan lays no trees.
+        from goldsmith.packages.unpacked.laying import Links
+
         unpack_apt(
             context.tree, self.request, emit=_Reporter(context), scratch=context.scratch,
-            links_until_s=context.epoch_s if context.is_bare else None,
+            links=Links(context.epoch_s, context.contents) if context.is_bare else None,
         )  # fmt: skip
 
 
@@ -197,7 +200,7 @@ def _count(packages: tuple[str, ...]) -> str:
 def _key_of_request(request: AptRequest) -> StepKey:
     settings = request.settings
     return StepKey({
-        "type": "bootstrap apt/1", "packages": canonical(request.all_packages()),
+        "type": "bootstrap apt/2", "packages": canonical(request.all_packages()),
         **config_inputs({
             "suite": request.suite, "architecture": request.architecture,
             "variant": request.variant, "tool": request.tool or bootstrap_tool(),

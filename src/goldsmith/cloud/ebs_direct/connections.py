@@ -24,6 +24,8 @@ _LONGEST_PAUSE_S: Final = 10.0
 _SEEN_WITHIN_S: Final = 120.0
 """A snapshot that was just started may not be known everywhere at once."""
 _LOOK_S: Final = 0.1
+_SILENT_S: Final = 5.0
+_TOLD_EVERY_S: Final = 30.0
 
 J = TypeVar("J")
 
@@ -49,6 +51,8 @@ class Connections:
     pacer: Pacer = field(default_factory=Pacer)
     count: int = CONNECTIONS
     started_s: float = field(default_factory=time.monotonic)
+    _refused: str = ""
+    """What the service has said last to a job that is done again."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def call(
@@ -73,6 +77,7 @@ class Connections:
                     raise
                 # What is not seen yet has its own time: it must not use up these tries.
                 passing += not unseen
+                self._refused = str(e)
             self._wait(random.random() * min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**number))  # noqa: S311
             number += 1
 
@@ -89,6 +94,7 @@ class Connections:
         the calling thread how many are done. No thread is left when this returns.
         """
         run = _Run(iter(jobs), work, self._stop)
+        moved_s, moved_to = time.monotonic(), 0
         self._stop.clear()
         threads = [threading.Thread(target=run.work_on, daemon=True) for _ in range(self.count)]
         try:
@@ -100,6 +106,13 @@ class Connections:
                     check_interrupted()
                     check_cancelled()
                     on_done(run.done)
+                    if run.done != moved_to:
+                        moved_s, moved_to = time.monotonic(), run.done
+                    elif self._refused and time.monotonic() - moved_s > _SILENT_S:
+                        # Said by this thread: only one may write.
+                        self.service.tell(f"no block went through for {_SILENT_S:.0f} s, they are "
+                                          f"asked for again: {self._refused}")  # fmt: skip
+                        moved_s = time.monotonic() + _TOLD_EVERY_S - _SILENT_S
         finally:
             # Calls that are under way end by themselves, at the latest by their time limits.
             self._stop.set()

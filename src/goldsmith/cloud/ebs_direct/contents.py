@@ -25,9 +25,9 @@ from goldsmith.cloud.ebs_direct.digest_index import (
     DigestIndex,
 )
 from goldsmith.disk.filesystems.ext4_free import free_ranges
-from goldsmith.disk.parallel import cores
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.cancellation import check_cancelled
+from goldsmith.host.parallel import cores
 from goldsmith.host.signals import check_interrupted
 from goldsmith.host.sparse import data_extents
 from goldsmith.packages.errors import PackageError

@@ -45,10 +45,14 @@ class DirectOptions(AccessOptions, DeviceOptions):
     )
 
     def direct_findings(self) -> Iterator[Finding]:
-        """What is wrong with these options, all at once."""
+        """What is wrong with any option of theirs, all at once."""
         yield from self.access_findings()
         yield from self.image_findings(self.ami_architecture)
         yield from self.device_findings()
+        yield from self.upload_findings()
+
+    def upload_findings(self) -> Iterator[Finding]:
+        """What is wrong with those of the upload alone."""
         key = self.snapshot_kms_key_arn
         if key and self.snapshot_encrypted is not True:
             yield Finding("snapshot_kms_key_arn needs snapshot_encrypted = true",

@@ -1,7 +1,9 @@
 """What is remembered of an upload while it runs, so that a killed one need not start again.
 
-It lies in the state of this host, by what is uploaded: the token that started the snapshot, and the
-blocks that the service has confirmed. A lock says that a living build is at it.
+It lies in the state of this host, by what was asked for: the token that started the snapshot, and
+the blocks that were sent, with their digests. The image may have become another one meanwhile, as
+one that is provisioned anew does: then what differs is sent over it. A lock says that a living
+build is at it.
 """
 
 from __future__ import annotations
@@ -11,20 +13,22 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from goldsmith.cloud.ebs_direct.digest_index import BLOCKS_PER_GIB, LARGEST_GIB
 from goldsmith.host.journal import RunDirectory
 from goldsmith.host.locks import try_lock
 
 FOLDER: Final = "ebs-direct"
 _NUMBER_BYTES: Final = 8
+_DIGEST_BYTES: Final = 32
+_UNCONFIRMED: Final = bytes(_DIGEST_BYTES)
+"""Stands for the digest of a block whose sending has begun."""
 _LARGEST_RECORD: Final = 1 << 16
-_MOST_BLOCKS: Final = LARGEST_GIB * BLOCKS_PER_GIB
+_SENT: Final = ".sent"
 
 
 @dataclass(slots=True)
@@ -42,6 +46,12 @@ class BlockSet:
         if not self._bits[place] & bit:
             self._bits[place] |= bit
             self._count += 1
+
+    def discard(self, number: int) -> None:
+        """Take a block out, if it is in."""
+        if number in self:
+            self._bits[number >> 3] &= ~(1 << (number & 7))
+            self._count -= 1
 
     def clear(self) -> None:
         """Forget all."""
@@ -66,6 +76,9 @@ class Progress:
     """The tag with which it was started first."""
     snapshot_id: str = ""
     sent: BlockSet = field(default_factory=BlockSet)
+    """Blocks that are there as they are wanted."""
+    stale: BlockSet = field(default_factory=BlockSet)
+    """Blocks that are there otherwise, or may be."""
     file: Path | None = None
     _fd: int = -1
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -79,6 +92,7 @@ class Progress:
         """What was begun is gone, or not to be had: begin anew."""
         self.token, self.mark, self.snapshot_id = secrets.token_hex(16), "", ""
         self.sent.clear()
+        self.stale.clear()
         if self._fd >= 0:
             os.ftruncate(self._fd, 0)
 
@@ -94,25 +108,47 @@ class Progress:
             os.fsync(stream.fileno())
         os.replace(temporary, self.file)
 
-    def note(self, number: int) -> None:
+    def compare(self, wanted: Callable[[int], bytes], blocks: int) -> list[int]:
+        """Sort what an earlier run has sent into `sent` and `stale`; returns all its blocks.
+
+        `wanted` tells the digest that a block is to have, of so many.
+        """
+        if self.file is None:
+            return []
+        for number, digest in _records(self.file.with_suffix(_SENT), blocks):
+            as_wanted = digest == wanted(number)
+            (self.sent if as_wanted else self.stale).add(number)
+            (self.stale if as_wanted else self.sent).discard(number)
+        if not len(self.sent) + len(self.stale):
+            return []
+        return [one for one in range(blocks) if one in self.sent or one in self.stale]
+
+    def begin(self, number: int) -> None:
+        """A block is about to be sent: if this is killed, nobody knows whether it has arrived."""
+        self._write(number, _UNCONFIRMED)
+
+    def note(self, number: int, digest: bytes) -> None:
         """The service has confirmed a block; called by many threads."""
         with self._lock:
             self.sent.add(number)
-            if self._fd >= 0:
-                os.write(self._fd, number.to_bytes(_NUMBER_BYTES, "little"))
+        self._write(number, digest)
+
+    def _write(self, number: int, digest: bytes) -> None:
+        if self._fd >= 0:
+            os.write(self._fd, number.to_bytes(_NUMBER_BYTES, "little") + digest)
 
 
 @contextmanager
 def remembered(state: Path, identity: str, run: RunDirectory) -> Iterator[Progress]:
-    """The memory of an upload by its identity; it goes when the block ends, however it ends.
+    """The memory of an upload by the identity of its request.
 
-    A killed build leaves it, for the same upload to go on, or for `clean`. While another build is
-    at the same upload, this one remembers nothing.
+    It goes when the block ends, however it ends. A killed build leaves it, for the same upload to
+    go on, or for `clean`. While another build is at the same upload, this one remembers nothing.
     """
     folder = state / FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     base = folder / identity
-    files = [base.with_suffix(ending) for ending in (".json", ".sent", ".lock")]
+    files = [base.with_suffix(ending) for ending in (".json", _SENT, ".lock")]
     lock_fd = try_lock(files[2])
     if lock_fd is None:
         yield Progress()
@@ -143,17 +179,17 @@ def _read(file: Path, sent: Path) -> Progress:
             record: dict[str, Any] = json.loads(file.read_bytes())
             token, mark, known = (record[name] for name in ("token", "mark", "snapshot_id"))
             if token and all(isinstance(one, str) for one in (token, mark, known)):
-                return Progress(token, mark, known, _numbers(sent) if known else BlockSet())
+                return Progress(token, mark, known)
     sent.unlink(missing_ok=True)
     return Progress()
 
 
-def _numbers(sent: Path) -> BlockSet:
-    """The blocks of a list that may end in the middle of a number."""
-    found = BlockSet()
+def _records(sent: Path, blocks: int) -> Iterator[tuple[int, bytes]]:
+    """The blocks of a list, which may end in the middle of a record."""
     with contextlib.suppress(OSError), open(sent, "rb") as file:
-        while len(data := file.read(_NUMBER_BYTES)) == _NUMBER_BYTES:
-            number = int.from_bytes(data, "little")
-            if number < _MOST_BLOCKS:
-                found.add(number)
-    return found
+        while (
+            len(data := file.read(_NUMBER_BYTES + _DIGEST_BYTES)) == _NUMBER_BYTES + _DIGEST_BYTES
+        ):
+            number = int.from_bytes(data[:_NUMBER_BYTES], "little")
+            if number < blocks:
+                yield number, data[_NUMBER_BYTES:]

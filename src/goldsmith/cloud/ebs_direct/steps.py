@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from goldsmith.cloud.ebs_direct.delta import Delta, delta_to
 from goldsmith.cloud.ebs_direct.digest_index import DigestIndex, KnownSnapshot
 from goldsmith.cloud.ebs_direct.options import DirectOptions
 from goldsmith.cloud.ebs_direct.reader import read_snapshot
-from goldsmith.cloud.ebs_direct.resume import Progress, remembered
+from goldsmith.cloud.ebs_direct.resume import remembered
 from goldsmith.cloud.ebs_direct.verify import verify_snapshot
 from goldsmith.cloud.ebs_direct.writer import Encryption, Upload
 from goldsmith.cloud.images import Made, Publishing
@@ -82,9 +81,11 @@ class WriteSnapshotStep:
     options: DirectOptions
     contents: Contents
     parent: KnownSnapshot | None
-    state: Path | None = None
-    """Where goldsmith's state of this host lies: so that the same image, should this run be killed,
-    is not sent from the start again. None for an image that nobody can make a second time."""
+    state: Path
+    """Where goldsmith's state of this host lies: so that the image, should this run be killed, is
+    not sent from the start again."""
+    resumes: bool = True
+    """Whether a later build can ask for the same: its parent will still be there."""
     name: str = "StepWriteSnapshot"
     label: str = "Writing the snapshot"
 
@@ -134,10 +135,11 @@ class WriteSnapshotStep:
         identity = delta.identity(
             region=ec2.region, encrypted=options.snapshot_encrypted,
             key=options.snapshot_kms_key_arn, timeout=options.upload_timeout_minutes,
+            name=options.ami_name, build=publishing.ledger.build,
         )  # fmt: skip
         self._tell(delta, context)
-        lasts_s = 0.0 if self.state is None else options.upload_timeout_minutes * 60.0
-        with self._remembered(identity) as progress:
+        lasts_s = options.upload_timeout_minutes * 60.0 if self.resumes else 0.0
+        with remembered(self.state, identity, publishing.ledger.run) as progress:
             claim = publishing.ledger.claim("snapshot", ec2.region, resumes_within_s=lasts_s)
             upload = Upload(
                 ec2, ebs, delta, self.contents.image, claim, progress,
@@ -162,8 +164,12 @@ class WriteSnapshotStep:
             if not publishing.options.copies_first:
                 publishing.kept.append(Made(f"Snapshot {snapshot_id}", handle, claim))
             emitter.say(f"Snapshot ID: {snapshot_id}")
-            if len(progress.sent):
-                emitter.say(f"{len(progress.sent)} of them are there from a run that was killed")
+            upload = upload.resumed(self.contents.index)
+            delta = upload.delta
+            if len(progress.sent) or len(progress.stale):
+                text = f"{len(progress.sent)} of them are there from a run that was killed"
+                others = len(progress.stale)
+                emitter.say(text + (f", {others} are sent once more" if others else ""))
             connections = Connections(ebs, count=options.connections)
             sent = upload.write(
                 connections, lambda done, total: emitter.progress("writing", done, total,
@@ -179,11 +185,6 @@ class WriteSnapshotStep:
             )  # fmt: skip
         parent_id = "" if delta.parent is None else delta.parent.snapshot_id
         return WrittenSnapshot(snapshot_id, delta.result, parent_id, sent, delta.size_gib)
-
-    def _remembered(self, identity: str) -> AbstractContextManager[Progress]:
-        if self.state is None:
-            return nullcontext(Progress())
-        return remembered(self.state, identity, self.publishing.ledger.run)
 
     def _tell(self, delta: Delta, context: StepContext) -> None:
         text = f"{len(delta.writes)} blocks of {delta.size_gib * 2048} are to be sent"

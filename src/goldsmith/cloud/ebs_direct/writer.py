@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,9 +14,16 @@ from goldsmith.cloud.calls import Service
 from goldsmith.cloud.ebs_direct.connections import Connections
 from goldsmith.cloud.ebs_direct.contents import read_block
 from goldsmith.cloud.ebs_direct.delta import Delta
-from goldsmith.cloud.ebs_direct.digest_index import BLOCK_BYTES, ZERO_DIGEST
+from goldsmith.cloud.ebs_direct.digest_index import (
+    BLOCK_BYTES,
+    BLOCKS_PER_GIB,
+    ZERO_DIGEST,
+    DigestIndex,
+    merged,
+)
 from goldsmith.cloud.ebs_direct.resume import Progress
-from goldsmith.cloud.journal import RUN_TAG, Claim
+from goldsmith.cloud.image_options import RUN_TAG
+from goldsmith.cloud.journal import Claim
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.errors import GoldsmithError
 
@@ -50,7 +57,10 @@ class Upload:
     """After so many minutes without a block the service gives the snapshot up."""
 
     def start(self) -> str:
-        """Start the snapshot, or find the one that a killed run has begun; returns its id."""
+        """Start the snapshot, or find the one that a killed run has begun; returns its id.
+
+        What that one has sent is not looked at yet: see `resumed`.
+        """
         if self.progress.is_resumed:
             found = self._resumed()
             if found is not None:
@@ -100,6 +110,23 @@ class Upload:
         progress.save()
         return progress.snapshot_id
 
+    def resumed(self, wanted: DigestIndex) -> Upload:
+        """The upload with every block that an earlier run has sent, as `wanted` has it.
+
+        Blocks of no use become zeros. To be called once it has started.
+        """
+
+        def digest_of(number: int) -> bytes:
+            return wanted.get(number) or ZERO_DIGEST
+
+        delta, blocks = self.delta, self.delta.size_gib * BLOCKS_PER_GIB
+        there = DigestIndex(delta.size_gib)
+        for number in self.progress.compare(digest_of, blocks):
+            there.append(number, digest_of(number))
+        if not len(there):
+            return self
+        return replace(self, delta=replace(delta, writes=merged(there, delta.writes)))
+
     def write(self, connections: Connections, on_blocks: OnBlocks = lambda *_: None) -> int:
         """Write every block that is not there yet; returns how many that were. Raises AwsError."""
         writes, progress = self.delta.writes, self.progress
@@ -114,12 +141,13 @@ class Upload:
                 if data is not _ZEROS and hashlib.sha256(data).digest() != digest:
                     raise GoldsmithError(f"{self.image} was changed while it was uploaded",
                                          hint="is a machine running on it?")  # fmt: skip
+                progress.begin(number)
                 connections.call(
                     "put_snapshot_block", SnapshotId=snapshot_id, BlockIndex=number,
                     BlockData=data, DataLength=BLOCK_BYTES, ChecksumAlgorithm=_SHA256,
                     Checksum=base64.b64encode(digest).decode(),
                 )  # fmt: skip
-                progress.note(number)
+                progress.note(number, digest)
 
             jobs = (job for job in writes if job[0] not in progress.sent)
             connections.for_each(jobs, put, lambda done: on_blocks(before + done, total))

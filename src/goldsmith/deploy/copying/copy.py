@@ -26,13 +26,13 @@ from goldsmith.deploy.copying.stretches import (
     Stretch,
     extents_of_file,
     mapped_extents,
-    stretches_of_pieces,
+    stretches_of_reader,
     stretches_of_stream,
 )
 from goldsmith.deploy.copying.target import Target, TargetError, open_target
 from goldsmith.deploy.copying.writing import Writing
 from goldsmith.disk.block_map import BlockMap
-from goldsmith.disk.container_reader import CorruptContainer, unpack
+from goldsmith.disk.container_reader import CorruptContainer, unpack_into
 from goldsmith.events import Emitter
 from goldsmith.host.digests import new_digest
 
@@ -210,11 +210,11 @@ class _Attempt:
     def _stretches(self, buffers: Buffers) -> Iterator[Stretch]:
         if self._image.container != "raw":
             packed = io.BufferedReader(self.stream, _READ_BYTES)
-            pieces = unpack(packed, self._image.container, self._name)
-            return stretches_of_pieces(pieces, buffers)
+            return stretches_of_reader(
+                unpack_into(packed, self._image.container, self._name), buffers
+            )
         if self._size_bytes is None:
-            whole = io.BufferedReader(self.stream, _READ_BYTES)
-            return stretches_of_pieces(iter(lambda: whole.read(_READ_BYTES), b""), buffers)
+            return stretches_of_reader(self.stream.readinto, buffers)
         extents = iter([(0, self._size_bytes)])
         if self._block_map is not None:
             extents = mapped_extents(self._block_map)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Final
@@ -20,11 +20,15 @@ Extents = Iterator[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A piece of an image; without a buffer it is all zeros."""
+    """A piece of an image; without a buffer it is all zeros.
+
+    `has_own_gaps` says that what lies between the extents was never read: it was made zeros here.
+    """
 
     offset: int
     length: int
     buffer: mmap.mmap | None
+    has_own_gaps: bool = False
 
     @property
     def end(self) -> int:
@@ -60,23 +64,19 @@ class Buffers:
             self._free.put(stretch.buffer)
 
 
-def stretches_of_pieces(pieces: Iterable[bytes], buffers: Buffers) -> Iterator[Stretch]:
-    """What comes out of a decompressor, put together."""
-    offset = filled = 0
-    buffer = buffers.take()
-    view = memoryview(buffer)
-    for piece in pieces:
-        rest = memoryview(piece)
-        while rest:
-            count = min(len(rest), STRETCH_BYTES - filled)
-            view[filled : filled + count] = rest[:count]
-            rest, filled = rest[count:], filled + count
-            if filled == STRETCH_BYTES:
-                yield Stretch(offset, filled, buffer)
-                offset, filled, buffer = offset + filled, 0, buffers.take()
-                view = memoryview(buffer)
-    if filled:
-        yield Stretch(offset, filled, buffer)
+def stretches_of_reader(
+    read_into: Callable[[memoryview], int], buffers: Buffers
+) -> Iterator[Stretch]:
+    """An image of unknown size; `read_into` fills a part of a buffer, and returns 0 at the end."""
+    offset, count = 0, 1
+    while count:
+        buffer, filled = buffers.take(), 0
+        view = memoryview(buffer)
+        while filled < STRETCH_BYTES and (count := read_into(view[filled:])):
+            filled += count
+        if filled:
+            yield Stretch(offset, filled, buffer)
+        offset += filled
 
 
 def stretches_of_stream(
@@ -105,7 +105,7 @@ def stretches_of_stream(
             extent = next(extents, None)
         if buffer is not None:
             memoryview(buffer)[done:length] = ZEROS[: length - done]
-        yield Stretch(offset, length, buffer)
+        yield Stretch(offset, length, buffer, has_own_gaps=True)
 
 
 def _fill(stream: ResumingStream, at: int, view: memoryview) -> None:

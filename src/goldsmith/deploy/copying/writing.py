@@ -16,14 +16,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from goldsmith.deploy.copying.images import ImageMismatch
-from goldsmith.deploy.copying.stretches import ZEROS, Buffers, Stretch
+from goldsmith.deploy.copying.stretches import Buffers, Stretch
 from goldsmith.deploy.copying.target import Target
 from goldsmith.disk.block_map import BlockMap, BlockMapError, BlockRange
-from goldsmith.disk.parallel import cores
 from goldsmith.host.digests import Digest, new_digest
+from goldsmith.host.parallel import cores
 
 _LOOK_BYTES: Final = 64 << 10
 """Zeros are looked for in pieces of this size: smaller ones are not worth a write of their own."""
+_ZEROS: Final = bytes(_LOOK_BYTES)
 _SMALL_GAP_BYTES: Final = 64 << 10
 """Zeros between two used ranges that are written along: one write is quicker than two."""
 
@@ -135,7 +136,7 @@ class Writing:
                     self._block_map.check_range(part.found, data[part.start : part.end])
                 except BlockMapError as e:
                     raise _wrong(part.found) from e
-        if stretch.buffer is not None:
+        if stretch.buffer is not None and not stretch.has_own_gaps:
             ends = [0, *(part.end for part in parts)]
             starts = [*(part.start for part in parts), stretch.length]
             for end, start in zip(ends, starts, strict=True):
@@ -168,20 +169,21 @@ def _wrong(found: BlockRange) -> ImageMismatch:
 
 def _require_zeros(data: memoryview, start: int, end: int, offset: int) -> None:
     """Raise unless there is nothing where the map has no blocks: the target has zeros there."""
-    if start < end and bytes(data[start:end]) != bytes(ZEROS[: end - start]):
-        raise ImageMismatch(
-            f"the image has data after byte {offset + start}, where its block map has none",
-            hint="image and block map do not belong together: fetch both again",
-        )
+    for at in range(start, end, _LOOK_BYTES):
+        count = min(_LOOK_BYTES, end - at)
+        if bytes(data[at : at + count]) != (_ZEROS if count == _LOOK_BYTES else bytes(count)):
+            raise ImageMismatch(
+                f"the image has data after byte {offset + at}, where its block map has none",
+                hint="image and block map do not belong together: fetch both again",
+            )
 
 
 def _data_runs(data: memoryview) -> Iterator[tuple[int, int]]:
     """The pieces that are not all zeros, those in a row as one."""
-    zeros = bytes(ZEROS[:_LOOK_BYTES])
     begun: int | None = None
     for at in range(0, len(data), _LOOK_BYTES):
         piece = bytes(data[at : at + _LOOK_BYTES])
-        if piece == zeros[: len(piece)]:
+        if piece == (_ZEROS if len(piece) == _LOOK_BYTES else bytes(len(piece))):
             if begun is not None:
                 yield begun, at
             begun = None

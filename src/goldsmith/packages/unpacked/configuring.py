@@ -7,10 +7,12 @@ left there by `unpacking`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +43,7 @@ _CONTROL_IN_USE: Final = f"{DATABASE}/tmp.ci"  # noqa: S108 - dpkg's own, in the
 _FORCED: Final = "--force-unsafe-io"
 _FSTAB: Final = b"# UNCONFIGURED FSTAB FOR BASE SYSTEM\n"
 """What mmdebstrap writes besides, too."""
+_LATE_S: Final = 0.02
 _TRACES: Final = (
     "/var/log/dpkg.log", "/var/log/alternatives.log", "/var/cache/ldconfig/aux-cache",
     "/var/lib/dbus/machine-id", "/var/lib/dpkg/status-old", "/var/lib/dpkg/available-old",
@@ -54,27 +57,18 @@ def configure(
 ) -> bool:
     """Make a system of what `unpack` has laid; False when a program failed, its lines say why."""
     state = json.loads(confined(tree, STATE_FILE).read_text())
-    making = _Making(tree, run_tool, on_line)
+    # The kernel's clock for files is some milliseconds late.
+    making = _Making(tree, run_tool, on_line, time.time() - _LATE_S)
     try:
         on_line("stdout", "I: installing essential packages...")
         making.run_preinsts(state["first"])
+        making.unpack(making.lost_archives(state["first"], state["archives"], downloads))
         making.dpkg("--force-depends", "--configure", *(one["info"] for one in state["first"]))
         on_line("stdout", "I: installing remaining packages...")
         making.run_preinsts(state["rest"])
-        lost = making.lost([*state["first"], *state["rest"]])
-        for name in lost:
-            archive = Archive(*state["archives"][name])
-            folder = make_directory(tree, ARCHIVES)
-            if downloads is None or not downloads.give(archive, folder):
-                raise PackageError(
-                    f"a script of the packages removed files of {name}, whose package file "
-                    "is not kept any more",
-                    hint="goldsmith build -refresh=unpack fetches it again",
-                )
-            state["slow"].append(archive.name)
-        if state["slow"]:
-            inside = [f"{ARCHIVES}/{name}" for name in state["slow"]]
-            making.dpkg("--force-depends", "--unpack", *inside)
+        lost = making.lost_archives(state["rest"], state["archives"], downloads)
+        making.unpack(lost)
+        making.unpack_in_order(state["slow"])
         making.dpkg("--configure", "--pending")
     except ToolFailed:
         return False
@@ -89,13 +83,17 @@ class _Making:
     tree: Path
     run_tool: RunTool
     on_line: LineSink
+    since_s: float
+    """When the first script began: what a package has is older than that."""
 
     def run_preinsts(self, packages: Sequence[Mapping[str, Any]]) -> None:
         """Run what dpkg runs before it unpacks a package that was never there."""
+        info = confined(self.tree, f"{DATABASE}/info", follow_last=True)
+        names = frozenset(os.listdir(info))
         for package in packages:
-            files = _control_files(self.tree, package["info"])
-            if not any(file.name == f"{package['info']}.preinst" for file in files):
+            if f"{package['info']}.preinst" not in names:
                 continue
+            files = [info / name for name in _control_files(names, package["info"])]
             own = {
                 "DPKG_MAINTSCRIPT_PACKAGE": package["name"],
                 "DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT": "1",
@@ -114,17 +112,54 @@ class _Making:
             finally:
                 shutil.rmtree(here)
 
-    def lost(self, packages: Sequence[Mapping[str, Any]]) -> list[str]:
-        """The packages of which a script has removed a path: dpkg would have laid it afterwards."""
+    def lost_archives(
+        self,
+        packages: Sequence[Mapping[str, Any]],
+        archives: Mapping[str, Any],
+        downloads: PackageStore | None,
+    ) -> list[str]:
+        """The files, put into the tree, of packages of which a script removed or wrote a path.
+
+        Asked before they are configured: dpkg would have laid that path after the script.
+        """
         found = []
         for package in packages:
-            path = next(missing_paths(self.tree, package), None)
-            if path is not None:
-                self.on_line(
-                    "stdout", f"{package['name']} is unpacked by dpkg: a script removed {path}"
+            path = next(missing_paths(self.tree, package, self.since_s), None)
+            if path is None:
+                continue
+            self.on_line(
+                "stdout",
+                f"{package['name']} is unpacked by dpkg: a script removed or changed {path}",
+            )
+            archive = Archive(*archives[package["info"]])
+            folder = make_directory(self.tree, ARCHIVES)
+            if downloads is None or not downloads.give(archive, folder):
+                raise PackageError(
+                    f"a script of the packages removed or changed files of {package['info']}, "
+                    "whose package file is not kept any more",
+                    hint="goldsmith build -refresh=unpack fetches it again",
                 )
-                found.append(package["info"])
+            found.append(archive.name)
         return found
+
+    def unpack(self, names: Sequence[str]) -> None:
+        """Let the tree's own dpkg unpack these files of ARCHIVES."""
+        if names:
+            inside = [f"{ARCHIVES}/{name}" for name in names]
+            self.dpkg("--force-depends", "--unpack", *inside)
+
+    def unpack_in_order(self, slow: Sequence[tuple[str, Sequence[str]]]) -> None:
+        """Unpack files of ARCHIVES, each once the packages are configured that it names."""
+        waiting: list[str] = []
+        done: set[str] = set()
+        for name, needed in slow:
+            if early := [one for one in needed if one not in done]:
+                self.unpack(waiting)
+                waiting = []
+                self.dpkg("--force-depends", "--no-triggers", "--configure", *early)
+                done.update(early)
+            waiting.append(name)
+        self.unpack(waiting)
 
     def dpkg(self, *words: str) -> None:
         """Run the tree's own dpkg."""
@@ -138,17 +173,18 @@ class _Making:
             raise ToolFailed
 
 
-def _control_files(tree: Path, info_name: str) -> list[Path]:
-    info = confined(tree, f"{DATABASE}/info", follow_last=True)
-    owned = (
-        (file, file.name.removeprefix(f"{info_name}.")) for file in info.glob(f"{info_name}.*")
-    )
+def _control_files(names: Iterable[str], info_name: str) -> list[str]:
+    """Those names below `info` that are a package's, but its list of paths."""
+    before = f"{info_name}."
+    owned = ((name, name[len(before) :]) for name in names if name.startswith(before))
     # python3.11.list is no file of python3.
-    return sorted(file for file, own in owned if own != "list" and "." not in own)
+    return sorted(name for name, own in owned if own != "list" and "." not in own)
 
 
-def missing_paths(tree: Path, package: Mapping[str, Any]) -> Iterator[str]:
-    """The paths of a laid package that are not there any more."""
+def missing_paths(
+    tree: Path, package: Mapping[str, Any], since_s: float = math.inf
+) -> Iterator[str]:
+    """The paths of a laid package that are not there any more, or were written since then."""
     conffiles = set(package["conffiles"])
     listed = f"/{DATABASE}/info/{package['info']}.list"
     text = read_confined(tree, listed)
@@ -168,14 +204,16 @@ def missing_paths(tree: Path, package: Mapping[str, Any]) -> Iterator[str]:
         if folder not in folders:
             # A script may have made a link of it, which must not lead to this host.
             folders[folder] = confined(tree, folder, follow_last=True)
-        if not _is_there(folders[folder] / last):
+        if not _is_there(folders[folder] / last, since_s):
             yield line
 
 
-def _is_there(path: Path) -> bool:
+def _is_there(path: Path, since_s: float) -> bool:
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
+        return False
+    if not stat.S_ISDIR(status.st_mode) and status.st_mtime >= since_s:
         return False
     # An overlay shows no whiteouts, but a file of that kind is none of a package's.
     return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)

@@ -17,44 +17,30 @@ import fcntl
 import hashlib
 import json
 import os
-import re
-import shutil
 import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from goldsmith.host import kernel
 from goldsmith.host.journal import remove_tree
 from goldsmith.host.locks import try_lock
-from goldsmith.host.sparse import full_file_system_named
-from goldsmith.packages.deb822 import paragraphs
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.package_store import Archive
-from goldsmith.packages.unpacked.deb_file import DebFile, Member, UnusualPackage
-from goldsmith.packages.unpacked.sealed import sealed, unsealed
+from goldsmith.packages.unpacked.deb_file import Member
+from goldsmith.packages.unpacked.ingest import INDEX, VERSION, unpack_all
+from goldsmith.packages.unpacked.sealed import unsealed
 
-INDEX: Final = "index"
-VERSION: Final = 4
-MOST_BYTES: Final = 512 << 20
-"""A package file that is read into memory as a whole; larger ones are dpkg's."""
 STORE_NAME: Final = "unpacked"
 """The store's directory, beside that of the downloaded packages."""
 _PARTIAL: Final = "partial"
 _LOCK: Final = "lock"
 _PARTIAL_AGE_S: Final = 24 * 3600.0
 _CHUNK_BYTES: Final = 1 << 20
-_FIELDS: Final = {
-    "package": re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*"),
-    "version": re.compile(r"[A-Za-z0-9.+:~-]+"),
-    "architecture": re.compile(r"[a-z0-9][a-z0-9-]*"),
-}  # fmt: skip
-"""What must be right: names of files are made of it (deb-control(5))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +95,7 @@ class ContentStore:
         threads: int | None = None,
         on_damage: Callable[[str], None] = lambda text: None,
     ) -> list[UnpackedPackage]:
-        """Unpack what is not here yet, the largest first, in several threads; in the given order.
+        """Unpack what is not here yet, the largest first, in several processes; in the given order.
 
         What was changed since it was unpacked is told to `on_damage`, and made again. Raises
         PackageError for a file whose content is not what the index says.
@@ -130,12 +116,8 @@ class ContentStore:
         by_size = sorted(missing.values(), key=lambda one: -one[0].size_bytes)
         with tempfile.TemporaryDirectory(dir=partial, ignore_cleanup_errors=True) as scratch:
             new = Path(scratch)
-            # Decompression and writing happen without the interpreter's lock.
-            with ThreadPoolExecutor(count) as pool:
-                for _ in pool.map(lambda one: _unpack_file(one[0], one[1], new), by_size):
-                    pass
-            if by_size:
-                _sync(new)
+            unpack_all(by_size, new, count)
+            # Not synced: what a crash tears is found when it is used, as whatever is changed.
             for archive, _ in by_size:
                 self._keep(new, archive.sha256)
                 found[archive.sha256] = self.find(archive.sha256)
@@ -185,21 +167,17 @@ class ContentStore:
                 self._remove(places)
             return sum(path.name != _PARTIAL for path in places)
 
-    def packages(self, *, unused_for_s: float = 0.0) -> list[UnpackedPackage]:
-        """Everything that is whole and was not used for that long, by name."""
+    def packages(self) -> list[UnpackedPackage]:
+        """Everything that is whole, by name."""
         names = os.listdir(self.directory) if self.directory.is_dir() else []
         found = [self.find(name) for name in names if name not in (_PARTIAL, _LOCK)]
-        latest_s = time.time() - unused_for_s
-        return sorted(
-            (one for one in found if one and one.directory.stat().st_mtime <= latest_s),
-            key=lambda one: one.info_name,
-        )
+        return sorted((one for one in found if one), key=lambda one: one.info_name)
 
-    def forget(self, packages: Iterable[UnpackedPackage]) -> bool:
+    def forget(self, digests: Iterable[str]) -> bool:
         """Remove packages; False where a build uses the store, and nothing is removed."""
         with self.alone() as alone:
             if alone:
-                self._remove([package.directory for package in packages])
+                self._remove([self.directory / digest for digest in digests])
             return alone
 
     def _remove(self, places: Iterable[Path]) -> None:
@@ -209,7 +187,8 @@ class ContentStore:
         gone = Path(tempfile.mkdtemp(dir=partial))
         for place in places:
             if place != partial:
-                place.rename(gone / place.name)
+                with contextlib.suppress(FileNotFoundError):
+                    place.rename(gone / place.name)
         remove_tree(partial)
 
     def take(self, archive: Archive, file: Path) -> UnpackedPackage:
@@ -274,28 +253,30 @@ def changed_packages(
 
 def changed_path(package: UnpackedPackage) -> str | None:
     """The first path of a package that is not as it was unpacked; reads every file."""
+    # Paths are texts here: there are ten thousand of them in a small system.
+    control, root = f"{package.directory}/control", f"{package.directory}/root"
     for name, mode, sha256 in package.controls:
-        place = package.directory / "control" / name
+        place = f"{control}/{name}"
         try:
-            if stat.S_IMODE(place.lstat().st_mode) != mode or _digest_of(place) != sha256:
+            if stat.S_IMODE(os.lstat(place).st_mode) != mode or _digest_of(place) != sha256:
                 return f"control/{name}"
         except OSError:
             return f"control/{name}"
     for member in package.members:
         try:
-            if not _is_as_unpacked(member, package.directory / "root"):
+            if not _is_as_unpacked(member, root):
                 return member.path
         except OSError:
             return member.path
     return None
 
 
-def _is_as_unpacked(member: Member, root: Path) -> bool:
-    place = root / member.path
+def _is_as_unpacked(member: Member, root: str) -> bool:
+    place = f"{root}/{member.path}"
     status = os.lstat(place)
     if member.kind == "h":
         # What the archive says of a second name counts for nothing.
-        return os.path.samestat(status, os.lstat(root / member.target))
+        return os.path.samestat(status, os.lstat(f"{root}/{member.target}"))
     kind, owner = stat.S_IFMT(status.st_mode), (status.st_uid, status.st_gid)
     if owner != (member.uid, member.gid):
         return False
@@ -310,149 +291,12 @@ def _is_as_unpacked(member: Member, root: Path) -> bool:
     return _digest_of(place) == member.sha256 and int(status.st_mtime) == member.mtime_s
 
 
-def _digest_of(place: Path) -> str:
-    with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read(archive: Archive, file: Path) -> bytes:
-    """The content of a package file, which is what is verified: nobody reads it again."""
-    if archive.size_bytes > MOST_BYTES:
-        raise PackageError(f"{archive.name} is larger than {MOST_BYTES >> 20} MiB")
+def _digest_of(place: str) -> str:
+    digest = hashlib.sha256()
+    fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        content = file.read_bytes()
-    except OSError as e:
-        raise PackageError(f"{file} cannot be read: {e.strerror}") from e
-    if hashlib.sha256(content).hexdigest() != archive.sha256:
-        raise PackageError(
-            f"{archive.name} is not the package that the signed index names",
-            hint="`goldsmith cache prune --all` removes packages that were kept",
-        )
-    return content
-
-
-def _sync(directory: Path) -> None:
-    """Write everything to the disk: what has its name in the store is believed ever after."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with full_file_system_named(directory):
-            kernel.syncfs(fd)
+        while data := os.read(fd, _CHUNK_BYTES):
+            digest.update(data)
     finally:
         os.close(fd)
-
-
-def _unpack_file(archive: Archive, file: Path, new: Path) -> None:
-    """Unpack one package into a directory of its digest's name."""
-    content = _read(archive, file)
-    directory = new / archive.sha256
-    directory.mkdir()
-    _unpack(content, directory)
-    directory.chmod(0o755)
-
-
-def _unpack(content: bytes, directory: Path) -> None:
-    package = DebFile.parse(content)
-    control = directory / "control"
-    control.mkdir()
-    files_of_control = package.control_files()
-    for name, file in files_of_control.items():
-        (control / name).write_bytes(file.content)
-        (control / name).chmod(file.mode)
-        os.utime(control / name, (file.mtime_s, file.mtime_s))
-    controls = [
-        (name, file.mode, hashlib.sha256(file.content).hexdigest())
-        for name, file in files_of_control.items()
-    ]
-    text = files_of_control["control"].content.decode("utf-8", "replace")
-    fields = next(paragraphs(text), {})
-    for name, pattern in _FIELDS.items():
-        value = fields.get(name, "")
-        if not pattern.fullmatch(value):
-            raise PackageError(
-                f"a package's control file has no {name} of the usual form: {value!r}"
-            )
-    members: list[Member] = []
-    unusual = ""
-    root = directory / "root"
-    try:
-        root.mkdir()
-        with package.files() as files:
-            for member, stream in files:
-                _require_one_file(member, members)
-                members.append(_write(member, stream, root))
-        for member in reversed(members):
-            if member.kind == "d":
-                os.chmod(root / member.path, member.mode)
-    except UnusualPackage as e:
-        unusual, members = str(e), []
-        shutil.rmtree(root)
-    rows = [[getattr(one, name) for name in Member.__slots__] for one in members]
-    listed = files_of_control.get("conffiles")
-    conffiles = listed.content.decode("utf-8", "surrogateescape") if listed else ""
-    lines = [line.strip() for line in conffiles.split("\n") if line.strip()]
-    text = json.dumps({
-        "version": VERSION, "fields": fields, "members": rows, "conffiles": lines,
-        "unusual": unusual, "controls": controls,
-    })  # fmt: skip
-    (directory / INDEX).write_text(sealed(text))
-
-
-def _require_one_file(link: Member, members: Sequence[Member]) -> None:
-    """A second name must not change the file: dpkg takes mode, owner and time of the last one."""
-    if link.kind != "h":
-        return
-    for one in members:
-        if one.path == link.target and one.kind == "f":
-            same = (one.mode, one.uid, one.gid, one.mtime_s)
-            if (link.mode, link.uid, link.gid, link.mtime_s) != same:
-                raise UnusualPackage(f"{link.path} is another name of {one.path}, and not alike")
-
-
-def _write(member: Member, file: IO[bytes] | None, root: Path) -> Member:
-    """Write one member, and return it with its content's digest.
-
-    What is there already, or stands on a link, makes the package unusual.
-    """
-    digest = hashlib.sha256()
-    place = root / member.path if member.path else root
-    try:
-        _require_real_parents(place, root)
-        if member.kind == "d":
-            if member.path:
-                place.mkdir()
-            os.chown(place, member.uid, member.gid)
-            return member
-        if member.kind == "h":
-            _require_real_parents(root / member.target, root)
-            if stat.S_ISDIR(os.lstat(root / member.target).st_mode):
-                raise UnusualPackage(f"{member.path} is a second name of a directory")
-            os.link(root / member.target, place, follow_symlinks=False)
-            return member
-        if member.kind == "l":
-            os.symlink(member.target, place)
-            os.chown(place, member.uid, member.gid, follow_symlinks=False)
-            os.utime(place, (member.mtime_s, member.mtime_s), follow_symlinks=False)
-            return member
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(place, flags, 0o600), "wb", buffering=0) as target:
-            while file is not None and (data := file.read(_CHUNK_BYTES)):
-                digest.update(data)
-                left = memoryview(data)
-                while left:
-                    # The last that fits on a disk is written in part, and without an error.
-                    left = left[target.write(left) :]
-            os.fchown(target.fileno(), member.uid, member.gid)
-            os.fchmod(target.fileno(), member.mode)
-            os.utime(target.fileno(), (member.mtime_s, member.mtime_s))
-    except (FileExistsError, FileNotFoundError, NotADirectoryError) as e:
-        raise UnusualPackage(f"{member.path}: {e.strerror}") from e
-    return replace(member, sha256=digest.hexdigest())
-
-
-def _require_real_parents(place: Path, root: Path) -> None:
-    """A link of the archive itself must never lead a later member out of its directory."""
-    for parent in place.parents:
-        if root in (parent, place):
-            return
-        if parent.is_symlink():
-            raise UnusualPackage(f"{place.relative_to(root)} lies behind a link")
+    return digest.hexdigest()

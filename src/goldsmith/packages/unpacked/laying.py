@@ -7,9 +7,11 @@ is laid here, so no path of it is ever a stranger's link.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,18 +24,29 @@ _ALWAYS_MERGED: Final = ("bin", "sbin", "lib", "lib64")
 NEW_CONFFILE: Final = ".dpkg-new"
 
 
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Leave to link files to the store: nobody may write into the tree afterwards.
+
+    Nor date its files anew but those after `until_s` (seconds since 1970), which are copied.
+    """
+
+    until_s: int
+    contents: dict[tuple[int, int], str] = field(default_factory=dict)
+    """Gets the SHA-256 of each linked file by its device and inode number."""
+
+
 def lay_tree(
     plan: TreePlan,
     tree: Path,
     *,
     moved: Mapping[str, str] | None = None,
-    links_until_s: int | None = None,
+    links: Links | None = None,
 ) -> None:
     """Fill a tree that holds no file yet; `moved` has diverted paths by where packages have them.
 
-    Conffiles get the ending that dpkg looks for when it configures their package. With
-    `links_until_s` nobody may write into the tree afterwards, nor date its files anew but those
-    after that time: the others are links to the store, if that is on the same file system.
+    Conffiles get the ending that dpkg looks for when it configures their package. With `links` the
+    files are links to the store where that is on the same file system.
     """
     for name in _ALWAYS_MERGED:
         (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
@@ -43,40 +56,40 @@ def lay_tree(
         (tree / directory).chmod(0o755)
     made: set[str] = set()
     for package in plan.laid:
-        _lay(package, tree, made, moved or {}, links_until_s)
+        _lay(package, os.fspath(tree), made, moved or {}, links)
 
 
 def _lay(
     package: UnpackedPackage,
-    tree: Path,
+    tree: str,
     made: set[str],
     moved: Mapping[str, str],
-    links_until_s: int | None,
+    links: Links | None,
 ) -> None:
+    """Paths are texts here: most of the time of ten thousand files went into path objects."""
     conffiles = _conffiles(package)
-    root = package.directory / "root"
+    root = f"{package.directory}/root"
     for member in package.members:
         if member.kind == "l" and member.path in MERGED:
-            _set_link_times(tree / member.path, member)
+            _set_link_times(Path(tree, member.path), member)
             continue
         place = merged(member.path)
         place = moved.get(place, place)
         if member.kind == "d":
             _make_directory(tree, place, member, made)
             continue
-        target = tree / (place + NEW_CONFFILE if member.path in conffiles else place)
+        target = f"{tree}/{place}{NEW_CONFFILE if member.path in conffiles else ''}"
         if member.kind == "h":
-            linked = merged(member.target)
-            os.link(tree / _laid_name(linked, member.target, conffiles, moved), target,
-                    follow_symlinks=False)  # fmt: skip
+            linked = _laid_name(merged(member.target), member.target, conffiles, moved)
+            os.link(f"{tree}/{linked}", target, follow_symlinks=False)
         elif member.kind == "l":
             os.symlink(member.target, target)
             os.chown(target, member.uid, member.gid, follow_symlinks=False)
             os.utime(target, (member.mtime_s, member.mtime_s), follow_symlinks=False)
-        elif links_until_s is None or member.mtime_s > links_until_s:
-            _copy(root / member.path, target, member)
+        elif links is None or member.mtime_s > links.until_s:
+            _copy(f"{root}/{member.path}", target, member)
         else:
-            _link(root / member.path, target, member)
+            _link(f"{root}/{member.path}", target, member, links)
 
 
 def _laid_name(place: str, path: str, conffiles: Collection[str], moved: Mapping[str, str]) -> str:
@@ -84,15 +97,16 @@ def _laid_name(place: str, path: str, conffiles: Collection[str], moved: Mapping
     return name + NEW_CONFFILE if path in conffiles else name
 
 
-def _make_directory(tree: Path, place: str, member: Member, made: set[str]) -> None:
+def _make_directory(tree: str, place: str, member: Member, made: set[str]) -> None:
     """The first package that has a directory says how it is; it may be there, as a mount point."""
     if place in made or place in MERGED:
         return
     made.add(place)
-    target = tree / place if place else tree
-    target.mkdir(exist_ok=True)
+    target = f"{tree}/{place}" if place else tree
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(target)
     os.chown(target, member.uid, member.gid)
-    target.chmod(member.mode)
+    os.chmod(target, member.mode)
 
 
 def _set_link_times(link: Path, member: Member) -> None:
@@ -102,7 +116,7 @@ def _set_link_times(link: Path, member: Member) -> None:
     os.utime(link, (member.mtime_s, member.mtime_s), follow_symlinks=False)
 
 
-def _link(source: Path, target: Path, member: Member) -> None:
+def _link(source: str, target: str, member: Member, links: Links) -> None:
     """Give the store's file one more name; a copy of it where the file system cannot."""
     try:
         os.link(source, target, follow_symlinks=False)
@@ -110,9 +124,12 @@ def _link(source: Path, target: Path, member: Member) -> None:
         if e.errno not in (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.EOPNOTSUPP):
             raise
         _copy(source, target, member)
+        return
+    status = os.lstat(target)
+    links.contents[status.st_dev, status.st_ino] = member.sha256
 
 
-def _copy(source: Path, target: Path, member: Member) -> None:
+def _copy(source: str, target: str, member: Member) -> None:
     reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

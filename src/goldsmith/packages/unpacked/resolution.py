@@ -17,11 +17,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, Self
 
 from goldsmith.host.journal import remove_tree
+from goldsmith.host.parallel import run_all
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import render_sources
@@ -113,6 +115,20 @@ class ResolutionStore:
                 os.utime(found.lists.parent)
         return found
 
+    def absence(self, request: AptRequest) -> str:
+        """Why `find` has no answer for a request."""
+        key = request_key(request)
+        kept = None if key is None else Resolution.read(self.directory / key, 0.0)
+        if kept is None:
+            return (
+                "which packages are needed is not kept for these sources and packages as their "
+                "Release files are known"
+            )
+        if kept.valid_until_s is not None and kept.valid_until_s <= time.time():
+            date = datetime.fromtimestamp(kept.valid_until_s, UTC).strftime("%Y-%m-%d %H:%M UTC")
+            return f"what APT chose is kept, but its Release files were valid until {date} only"
+        return f"what APT chose is kept, but its index {kept.changed()} was changed since"
+
     def keep(self, request: AptRequest, answer: Resolution) -> None:
         """Keep an answer, where the Release files are those that the request speaks of.
 
@@ -161,14 +177,6 @@ class ResolutionStore:
             return (self.directory / key / _REFUSED).read_text()
         except OSError:
             return ""
-
-    def prune(self, unused_for_s: float, *, dry_run: bool = False) -> int:
-        """Remove the answers that were not used for so long; returns how many."""
-        latest_s = time.time() - unused_for_s
-        places = [place for place in self._places() if place.stat().st_mtime <= latest_s]
-        for place in () if dry_run else places:
-            remove_tree(place)
-        return len(places)
 
     def damaged(self) -> list[tuple[Path, str]]:
         """The kept answers that are not as they were kept, with what was changed."""
@@ -254,7 +262,11 @@ def resolve(request: AptRequest, apt: HostApt) -> Resolution:
     """
     apt.update()
     words = replace(request, later=()).wanted()
-    (now, are_all), essential = apt.all_listed(words), apt.listed(_ESSENTIAL)
+    # Each reads APT's whole cache, on one core.
+    listed = run_all({
+        "wanted": lambda _: apt.all_listed(words), "essential": lambda _: apt.all_listed(_ESSENTIAL)
+    })  # fmt: skip
+    (now, are_all), (essential, _) = listed["wanted"], listed["essential"]
     if not essential:
         # Else a tree without dpkg would fail only where that is run.
         raise PackageError("the sources have no essential packages: is the component right?")

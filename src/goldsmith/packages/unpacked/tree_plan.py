@@ -7,13 +7,14 @@ is laid there. Two packages never lay one path.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from goldsmith.packages.unpacked.content_store import UnpackedPackage
 from goldsmith.packages.unpacked.deb_file import Member
 from goldsmith.packages.unpacked.dpkg_state import interests
+from goldsmith.packages.unpacked.pre_depends import offers, pre_depends_reason
 
 MERGED: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _OWNS_THE_TOP: Final = "base-files"
@@ -73,6 +74,20 @@ def is_first(package: UnpackedPackage) -> bool:
 def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
     """Decide for each package; the one that owns the top directories comes first."""
     ordered = sorted(packages, key=lambda one: (one.name != _OWNS_THE_TOP, one.info_name))
+    offered = offers(ordered, is_first)
+    left: dict[str, str] = {}
+    while True:
+        plan = _plan(ordered, left)
+        slow = {one.package.digest for one in plan.slow}
+        reasons = {one.digest: pre_depends_reason(one, offered, slow)
+                   for one in plan.laid if not is_first(one)}  # fmt: skip
+        if not any(reasons.values()):
+            return plan
+        left |= {digest: reason for digest, reason in reasons.items() if reason}
+
+
+def _plan(ordered: Sequence[UnpackedPackage], left: Mapping[str, str]) -> TreePlan:
+    """Decide where some are left to dpkg already, each digest with its reason."""
     plan = TreePlan((), ())
     laid: list[UnpackedPackage] = []
     slow: list[SlowPackage] = []
@@ -82,6 +97,7 @@ def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
             package.unusual
             or _own_reason(package)
             or _contested_reason(package, contested)
+            or left.get(package.digest, "")
             or _collision(package, plan)
         )
         if reason:

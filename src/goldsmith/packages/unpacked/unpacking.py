@@ -30,7 +30,8 @@ from goldsmith.packages.unpacked.content_store import (
     changed_packages,
 )
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
-from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.laying import Links, lay_tree
+from goldsmith.packages.unpacked.pre_depends import in_order, offers
 from goldsmith.packages.unpacked.resolution import Resolution, ResolutionStore
 from goldsmith.packages.unpacked.tree_plan import TreePlan, is_first, plan_tree
 
@@ -49,11 +50,11 @@ def unpack(
     work: Path,
     *,
     on_line: LineSink,
-    links_until_s: int | None = None,
+    links: Links | None = None,
 ) -> bool:
     """Lay the tree; False when APT failed, its lines then say why.
 
-    `work` is a private directory: files with passwords stand in it meanwhile. `links_until_s` is as
+    `work` is a private directory: files with passwords stand in it meanwhile. `links` is as
     for `lay_tree`. Raises StoreRefused.
     """
     target.mkdir(parents=True, exist_ok=True)
@@ -72,9 +73,9 @@ def unpack(
             raise
         for slow in plan.slow:
             on_line("stdout", str(slow))
-        lay_tree(plan, target, moved=MOVED, links_until_s=links_until_s)
+        lay_tree(plan, target, moved=MOVED, links=links)
         write_database(target, plan.laid, diversions=DIVERSIONS, architecture=answer.architecture)
-        _leave_files(target, answer, packages, links_until_s)
+        _leave_files(target, answer, packages, links)
     _leave_archives(target, request, work, [slow.package for slow in plan.slow], answer)
     _leave_state(target, plan, answer)
     return True
@@ -94,15 +95,15 @@ def _packages(
             on_line("stdout", "I: extracting archives...")
             return kept, _taken(store, places, on_line)
         if request.offline:
+            listed = "".join(f"\n  {name}" for name in missing)
             raise PackageError(
-                f"{len(missing)} packages are not kept, and -offline fetches none: "
-                f"{', '.join(missing)}",
+                f"{len(missing)} of {len(kept.archives)} packages are not kept, and -offline "
+                f"fetches none:{listed}",
                 hint="build once without -offline",
             )
     if request.offline and not all(source.is_local for source in request.sources):
         raise PackageError(
-            "which packages are needed is not kept for these sources and packages as their Release "
-            "files are known, and -offline asks nobody",
+            f"{answers.absence(request)}, and -offline asks nobody",
             hint="build once without -offline",
         )
     apt = HostApt(request, work, on_line)
@@ -156,7 +157,7 @@ def _require_first(plan: TreePlan) -> None:
 
 
 def _leave_files(
-    tree: Path, answer: Resolution, packages: Sequence[UnpackedPackage], links_until_s: int | None
+    tree: Path, answer: Resolution, packages: Sequence[UnpackedPackage], links: Links | None
 ) -> None:
     """What stands in for programs, and what APT needs."""
     write_confined(tree, STUB, STUB_CONTENT, mode=0o755)
@@ -169,7 +170,7 @@ def _leave_files(
     place = make_directory(tree, "/var/lib/apt/lists")
     for file in resolution.index_files(answer.lists):
         newest_s = file.stat().st_mtime
-        if links_until_s is not None and newest_s <= links_until_s:
+        if links is not None and newest_s <= links.until_s:
             try:
                 os.link(file, place / file.name)
                 continue
@@ -208,12 +209,17 @@ def _leave_state(tree: Path, plan: TreePlan, answer: Resolution) -> None:
     first = sorted(plan.first, key=lambda package: package.name != "base-passwd")
     digests = {package.digest for package in first}
     rest = [package for package in plan.laid if package.digest not in digests]
-    slow = {one.package.digest for one in plan.slow}
+    slow = {one.package.digest: one.package for one in plan.slow}
+    # In APT's order, in which dpkg would have unpacked them.
+    by_apt = [slow[one.sha256] for one in answer.archives if one.sha256 in slow]
+    later = offers([*plan.laid, *by_apt], is_first)
     state: dict[str, Any] = {
         "first": [_described(package) for package in first],
         "rest": [_described(package) for package in rest],
-        # In APT's order, in which dpkg would have unpacked them.
-        "slow": [one.name for one in answer.archives if one.sha256 in slow],
+        "slow": [
+            [by_digest[package.digest].name, [one.info_name for one in needed]]
+            for package, needed in in_order(by_apt, later)
+        ],
         "archives": {
             package.info_name: [archive.name, archive.size_bytes, archive.sha256]
             for package in plan.laid

@@ -56,7 +56,7 @@ def make_image(
     kind, image = find_image(artifact, context.directory)
     index_file = context.directory / (options.index_file or f"{image}{_ENDING}")
     before = _index_before(options, index_file, context)
-    account = Account(options, context.emitter.redactor)
+    account = Account(options, context.emitter.redactor, context.emitter.say)
     ledger = Ledger(context.run, account, context.build_name)
     with contextlib.suppress(AwsError):
         # Who may not ask is told so by the first call that matters.

@@ -213,6 +213,8 @@ def _told(
         return f"{path}: there is no such key.{did_you_mean(str(place[-1]), _known(model, place))}"
     if kind == "missing":
         return f"{path}: it is missing"
+    if kind == "too_short":
+        return f"{path}: it is empty"
     if kind == "literal_error":
         text = text.replace("Input should be ", "it is ")
     return f"{path}: {text}"

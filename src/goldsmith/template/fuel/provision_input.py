@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from goldsmith.deploy.boot_loader import system_partitions
 from goldsmith.deploy.copying.sources import shown_address
 from goldsmith.deploy.image_requests import request_of
 from goldsmith.deploy.scheme import (
@@ -266,7 +267,7 @@ def _firmware(scheme: Scheme) -> tuple[str, ...]:
     """BIOS, which fuel-agent installs GRUB for; UEFI besides where a scheme has an ESP."""
     if not scheme.boot_disks():
         return ()
-    has_esp = any(p.type == "esp" for p in scheme.partitions())
+    has_esp = any(system_partitions(disk) for disk in scheme.boot_disks())
     return ("bios", "uefi") if has_esp else ("bios",)
 
 

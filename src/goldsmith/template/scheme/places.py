@@ -53,7 +53,7 @@ def devices_of(options: SchemeOptions, given: Mapping[str, str]) -> dict[str, st
         device = given.get(disk.name) or disk.device
         if not device:
             raise UsageError(f'nothing says which disk "{disk.name}" is',
-                             hint=f"write device in the scheme, or -disk {disk.name}=/dev/..."
+                             hint=f"write device in the scheme, or --disk {disk.name}=/dev/..."
                              )  # fmt: skip
         found[disk.name] = device
     return found
@@ -65,14 +65,16 @@ def to_deployment(options: SchemeOptions, disks: Mapping[str, HostDisk]) -> Depl
     Raises LayoutError with every reason why the disks cannot be divided like that.
     """
     reasons: list[str] = []
+    hints: list[str] = []
     targets: list[TargetDisk] = []
     for disk in options.disk:
         try:
             targets.append(_disk(disk, disks[disk.name]))
         except LayoutError as e:
             reasons += [f'disk "{disk.name}": {text}' for text in e.findings]
+            hints += [e.hint] if e.hint else []
     if reasons:
-        raise LayoutError(reasons)
+        raise LayoutError(reasons, hint=next(iter(hints), None))
     names = _Names(options, tuple(targets))
     scheme = names.scheme()
     if names.unknown:

@@ -1,0 +1,1 @@
+"""What sources that make images of EC2 have in common, whatever they provision them on."""

@@ -1,0 +1,193 @@
+"""What can be wrong with packages: at the mirror, in the index, among those that are kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from debs import deb, directory, entry
+from private_namespace import run_privately
+from store_site import StoreSite, configured, lay, store_site
+from tree_comparison import differences
+
+from goldsmith.host.process import run
+from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.errors import PackageError
+from goldsmith.packages.package_store import PackageStore
+from goldsmith.packages.unpacked.content_store import ContentStore, changed_packages
+from goldsmith.packages.unpacked.resolution import ResolutionStore
+
+pytestmark = pytest.mark.root
+
+NAMES = ("alpha", "beta", "gamma")
+
+
+def contents(more: bytes = b"") -> dict[str, bytes]:
+    """The packages; `more` makes others of the same names and sizes of index."""
+    return {
+        name: deb(name, [directory("./usr"), directory("./usr/share"),
+                         entry(f"./usr/share/{name}.text", name.encode() * 50 + more)])
+        for name in NAMES
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one_site(tmp_path_factory: pytest.TempPathFactory, small_tree: Path) -> Iterator[StoreSite]:
+    with store_site(tmp_path_factory.mktemp("site"), small_tree) as site:
+        yield site
+
+
+@pytest.fixture
+def site(one_site: StoreSite) -> StoreSite:
+    one_site.offer(contents())
+    one_site.asked.clear()
+    return one_site
+
+
+@pytest.fixture
+def place(site: StoreSite, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A directory for trees and their stores that APT's own user can reach."""
+    made = site.folder / request.node.name.replace("[", "-").replace("]", "")
+    made.mkdir(mode=0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+def packaged(site: StoreSite) -> list[str]:
+    return [path for path, _ in site.asked if path.endswith(".deb")]
+
+
+def spoil_file(site: StoreSite, how: str) -> None:
+    """Change beta's file after its index was signed."""
+    file = site.repository.folder / "pool/beta_1_amd64.deb"
+    content = file.read_bytes()
+    middle = len(content) // 2
+    match how:
+        case "a byte":
+            file.write_bytes(
+                content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+            )
+        case "cut":
+            file.write_bytes(content[:middle])
+        case "another package":
+            file.write_bytes(contents(b"other")["beta"])
+        case "gone":
+            file.unlink()
+
+
+@pytest.mark.parametrize("how", ["a byte", "cut", "another package", "gone"])
+def test_a_file_that_is_not_what_the_index_names(site: StoreSite, place: Path, how: str) -> None:
+    spoil_file(site, how)
+    asked = site.request(place, *NAMES)
+    with pytest.raises(PackageError) as caught:
+        lay(place, asked)
+    assert "beta" in caught.value.message
+    store, files = ContentStore(place / "state/unpacked"), PackageStore(place / "state/packages")
+    assert "beta" not in {one.name for one in store.packages()}
+    assert changed_packages(store.packages()) == []
+    # With the mirror mended, the same store serves.
+    site.offer(contents())
+    lay(place, asked)
+    assert (place / "laid/usr/share/beta.text").read_bytes() == b"beta" * 50
+    assert len(files.digests()) == len(NAMES) + 1
+
+
+def test_what_is_kept_needs_no_mirror(site: StoreSite, place: Path) -> None:
+    asked = site.known(site.request(place, *NAMES), place)
+    lay(place, asked)
+    for file in site.repository.folder.glob("pool/*_1_amd64.deb"):
+        file.unlink()
+    shutil.rmtree(place / "state/packages")
+    site.asked.clear()
+    lay(place, asked)
+    assert site.asked == []
+    # What is needed again, and nobody has any more, is named.
+    ContentStore(place / "state/unpacked").clear()
+    with pytest.raises(PackageError) as caught:
+        lay(place, asked)
+    assert "alpha" in caught.value.message
+
+
+def test_a_changed_file_among_those_that_are_kept_is_fetched_again(
+    site: StoreSite, place: Path
+) -> None:
+    asked = site.known(site.request(place, *NAMES), place)
+    lay(place, asked)
+    files, unpacked = PackageStore(place / "state/packages"), ContentStore(place / "state/unpacked")
+    beta = next(one for one in unpacked.packages() if one.name == "beta")
+    unpacked.forget([beta.digest])
+    kept = files.path(beta.digest)
+    kept.write_bytes(bytes(kept.stat().st_size))
+    site.asked.clear()
+    lay(place, asked)
+    assert packaged(site) == ["/pool/beta_1_amd64.deb"]
+    assert changed_packages(unpacked.packages()) == []
+
+
+def test_offline_names_all_that_is_missing_and_nothing_else(site: StoreSite, place: Path) -> None:
+    asked = site.known(site.request(place, *NAMES), place)
+    lay(place, asked)
+    offline = site.known(site.request(place, *NAMES), place, offline=True)
+    assert offline.release_digests == asked.release_digests
+    site.asked.clear()
+    lay(place, offline)
+    unpacked, files = ContentStore(place / "state/unpacked"), PackageStore(place / "state/packages")
+    for one in unpacked.packages():
+        if one.name in ("alpha", "gamma"):
+            unpacked.forget([one.digest])
+            files.path(one.digest).unlink()
+        if one.name == "beta":
+            # It is unpacked still: nothing of it is missing.
+            files.path(one.digest).unlink()
+    with pytest.raises(PackageError) as caught:
+        lay(place, offline)
+    assert caught.value.message.splitlines()[1:] == ["  alpha_1_amd64.deb", "  gamma_1_amd64.deb"]
+    assert "2 of 4 packages are not kept" in caught.value.message
+    assert site.asked == []
+
+
+def test_offline_says_that_an_answer_is_not_valid_any_more(site: StoreSite, place: Path) -> None:
+    asked = site.known(site.request(place, *NAMES), place)
+    lay(place, asked)
+    answers = ResolutionStore(place / "state/resolutions")
+    found = answers.find(asked)
+    assert found is not None
+    (found.lists.parent / "answer.json").write_text(replace(found, valid_until_s=1e9).text())
+    offline = site.known(site.request(place, *NAMES), place, offline=True)
+    with pytest.raises(PackageError, match=r"valid until 2001-09-09 .* and -offline asks nobody"):
+        lay(place, offline)
+    other = replace(offline, packages=("alpha",))
+    with pytest.raises(PackageError, match="is not kept for these sources and packages"):
+        lay(place, other)
+    # Who may ask gets a new one.
+    lay(place, asked)
+
+
+def system(place: Path, asked: AptRequest) -> None:
+    """place/tree, made of what was laid."""
+    with configured(place, asked, []) as tree:
+        run(["cp", "--archive", str(tree), str(place / "tree")])
+
+
+def test_a_store_on_another_file_system_makes_the_same_tree(site: StoreSite, place: Path) -> None:
+    """Nothing can be linked then."""
+
+    def both() -> list[str]:
+        for name, apart in (("near", False), ("far", True)):
+            own = place / name
+            (own / "state").mkdir(parents=True)
+            if apart:
+                run(["mount", "-t", "tmpfs", "tmpfs", str(own / "state")])
+            asked = site.request(own, *NAMES)
+            lay(own, asked)
+            links = (own / "laid/usr/share/alpha.text").stat().st_nlink
+            assert links == (1 if apart else 2)
+            system(own, asked)
+            store = ContentStore(own / "state/unpacked")
+            assert changed_packages(store.packages()) == []
+        return differences(place / "near/tree", place / "far/tree")
+
+    assert run_privately(both) == []

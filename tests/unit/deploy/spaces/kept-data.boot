@@ -1,0 +1,8 @@
+bios /dev/sda 1
+bios /dev/sdb 1
+kernel vmlinuz-6.1 initrd.img-6.1
+fstab / ext4 defaults,errors=panic 0 1
+fstab /boot ext2 defaults 0 2
+fstab /srv/new ext4 defaults 0 2
+fstab /srv/old xfs defaults 0 0
+fstab /var/lib/libvirt xfs defaults 0 0

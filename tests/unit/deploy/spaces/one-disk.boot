@@ -1,0 +1,6 @@
+bios /dev/sda 1
+kernel vmlinuz-6.1 initrd.img-6.1
+fstab / ext4 defaults,errors=panic 0 1
+fstab /boot ext2 defaults 0 2
+fstab /data xfs defaults 0 0
+fstab swap swap sw 0 0
