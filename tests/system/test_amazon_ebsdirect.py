@@ -75,6 +75,14 @@ def counted(rig: Rig) -> Counter[str]:
     return Counter(one.action for one in rig.calls if not one.answer)
 
 
+def wait_for_call(rig: Rig, action: str) -> None:
+    """Until a call has had its effect, whose caller is dead."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not any(one.action == action for one in rig.calls):
+        assert time.monotonic() < deadline_s, "the call never came"
+        time.sleep(0.05)
+
+
 def test_only_what_changed_is_sent(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
     lines = [
         "echo hello > /told",
@@ -154,6 +162,54 @@ def test_after_a_failure_nothing_is_left(
     result = goldsmith("build", "t.pkr.json", env=environment(rig))
     assert result.status == 1 and code in result.stdout, result
     assert left(rig) == {}
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["CompleteSnapshot", *(pytest.param(one, marks=pytest.mark.nightly) for one in
+                           ("GetSnapshotBlock", "StartSnapshot", "RegisterImage", "CopyImage",
+                            "CreateTags"))],
+)  # fmt: skip
+def test_clean_removes_what_a_killed_build_left(
+    rig: Rig, tmp_path: Path, goldsmith: Any, action: str
+) -> None:
+    """It is killed while it waits for an answer, which it never hears."""
+    text = template(rig, "echo hello > /told", tags={"Name": "web"}, ami_regions=["eu-west-1"])
+    (tmp_path / "t.pkr.json").write_text(text)
+    with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
+
+        def kill(asked: str, number: int) -> None:
+            if asked == action and number == 1:
+                os.killpg(running.pid, signal.SIGKILL)
+
+        rig.on_call = kill
+        running.communicate(timeout=600)
+        wait_for_call(rig, action)
+    rig.on_call = lambda asked, number: None
+    assert (left(rig) != {}) == (action != "GetSnapshotBlock")
+    goldsmith("clean", env=environment(rig), check=True)
+    assert left(rig) == {}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["once", "once, its answer lost", "throttled"])
+@pytest.mark.parametrize(
+    "action", ["ListSnapshotBlocks", "GetSnapshotBlock", "StartSnapshot", "PutSnapshotBlock",
+               "CompleteSnapshot"],
+)  # fmt: skip
+def test_an_action_that_fails_for_a_while(
+    rig: Rig, tmp_path: Path, goldsmith: Any, action: str, kind: str
+) -> None:
+    calls, code, status = ("/2", "ThrottlingException", 400) if kind == "throttled" else (
+        "1", "InternalServerException", 500)  # fmt: skip
+    rig.faults.append(Fault(action, calls, code, status, after="lost" in kind))
+    text = template(rig, "echo hello > /told", verify_upload=True)
+    (tmp_path / "t.pkr.json").write_text(text)
+    goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
+    rig.faults.clear()
+    image, snapshot = made(rig)
+    assert set(left(rig)["us-east-1"]["images"]) == {image.id}
+    assert set(left(rig)["us-east-1"]["snapshots"]) == {snapshot.id}
 
 
 def test_a_parent_that_is_refused_is_done_without(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
@@ -239,6 +295,17 @@ def test_any_format_of_an_image(
     assert is_of(snapshot, disk)
 
 
+def test_an_index_that_cannot_be_written_costs_no_image(
+    rig: Rig, tmp_path: Path, goldsmith: Any
+) -> None:
+    (tmp_path / "disk.raw").write_bytes(bytes(MIB))
+    text = image_template(rig, "disk.raw", index_file="disk.raw/index")
+    (tmp_path / "t.pkr.json").write_text(text)
+    result = goldsmith("build", "t.pkr.json", env=environment(rig), check=True)
+    assert "disk.raw/index cannot be written" in result.stdout + result.stderr
+    assert made(rig)[0].id in result.stdout
+
+
 def kill_in_the_middle(rig: Rig, goldsmith: Any, most: int = 20) -> None:
     """Kill a build with SIGKILL as it sends its fifth block."""
     with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
@@ -249,10 +316,7 @@ def kill_in_the_middle(rig: Rig, goldsmith: Any, most: int = 20) -> None:
 
         rig.on_call = kill
         running.communicate(timeout=600)
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not any(one.action == "PutSnapshotBlock" for one in rig.calls):
-            assert time.monotonic() < deadline_s, "the call never came"
-            time.sleep(0.05)
+        wait_for_call(rig, "PutSnapshotBlock")
     rig.on_call = lambda asked, number: None
     (pending,) = rig.direct.uploads.values()
     assert 0 < len(pending.digests) < most
@@ -274,6 +338,10 @@ def test_a_killed_upload_goes_on(rig: Rig, tmp_path: Path, goldsmith: Any, disk:
     # What cleans up after the killed run does not find it: it is this run's now.
     (journal,) = goldsmith.state.glob("runs/*/journal.jsonl")
     assert snapshot.tags["goldsmith:run"] not in journal.read_text()
+    shown = goldsmith("clean", "--dry-run", env=environment(rig), check=True)
+    assert journal.parent.name in shown.stdout and "aws" not in shown.stdout
+    goldsmith("clean", env=environment(rig), check=True)
+    assert snapshot.id in rig.cloud.snapshots and not journal.exists()
 
 
 def test_a_killed_upload_of_the_source_goes_on(
@@ -281,7 +349,7 @@ def test_a_killed_upload_of_the_source_goes_on(
 ) -> None:
     """Its image is made anew, and is not the same: what differs is sent over it."""
     lines = "head -c 20000000 /dev/zero | tr '\\0' x > /much && date +%s%N > /when"
-    given = {"connections": 2, "verify_upload": True}
+    given = {"connections": 2, "verify_upload": True, "ami_name": "web-{{timestamp}}"}
     (tmp_path / "t.pkr.json").write_text(template(rig, lines, **given))
     kill_in_the_middle(rig, goldsmith, most=60)
     (old,) = rig.direct.uploads

@@ -18,8 +18,8 @@ def test_a_server_that_ends_at_once_ends_the_connection(tmp_path: Path) -> None:
     def words(argv: object) -> list[str]:
         return ["sh", "-c", "echo no such luck >&2; exit 1"]
 
-    with pytest.raises(GuestError) as caught, shared_root(words, tmp_path) as fd:
-        with socket.socket(fileno=fd) as connection:
+    with pytest.raises(GuestError) as caught, shared_root(words, tmp_path) as share:
+        with socket.socket(fileno=share.fd) as connection:
             connection.settimeout(60)
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""

@@ -95,6 +95,25 @@ def test_a_step_sees_its_own_processes_only_and_they_end_with_it(tmp_path: Path)
     assert said == ["7", "True", "''"]
 
 
+def test_a_step_that_is_stopped_and_goes_on_lives(tmp_path):
+    said = run_worker(
+        tmp_path,
+        """
+        import signal
+        with step_namespace(setup) as namespace:
+            for number in (signal.SIGSTOP, signal.SIGCONT) * 20:
+                os.kill(namespace.init_pid, number)
+                if number == signal.SIGSTOP:
+                    while " (goldsmith-init) T" not in open(
+                        f"/proc/{namespace.init_pid}/stat"
+                    ).read():
+                        pass
+            say(link, namespace.run(["sleep", "0.2"]).status)
+        """,
+    )
+    assert said == ["0"]
+
+
 def test_without_network_there_is_only_loopback_and_it_is_up(tmp_path: Path) -> None:
     said = run_worker(
         tmp_path,

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def change(top: Path, chance: random.Random) -> None:
     target = chance.choice(folders) / name
     kind = chance.choice(
         ["write", "append", "link", "unlink", "rename", "rename-dir", "mkdir", "rmtree", "chmod",
-         "symlink", "chown", "setuid"]
+         "symlink", "chown", "setuid", "replace"]
     )  # fmt: skip
     if kind == "mkdir" and not os.path.lexists(target):
         target.mkdir()
@@ -85,10 +86,27 @@ def change(top: Path, chance: random.Random) -> None:
             os.chown(file, chance.randrange(5), chance.randrange(5))
         elif kind == "setuid":
             file.chmod(0o4755)
+        elif kind == "replace":
+            # As sed -i does after a chmod: no whiteout tells of the name that the file lost.
+            file.chmod(0o640)
+            new = file.with_name("new")
+            new.write_bytes(chance.randbytes(5))
+            os.rename(new, file)
+
+
+def link_elsewhere(tree: Path, store: Path) -> None:
+    """Give every file of a tree one more name outside of it."""
+    store.mkdir()
+    for number, path in enumerate(sorted(tree.rglob("*"))):
+        if path.is_file() and not path.is_symlink():
+            os.link(path, store / str(number))
 
 
 def run_steps(top: Path, seed: int, steps: int = 3) -> tuple[object, object, object]:
-    """The same random steps on overlays and on a plain directory; what each looks like."""
+    """The same random steps on overlays and on a plain directory; what each looks like.
+
+    With every second seed the files of the lowest layer are links to a store.
+    """
     plain, layers, merged = top / "plain", top / "layers", top / "merged"
     base = layers / "00"
     for directory in (plain, base):
@@ -98,7 +116,10 @@ def run_steps(top: Path, seed: int, steps: int = 3) -> tuple[object, object, obj
             change_in_order(directory, start)
         directory.chmod(0o1777)
         os.chown(directory, 5, 6)
-    stack, live = [base], None
+    store, stack, live = top / "store", [base], None
+    if seed % 2:
+        link_elsewhere(base, store)
+    stored = describe(store)
     for step in range(1, steps + 1):
         upper = layers / f"{step:02d}"
         operations = 25
@@ -113,6 +134,7 @@ def run_steps(top: Path, seed: int, steps: int = 3) -> tuple[object, object, obj
         stack.append(upper)
     with stacked(stack[::-1], merged, layers / "view") as tree:
         published = describe(tree)
+    assert describe(store) == stored
     return describe(plain), live, published
 
 
@@ -135,6 +157,70 @@ def test_steps_on_overlays_equal_steps_on_a_plain_directory(tmp_path: Path, seed
     plain, live, published = run_privately(lambda: run_steps(tmp_path, seed))
     assert live == plain
     assert published == plain
+
+
+def append_and_replace(tree: Path) -> None:
+    with (tree / "a").open("a") as file:
+        file.write("+")
+    (tree / "new").write_text("n")
+    os.rename(tree / "new", tree / "a")
+
+
+def chmod_and_make_anew(tree: Path) -> None:
+    (tree / "a").chmod(0o600)
+    (tree / "a").unlink()
+    (tree / "a").write_text("n")
+
+
+def own_and_link_to(tree: Path) -> None:
+    os.chown(tree / "a", 7, 7)
+    (tree / "a").unlink()
+    (tree / "a").symlink_to("b")
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("change", [append_and_replace, chmod_and_make_anew, own_and_link_to])
+def test_a_change_stays_when_the_name_that_brought_it_is_replaced(
+    tmp_path: Path, change: Callable[[Path], None], stored: bool
+) -> None:
+    lower, upper, merged = tmp_path / "00", tmp_path / "01", tmp_path / "merged"
+
+    def body() -> tuple[object, object]:
+        lower.mkdir()
+        (lower / "a").write_text("x")
+        os.link(lower / "a", lower / "b")
+        if stored:
+            os.link(lower / "a", tmp_path / "stored")
+        with step_overlay(
+            [lower], upper, scratch=tmp_path / "mount", merged=merged, clamp_to_s=None
+        ) as tree:
+            change(tree)
+            live = describe(tree)
+        with stacked([upper, lower], merged, tmp_path / "view") as tree:
+            return live, describe(tree)
+
+    live, published = run_privately(body)
+    assert published == live
+    assert (lower / "b").read_text() == "x"
+
+
+def test_a_name_that_is_removed_copies_no_other_files_up(tmp_path: Path) -> None:
+    lower, upper = tmp_path / "00", tmp_path / "01"
+
+    def body() -> None:
+        lower.mkdir()
+        for name in "ac":
+            (lower / name).write_text(name)
+        os.link(lower / "c", lower / "d")
+        os.link(lower / "a", tmp_path / "stored")
+        with step_overlay(
+            [lower], upper, scratch=tmp_path / "mount", merged=tmp_path / "merged",
+            clamp_to_s=None,
+        ) as tree:  # fmt: skip
+            (tree / "a").unlink()
+
+    run_privately(body)
+    assert os.listdir(upper) == ["a"]
 
 
 def test_setuid_and_capabilities_of_linked_files_survive_the_pass(tmp_path: Path) -> None:

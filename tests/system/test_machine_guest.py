@@ -312,3 +312,23 @@ def test_the_guest_is_kept_and_made_of_debian_packages(image, monkeypatch):
 def test_the_scripts_are_shell(tmp_path):
     for text in (INIT, RUN_COMMAND):
         subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+def test_a_guest_does_not_outlive_the_server_of_its_files(run, tmp_path):
+    served = tmp_path / "served"
+    told = threading.Event()
+
+    def words(argv):
+        return ["sh", "-c", 'echo $$ > "$0"; exec "$@"', os.fspath(served), *argv]
+
+    def on_line(line):
+        if line == "ready" and not told.is_set():
+            told.set()
+            os.kill(int(served.read_text()), signal.SIGKILL)
+
+    with pytest.raises(GuestError, match="the server of this host's files ended before the guest"):
+        run(
+            ["mkdir", "/shared"], ["mount", "-t", "virtiofs", "host", "/shared"],
+            ["echo", "ready"], ["ls", "/shared/usr/share"], on_line=on_line, shares=words,
+        )  # fmt: skip
+    assert told.is_set()

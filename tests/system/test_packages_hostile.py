@@ -98,6 +98,23 @@ def test_owners_and_times_that_no_file_has_are_left_to_dpkg(store, tmp_path, fie
     assert "that no file has" in package.unusual
 
 
+@pytest.mark.parametrize("compression", [".xz", ".gz", ".zst"])
+@pytest.mark.parametrize("member", ["control.tar", "data.tar"])
+def test_a_damaged_archive_is_told_and_named(store, tmp_path, compression, member):
+    built = bytearray(deb("a", [*USR, entry("./usr/bin/x", os.urandom(5000))],
+                          compression=compression))  # fmt: skip
+    at = built.index(member.encode()) + 60 + 100
+    built[at : at + 50] = os.urandom(50)
+    try:
+        (package,) = take(store, tmp_path, bytes(built))
+    except PackageError as e:
+        assert member == "control.tar"
+        assert str(e).startswith("a_1_amd64.deb cannot be unpacked: control.tar")
+    else:
+        assert package.unusual.startswith("data.tar")
+        assert str(plan_tree([package]).slow[0]).startswith("a is unpacked by dpkg: data.tar")
+
+
 def test_a_second_name_of_a_directory_is_left_to_dpkg(store, tmp_path):
     link = entry("./usr/l", kind=tarfile.LNKTYPE, target="./usr/bin")
     (package,) = take(store, tmp_path, deb("a", [*USR, link]))

@@ -235,6 +235,35 @@ def test_links_share_the_stores_files_but_those_that_are_dated_anew(store, tmp_p
     assert (tree / "usr/bin/late").read_bytes() == b"x"
 
 
+def test_a_linked_file_is_not_read_again_unless_it_was_touched(store, tmp_path, monkeypatch):
+    program = deb("tool", [*USR, entry("./usr/bin/x", b"program"), entry("./usr/bin/y", b"other")])
+    plan = plan_tree(take(store, tmp_path, program))
+    tree, links = tmp_path / "tree", Links(2000)
+    tree.mkdir()
+    lay_tree(plan, tree, links=links)
+    assert len(links.contents) == 2
+    whole = describe(tree)
+    read = []
+    monkeypatch.setattr(content, "_file_digest",
+                        lambda path, status, real=content._file_digest:
+                        read.append(path) or real(path, status))  # fmt: skip
+    assert describe(tree, read=links.contents) == whole
+    assert read == []
+    change_content(plan.laid[0].directory / "root")
+    changed = describe(tree, read=links.contents)
+    assert [os.path.basename(path) for path in read] == [b"x"]
+    assert changed.content == describe(tree).content != whole.content
+
+
+@pytest.mark.parametrize("links", [Links(2000), None])
+def test_a_store_that_is_damaged_after_the_check_is_an_error(store, tmp_path, links):
+    plan = plan_tree(take(store, tmp_path, deb("tool", [*USR, entry("./usr/bin/x", b"program")])))
+    os.truncate(plan.laid[0].directory / "root/usr/bin/x", 3)
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(PackageError, match="usr/bin/x was changed while it was used"):
+        lay_tree(plan, tmp_path / "tree", links=links)
+
+
 def test_without_links_nothing_is_shared(store, tmp_path):
     plan = plan_tree(take(store, tmp_path, BASE))
     tree = tmp_path / "tree"

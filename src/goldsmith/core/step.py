@@ -88,10 +88,10 @@ class TreeContext(StepContext):
     """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
     is_bare: bool = False
     """Whether the tree only ever is the lower directory of an overlay: nobody writes into it."""
-    contents: dict[tuple[int, int], str] = field(default_factory=dict)
-    """SHA-256 of its files that the step has read, by device and inode number; for a bare tree.
+    contents: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    """SHA-256 of its files that the step has read, by device, inode number and change time (ns).
 
-    Nobody reads these again to publish the tree.
+    For a bare tree: nobody reads these again to publish it, unless they were touched since.
     """
 
 

@@ -164,7 +164,9 @@ def _keep(writer: int, setup: Setup, *, network: bool, parent: int) -> None:
             answer = json.loads(pipe.read() or '{"error": "the step\'s init died"}')
         os.write(writer, (json.dumps({"pid": init, **answer}) + "\n").encode())
         os.close(writer)
-        signal.sigwait(waited)
+        # A child that is stopped or goes on is told of by the same signal as one that has ended.
+        while signal.sigwait(waited) == signal.SIGCHLD and not _has_ended(init):
+            pass
         os.kill(init, signal.SIGKILL)
         os.waitpid(init, 0)
         os._exit(0)
@@ -172,6 +174,10 @@ def _keep(writer: int, setup: Setup, *, network: bool, parent: int) -> None:
         os.write(writer, (json.dumps({"error": str(e)}) + "\n").encode())
     finally:
         os._exit(1)
+
+
+def _has_ended(child: int) -> bool:
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _be_init(writer: int, setup: Setup, *, network: bool) -> None:

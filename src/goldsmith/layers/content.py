@@ -37,8 +37,11 @@ _TYPES: Final = {
 }  # fmt: skip
 
 
-ReadBefore = Mapping[tuple[int, int], str]
-"""SHA-256 of files that nobody changes, by device and inode number: read a moment ago."""
+ReadBefore = Mapping[tuple[int, int, int], str]
+"""SHA-256 of files that were read a moment ago, by device, inode number and change time (ns).
+
+Who touches such a file meanwhile gives it another change time: then it is read again.
+"""
 SeenAs = Callable[[int, int], tuple[int, int]]
 """From the owner and group of a file to those that count."""
 
@@ -201,7 +204,7 @@ def _measure(path: bytes, status: os.stat_result, read: ReadBefore) -> Measured:
         return Measured(b"-", b"-")
     content = b"-"
     if stat.S_ISREG(status.st_mode):
-        known = read.get((status.st_dev, status.st_ino))
+        known = read.get((status.st_dev, status.st_ino, status.st_ctime_ns))
         content = (known or _file_digest(path, status)).encode()
     elif stat.S_ISLNK(status.st_mode):
         content = os.readlink(path)

@@ -38,7 +38,7 @@ def step_overlay(
     with mounts.overlaid(lowers or [empty], merged, upper, work):
         yield merged
         if lowers:
-            complete_hard_links(merged, upper, lowers)
+            complete_hard_links(merged, upper, work, lowers)
     remove_tree(scratch)
     if clamp_to_s is not None:
         clamp_times(upper, clamp_to_s)
@@ -82,24 +82,26 @@ def copy_root_attributes(source: Path, target: Path) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def complete_hard_links(merged: Path, upper: Path, lowers: Sequence[Path]) -> None:
+def complete_hard_links(merged: Path, upper: Path, work: Path, lowers: Sequence[Path]) -> None:
     """Copy up every name of each multi-link file of which a name was touched or lost.
 
     Setting a file's times to what they are makes the kernel link that name into the upper
     directory, where the index already knows the file. A chown to nobody (-1, -1) would do so too,
-    but drops setuid bits and file capabilities (kernel 6.18). Which files lost a name is not to be
-    seen in the upper directory, nor in the merged link counts: a file changed by a name that was
-    removed afterwards has one link left, and its change only in the index. So a removed or moved
-    name lets every file be visited that has several links in the layers below.
+    but drops setuid bits and file capabilities (kernel 6.18). A file of which no touched name is
+    left shows in the index alone, with its changes: then the names that it has in the layers tell
+    which file it was.
     """
-    linked, names_changed = _changes_of_links(upper)
-    if not linked and not names_changed:
+    touched = _touched_links(upper)
+    names_lost = _has_nameless(work / "index")
+    if not touched and not names_lost:
         return
     # What was touched has another name below, or in a store that files are linked from: only the
     # former counts. On one file system the merged inode numbers are those of the layers.
-    several = {status.st_ino for layer in lowers for status in _multi_link_files(layer)}
-    touched = {os.lstat(merged / relative).st_ino for relative in linked}
-    wanted = several if names_changed else touched & several
+    several = _names_of_linked(lowers)
+    wanted = {os.lstat(merged / relative).st_ino for relative in touched} & several.keys()
+    if names_lost:
+        wanted |= {inode for inode, names in several.items()
+                   if any(_inode_at(merged / name) != inode for name in names)}  # fmt: skip
     if not wanted:
         return
     for entry, status in _walk(merged):
@@ -108,18 +110,50 @@ def complete_hard_links(merged: Path, upper: Path, lowers: Sequence[Path]) -> No
             os.utime(entry.path, ns=times, follow_symlinks=False)
 
 
-def _changes_of_links(upper: Path) -> tuple[list[str], bool]:
-    """The multi-link files that a step touched, and whether it removed or moved any name."""
-    linked: list[str] = []
-    names_changed = False
-    for entry, status in _walk(upper):
-        if _is_whiteout(status):
-            names_changed = True
-        elif stat.S_ISDIR(status.st_mode):
-            names_changed = names_changed or _replaces_directory(entry.path)
-        elif status.st_nlink > 1:
-            linked.append(os.path.relpath(entry.path, upper))
-    return linked, names_changed
+def _touched_links(upper: Path) -> list[str]:
+    """The multi-link files that a step touched and left."""
+    return [
+        os.path.relpath(entry.path, upper)
+        for entry, status in _walk(upper)
+        if _is_linked(status)
+    ]  # fmt: skip
+
+
+def _has_nameless(index: Path) -> bool:
+    """Whether the kernel holds a file with several links of which no touched name is left."""
+    try:
+        with os.scandir(index) as entries:
+            statuses = [entry.stat(follow_symlinks=False) for entry in entries]
+    except FileNotFoundError:
+        return False
+    return any(
+        status.st_nlink == 1 and not stat.S_ISDIR(status.st_mode) and not _is_whiteout(status)
+        for status in statuses
+    )
+
+
+def _names_of_linked(lowers: Sequence[Path]) -> dict[int, list[str]]:
+    """The names of files with several in one layer, by inode; those elsewhere do not count."""
+    found: dict[int, list[str]] = {}
+    for layer in lowers:
+        names: dict[int, list[str]] = {}
+        for entry, status in _walk(layer):
+            if _is_linked(status):
+                names.setdefault(status.st_ino, []).append(os.path.relpath(entry.path, layer))
+        found |= {inode: same for inode, same in names.items() if len(same) > 1}
+    return found
+
+
+def _is_linked(status: os.stat_result) -> bool:
+    is_directory = stat.S_ISDIR(status.st_mode)
+    return status.st_nlink > 1 and not is_directory and not _is_whiteout(status)
+
+
+def _inode_at(path: Path) -> int | None:
+    try:
+        return os.lstat(path).st_ino
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _walk(top: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
@@ -134,24 +168,8 @@ def _walk(top: Path) -> Iterator[tuple[os.DirEntry[str], os.stat_result]]:
                 yield entry, status
 
 
-def _multi_link_files(top: Path) -> Iterator[os.stat_result]:
-    """Files with several names in a layer; those elsewhere, as in a store, do not count."""
-    seen: set[int] = set()
-    for _, status in _walk(top):
-        if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode) and not _is_whiteout(status):
-            if status.st_ino in seen:
-                yield status
-            seen.add(status.st_ino)
-
-
 def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _replaces_directory(path: str) -> bool:
-    """Whether a directory of the upper hides, or was moved from, one below it."""
-    marks = {"trusted.overlay.opaque", "trusted.overlay.redirect"}
-    return not marks.isdisjoint(os.listxattr(path, follow_symlinks=False))
 
 
 def clamp_times(top: Path, latest_s: int) -> None:

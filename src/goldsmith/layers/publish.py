@@ -36,11 +36,8 @@ class Draft:
         self._directory = directory
         self._lock_fd = lock_fd
         self._record_path: Path | None = None
-        self.contents: dict[tuple[int, int], str] = {}
-        """SHA-256 of files in the tree that were read already, by device and inode number.
-
-        None of them may be changed any more.
-        """
+        self.contents: dict[tuple[int, int, int], str] = {}
+        """SHA-256 of files in the tree that were read already, as `content.ReadBefore` has it."""
         self.content = ""
         """The digest of the tree's content, once it was published."""
 

@@ -106,11 +106,12 @@ def run_guest(
         ours, theirs = stack.enter_context(_ports())
         fds = [end.fileno() for end in theirs]
         share = stack.enter_context(shared_root(step.shares, scratch)) if step.shares else None
-        argv = machine_arguments(step, image, acceleration, scratch, fds, share)
-        with process.start(argv, pass_fds=[*fds, *([] if share is None else [share])]) as qemu:
+        share_fds = [] if share is None else [share.fd]
+        argv = machine_arguments(step, image, acceleration, scratch, fds, *share_fds)
+        with process.start(argv, pass_fds=[*fds, *share_fds]) as qemu:
             for end in theirs:
                 end.close()
-            _follow(qemu, ours, watch)
+            _follow(qemu, ours, watch, None if share is None else share.ended_fd)
             if watch.finished:
                 # It closes its disks properly; an image format may hold back what it has to write.
                 qemu.signal_group(signal.SIGTERM)
@@ -284,8 +285,16 @@ class _Console:
         return [line for line in self.tail() if _KERNEL_LINE.match(line)]
 
 
-def _follow(qemu: process.Running, ports: Sequence[socket.socket], watch: _Watch) -> None:
-    """Read all that comes until the guest is done, QEMU has ended or the time is up."""
+def _follow(
+    qemu: process.Running,
+    ports: Sequence[socket.socket],
+    watch: _Watch,
+    share_ended_fd: int | None,
+) -> None:
+    """Read all that comes until the guest is done, QEMU has ended or the time is up.
+
+    Raises GuestError when the server of this host's files has ended before.
+    """
     deadline_s = qemu.started_s + watch.step.timeout_s
     sinks: dict[int, Callable[[bytes], None]] = {
         port.fileno(): sink
@@ -299,13 +308,21 @@ def _follow(qemu: process.Running, ports: Sequence[socket.socket], watch: _Watch
     with selectors.DefaultSelector() as selector:
         for fd in sinks:
             selector.register(fd, selectors.EVENT_READ)
+        if share_ended_fd is not None:
+            selector.register(share_ended_fd, selectors.EVENT_READ)
         draining = False
-        while selector.get_map() and not watch.finished:
+        while selector.get_map().keys() - {share_ended_fd} and not watch.finished:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 watch.timed_out = not draining
                 return
             for key, _ in selector.select(left_s):
+                if key.fd == share_ended_fd:
+                    selector.unregister(key.fd)
+                    # It ends with QEMU, too, which then has more to say.
+                    if not watch.control.done and qemu.wait(_EXIT_S) is None:
+                        raise GuestError("the server of this host's files ended before the guest")
+                    continue
                 data = os.read(key.fd, 1 << 16)
                 if data:
                     sinks[key.fd](data)

@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -28,9 +29,19 @@ Words = Callable[[Sequence[str]], list[str]]
 """The words that run a program in the mount namespace whose files are shared."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A running server of files."""
+
+    fd: int
+    """For QEMU's chardev: connected to the server."""
+    ended_fd: int
+    """Can be read from (poll(2)) when the server has ended: the guest then waits for ever."""
+
+
 @contextmanager
-def shared_root(words: Words, scratch: Path) -> Iterator[int]:
-    """Serve a namespace's files while the block runs; yields the descriptor for QEMU's chardev.
+def shared_root(words: Words, scratch: Path) -> Iterator[Share]:
+    """Serve a namespace's files while the block runs.
 
     `scratch` must be root's alone: whoever reaches the socket reaches the files. A GuestError of
     the block gets what the server complained of as a note. Raises MissingToolError.
@@ -51,15 +62,18 @@ def shared_root(words: Words, scratch: Path) -> Iterator[int]:
             argv = words([server, "-f", f"--fd={listener.fileno()}", "-o", _OPTIONS])
             with process.start(
                 argv, pass_fds=[listener.fileno()], stdout=log.fileno(), stderr=log.fileno()
-            ):
+            ) as serving:
                 # Else QEMU would wait for ever for a server that has ended before its answer.
                 listener.close()
+                ended_fd = os.pidfd_open(serving.popen.pid)
                 try:
-                    yield ours.fileno()
+                    yield Share(ours.fileno(), ended_fd)
                 except GuestError as e:
                     if said := (scratch / _LOG).read_text(errors="replace").strip():
                         e.add_note(f"virtiofsd: {said}")
                     raise
+                finally:
+                    os.close(ended_fd)
     finally:
         os.close(directory)
 

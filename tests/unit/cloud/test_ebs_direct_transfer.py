@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from goldsmith.cloud.journal import Ledger
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.cloud.session import Account
 from goldsmith.errors import GoldsmithError, Interrupted
-from goldsmith.host.journal import RunDirectory, open_run
+from goldsmith.host.journal import RunDirectory, find_dead_runs, open_run
 from goldsmith.redact import Redactor
 
 GIB = 1 << 30
@@ -332,22 +333,26 @@ def test_a_snapshot_that_is_not_as_written_is_told(
         verify_snapshot(connections(account), snapshot_id, delta)
 
 
-def killed(account: Account, run: RunDirectory, image: Path, state: Path, sent: int) -> None:
-    """What a killed build leaves: so many blocks sent, nothing tidied up."""
-    delta = delta_to(whole(image), None)
-    guard = remembered(state, delta.identity(), run)
-    progress = guard.__enter__()
-    one = upload(account, run, image, delta, progress)
-    one.start()
-    few = Delta(index_of(image, range(0, sent * 50, 50)), None, 0)
-    Upload(one.ec2, one.ebs, few, image, one.claim, progress).write(connections(account))
-    base = state / "ebs-direct" / delta.identity()
-    kept = {
-        path: path.read_bytes() for path in (base.with_suffix(".json"), base.with_suffix(".sent"))
-    }
-    guard.__exit__(None, None, None)
+@contextmanager
+def dying(state: Path, identity: str, run: RunDirectory) -> Iterator[Progress]:
+    """The memory of an upload that is killed at the end of the block: nothing is tidied up."""
+    base = state / "ebs-direct" / identity
+    with remembered(state, identity, run) as progress:
+        yield progress
+        files = (base.with_suffix(".json"), base.with_suffix(".sent"), run.path / "journal.jsonl")
+        kept = {path: path.read_bytes() for path in files}
     for path, data in kept.items():
         path.write_bytes(data)
+
+
+def killed(account: Account, run: RunDirectory, image: Path, state: Path, sent: int) -> None:
+    """What a killed build leaves, with so many blocks sent."""
+    delta = delta_to(whole(image), None)
+    with dying(state, delta.identity(), run) as progress:
+        one = upload(account, run, image, delta, progress)
+        one.start()
+        few = Delta(index_of(image, range(0, sent * 50, 50)), None, 0)
+        Upload(one.ec2, one.ebs, few, image, one.claim, progress).write(connections(account))
 
 
 def test_an_upload_goes_on_where_it_was_killed(
@@ -422,6 +427,54 @@ def test_over_a_parent_a_block_becomes_the_parents_again(
         assert one.write(connections(account)) == 1
         one.complete()
     assert same(rig, snapshot_id, image)
+    verify_snapshot(connections(account), snapshot_id, one.delta)
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_cleans_up_after_a_killed_upload_leaves_a_living_one_alone(
+    rig: Rig, account: Account, run: RunDirectory, image: Path, tmp_path: Path, goes_on: bool
+) -> None:
+    runs = [RunDirectory(run.path.with_name(name), -1) for name in ("first", "second", "third")]
+    for one in runs:
+        one.path.mkdir()
+    identity = delta_to(whole(image), None).identity()
+
+    def left_by(which: int) -> list[str]:
+        (found,) = [one for one in find_dead_runs(tmp_path / "state")
+                    if one.path == runs[which].path]  # fmt: skip
+        return sorted(entry.kind for entry in found.entries)
+
+    def start(which: int, progress: Progress) -> str:
+        return upload(account, runs[which], image, delta_to(whole(image), None), progress).start()
+
+    killed(account, runs[0], image, tmp_path, 12)
+    (old,) = rig.cloud.snapshots
+    whole_entry = ["aws", "file", "file", "file"]
+    assert left_by(0) == whole_entry
+    if not goes_on:
+        rig.direct.expire(old)
+    with dying(tmp_path, identity, runs[1]) as progress:
+        assert (start(1, progress) == old) == goes_on
+    # What was given up is still to be removed after the first; all else is the second's.
+    assert left_by(0) == ([] if goes_on else ["aws"])
+    assert left_by(1) == whole_entry
+    with remembered(tmp_path, identity, runs[2]) as progress:
+        start(2, progress)
+        assert left_by(1) == [] and left_by(2) == whole_entry
+
+
+def test_a_torn_record_hides_none_that_follows(run: RunDirectory, tmp_path: Path) -> None:
+    digest = bytes([1]) * 32
+    with dying(tmp_path, "x", run) as first:
+        first.mark = "m"
+        first.save()
+        first.note(3, digest)
+    with (tmp_path / "ebs-direct/x.sent").open("ab") as file:
+        file.write(bytes(7))
+    with dying(tmp_path, "x", run) as second:
+        second.note(4, digest)
+    with remembered(tmp_path, "x", run) as third:
+        assert third.compare(lambda number: digest, 2048) == [3, 4] and len(third.sent) == 2
 
 
 @pytest.mark.parametrize("what", ["deleted", "expired", "completed", "torn", "nonsense"])

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goldsmith.disk import containers, filesystems, formats, parallel
+from goldsmith.disk import containers, filesystems, formats
 from goldsmith.disk.filesystems import ext4_geometry
 from goldsmith.disk.filesystems.crc32c import crc32c
 from goldsmith.disk.filesystems.ext4 import Stretch
 from goldsmith.errors import GoldsmithError, NoSpaceError
-from goldsmith.host import cancellation, sparse
+from goldsmith.host import sparse
 from goldsmith.units import GIB, MIB
 
 
@@ -109,28 +109,6 @@ def test_an_unknown_compression_of_qcow2_is_refused(tmp_path):
     with pytest.raises(GoldsmithError, match='"lzo" is no compression of qcow2'):
         formats.convert(tmp_path / "image", tmp_path / "target", "qcow2", compression="lzo")
     assert not (tmp_path / "target").exists()
-
-
-def test_work_that_fails_cancels_the_rest():
-    def waits(_):
-        try:
-            cancellation.pause(60)
-        finally:
-            ended.append("waits")
-
-    def fails(_):
-        raise GoldsmithError("no")
-
-    ended = []
-    with pytest.raises(GoldsmithError, match="no"):
-        parallel.run_all({"waits": waits, "fails": fails} if parallel.cores() > 1
-                         else {"fails": fails, "waits": waits})  # fmt: skip
-    assert ended == (["waits"] if parallel.cores() > 1 else [])
-
-
-def test_results_come_by_name():
-    works = {str(number): lambda _, number=number: number * 2 for number in range(9)}
-    assert parallel.run_all(works) == {str(number): number * 2 for number in range(9)}
 
 
 def test_a_misspelt_format_gets_a_suggestion():

@@ -89,6 +89,11 @@ def test_the_first_packages_and_what_they_need_work_already(tmp_path: Path) -> N
     assert pre_depends_reason(top, offers([libc, base, top], is_first), ()) == ""
 
 
+@pytest.mark.parametrize("line", [b" " * 900 + b"x", b"if [" + b" " * (1 << 16), b"(a" * (1 << 16)])
+def test_a_script_of_hostile_lines_is_read_in_no_time(line: bytes) -> None:
+    assert not does_nothing_when_new(b"\n".join([b" " * 900 + b"true", line] * 200))
+
+
 def test_each_is_unpacked_after_what_it_needs(tmp_path: Path) -> None:
     plain = package(tmp_path, "plain", postinst="true")
     one = package(tmp_path, "one", preinst="touch /x", pre_depends="two")

@@ -107,7 +107,7 @@ class Connections:
                     check_cancelled()
                     on_done(run.done)
                     if run.done != moved_to:
-                        moved_s, moved_to = time.monotonic(), run.done
+                        moved_s, moved_to, self._refused = time.monotonic(), run.done, ""
                     elif self._refused and time.monotonic() - moved_s > _SILENT_S:
                         # Said by this thread: only one may write.
                         self.service.tell(f"no block went through for {_SILENT_S:.0f} s, they are "

@@ -3,7 +3,8 @@
 It lies in the state of this host, by what was asked for: the token that started the snapshot, and
 the blocks that were sent, with their digests. The image may have become another one meanwhile, as
 one that is provisioned anew does: then what differs is sent over it. A lock says that a living
-build is at it.
+build is at it. What the journal of a killed run says of both is taken out of it by whoever goes on:
+else `clean` would take them away from a living build.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from goldsmith.host.locks import try_lock
 FOLDER: Final = "ebs-direct"
 _NUMBER_BYTES: Final = 8
 _DIGEST_BYTES: Final = 32
+_RECORD_BYTES: Final = _NUMBER_BYTES + _DIGEST_BYTES
 _UNCONFIRMED: Final = bytes(_DIGEST_BYTES)
 """Stands for the digest of a block whose sending has begun."""
 _LARGEST_RECORD: Final = 1 << 16
@@ -66,6 +68,20 @@ class BlockSet:
         return self._count
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Entries in the journal of a run."""
+
+    run: str = ""
+    entries: tuple[str, ...] = ()
+
+    def forget(self, runs: Path) -> None:
+        """Take them out of it; a run that is gone does not matter."""
+        if self.entries:
+            with contextlib.suppress(FileNotFoundError):
+                RunDirectory(runs / self.run, -1).forget(*self.entries)
+
+
 @dataclass(slots=True)
 class Progress:
     """The memory of one upload; nothing is remembered where `file` is None."""
@@ -80,6 +96,10 @@ class Progress:
     stale: BlockSet = field(default_factory=BlockSet)
     """Blocks that are there otherwise, or may be."""
     file: Path | None = None
+    claim: Noted = Noted()
+    """The entry of the snapshot."""
+    memory: Noted = Noted()
+    """The entries of these files."""
     _fd: int = -1
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,12 +121,22 @@ class Progress:
         if self.file is None:
             return
         temporary = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
-        record = {"token": self.token, "mark": self.mark, "snapshot_id": self.snapshot_id}
+        record = {
+            "token": self.token, "mark": self.mark, "snapshot_id": self.snapshot_id,
+            "claim": [self.claim.run, *self.claim.entries],
+            "memory": [self.memory.run, *self.memory.entries],
+        }  # fmt: skip
         with open(temporary, "x") as stream:
             json.dump(record, stream)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, self.file)
+
+    def take_over(self, claim: Noted, runs: Path) -> None:
+        """The snapshot is no more the one of the run that has begun it, but of this claim."""
+        before, self.claim = self.claim, claim
+        self.save()
+        before.forget(runs)
 
     def compare(self, wanted: Callable[[int], bytes], blocks: int) -> list[int]:
         """Sort what an earlier run has sent into `sent` and `stale`; returns all its blocks.
@@ -157,10 +187,16 @@ def remembered(state: Path, identity: str, run: RunDirectory) -> Iterator[Progre
         entries = [run.record("file", path=str(path)) for path in files]
         progress = _read(files[0], files[1])
         progress.file = files[0]
+        before, progress.memory = progress.memory, Noted(run.id, tuple(entries))
+        if progress.is_resumed:
+            progress.save()
+            before.forget(run.path.parent)
         progress._fd = os.open(
             files[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
         )
         try:
+            # Behind a record that a kill has torn none could be read.
+            os.truncate(progress._fd, _whole_records(os.fstat(progress._fd).st_size))
             yield progress
         finally:
             os.close(progress._fd)
@@ -179,17 +215,27 @@ def _read(file: Path, sent: Path) -> Progress:
             record: dict[str, Any] = json.loads(file.read_bytes())
             token, mark, known = (record[name] for name in ("token", "mark", "snapshot_id"))
             if token and all(isinstance(one, str) for one in (token, mark, known)):
-                return Progress(token, mark, known)
+                claim, memory = _noted(record["claim"]), _noted(record["memory"])
+                return Progress(token, mark, known, claim=claim, memory=memory)
     sent.unlink(missing_ok=True)
     return Progress()
+
+
+def _noted(given: list[str]) -> Noted:
+    run, *entries = given
+    if Path(run).name != run or run == ".." or not all(isinstance(one, str) for one in entries):
+        raise ValueError("no name of a run")
+    return Noted(run, tuple(entries))
+
+
+def _whole_records(size_bytes: int) -> int:
+    return size_bytes - size_bytes % _RECORD_BYTES
 
 
 def _records(sent: Path, blocks: int) -> Iterator[tuple[int, bytes]]:
     """The blocks of a list, which may end in the middle of a record."""
     with contextlib.suppress(OSError), open(sent, "rb") as file:
-        while (
-            len(data := file.read(_NUMBER_BYTES + _DIGEST_BYTES)) == _NUMBER_BYTES + _DIGEST_BYTES
-        ):
+        while len(data := file.read(_RECORD_BYTES)) == _RECORD_BYTES:
             number = int.from_bytes(data[:_NUMBER_BYTES], "little")
             if number < blocks:
                 yield number, data[_NUMBER_BYTES:]

@@ -135,11 +135,12 @@ class WriteSnapshotStep:
         identity = delta.identity(
             region=ec2.region, encrypted=options.snapshot_encrypted,
             key=options.snapshot_kms_key_arn, timeout=options.upload_timeout_minutes,
-            name=options.ami_name, build=publishing.ledger.build,
+            build=publishing.ledger.build,
         )  # fmt: skip
         self._tell(delta, context)
-        lasts_s = options.upload_timeout_minutes * 60.0 if self.resumes else 0.0
         with remembered(self.state, identity, publishing.ledger.run) as progress:
+            goes_on = self.resumes and progress.file is not None
+            lasts_s = options.upload_timeout_minutes * 60.0 if goes_on else 0.0
             claim = publishing.ledger.claim("snapshot", ec2.region, resumes_within_s=lasts_s)
             upload = Upload(
                 ec2, ebs, delta, self.contents.image, claim, progress,

@@ -21,7 +21,7 @@ from goldsmith.cloud.ebs_direct.digest_index import (
     DigestIndex,
     merged,
 )
-from goldsmith.cloud.ebs_direct.resume import Progress
+from goldsmith.cloud.ebs_direct.resume import Noted, Progress
 from goldsmith.cloud.image_options import RUN_TAG
 from goldsmith.cloud.journal import Claim
 from goldsmith.cloud.refusals import AwsError
@@ -66,7 +66,7 @@ class Upload:
             if found is not None:
                 return found
             self.progress.restart()
-        self.progress.mark = self.claim.mark
+        self.progress.mark, self.progress.claim = self.claim.mark, self._noted()
         self.progress.save()
         answer = self._start()
         self.progress.snapshot_id = str(answer["SnapshotId"])
@@ -107,8 +107,11 @@ class Upload:
             if e.is_absence or e.code == "ConflictException":
                 return None
             raise
-        progress.save()
+        progress.take_over(self._noted(), self.claim.run.path.parent)
         return progress.snapshot_id
+
+    def _noted(self) -> Noted:
+        return Noted(self.claim.run.id, (self.claim.entry,))
 
     def resumed(self, wanted: DigestIndex) -> Upload:
         """The upload with every block that an earlier run has sent, as `wanted` has it.

@@ -23,6 +23,9 @@ _HEADER_BYTES: Final = 60
 _CONTROL_LIMIT_BYTES: Final = 16 << 20
 _WHOLE_LIMIT_BYTES: Final = 256 << 20
 """A larger archive is read as a stream."""
+_DAMAGE: Final = (
+    tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError,
+)  # fmt: skip
 _SYMLINK, _HARD_LINK, _DIRECTORY, _FILE = "l", "h", "d", "f"
 _MOST: Final = (1 << 32) - 2
 """No user, group or time of a package is greater; the kernel takes the next number for "none"."""
@@ -132,10 +135,19 @@ def _tar(member: tuple[str, bytes]) -> Iterator[tarfile.TarFile]:
             with tarfile.open(fileobj=stream, mode="r:" if whole else "r|", encoding="utf-8",
                               errors="surrogateescape") as archive:  # fmt: skip
                 yield archive
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as e:
+    except _errors_of(name) as e:
         if isinstance(e, OSError) and e.errno is not None:
             raise  # the kernel's: a full disk says nothing about the package
         raise UnusualPackage(f"{name} cannot be read: {e}") from e
+
+
+def _errors_of(name: str) -> tuple[type[Exception], ...]:
+    """What is raised where an archive is damaged."""
+    if not name.endswith(".zst"):
+        return _DAMAGE
+    import zstandard
+
+    return (*_DAMAGE, zstandard.ZstdError)
 
 
 def _decompressed(name: str, content: bytes) -> IO[bytes]:

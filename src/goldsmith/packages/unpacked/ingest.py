@@ -6,20 +6,22 @@ and so do their page faults; two were no quicker than one (Python 3.11, kernel 6
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from signal import SIGKILL
 from typing import IO, Any, Final
 
 from goldsmith.host.parallel import OnPercent, run_all
-from goldsmith.host.process import run
+from goldsmith.host.process import Completed, run
 from goldsmith.packages.deb822 import paragraphs
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.package_store import Archive
@@ -79,14 +81,23 @@ def _unpack_elsewhere(share: Wanted, new: Path, _on_percent: OnPercent) -> None:
     done = run(argv, input=json.dumps(rows).encode(), capture=True, check=False)
     if done.status == 0:
         return
-    try:
-        told: dict[str, Any] = json.loads(done.text)
-    except ValueError:
-        tail = ": " + done.tail[-1] if done.tail else ""
-        raise PackageError(f"the unpacking of packages ended with {done.status}{tail}") from None
+    told: Any = None
+    with contextlib.suppress(ValueError):
+        told = json.loads(done.text)
+    if not isinstance(told, dict):
+        raise PackageError(_ended(done), hint="nothing of it is kept: build again")
     if "errno" in told:
         raise OSError(told["errno"], os.strerror(told["errno"]), told["file"])
     raise PackageError(told["error"], hint=told["hint"])
+
+
+def _ended(done: Completed) -> str:
+    """What is known of a process that could not tell by itself what went wrong."""
+    if done.status < 0:
+        short = ": the kernel does that where memory is short" if -done.status == SIGKILL else ""
+        return f"a process that unpacked packages was killed by signal {-done.status}{short}"
+    last = f": {done.tail[-1]}" if done.tail else ""
+    return f"a process that unpacked packages ended with {done.status}{last}"
 
 
 def run_share(new: Path, rows: bytes) -> dict[str, Any] | None:
@@ -124,7 +135,10 @@ def unpack_file(archive: Archive, file: Path, new: Path) -> None:
     content = _read(archive, file)
     directory = new / archive.sha256
     directory.mkdir()
-    _unpack(content, directory)
+    try:
+        _unpack(content, directory)
+    except PackageError as e:
+        raise PackageError(f"{archive.name} cannot be unpacked: {e.message}", hint=e.hint) from e
     directory.chmod(0o755)
 
 
@@ -150,14 +164,17 @@ def _unpack(content: bytes, directory: Path) -> None:
                 f"a package's control file has no {name} of the usual form: {value!r}"
             )
     members: list[Member] = []
+    plain: dict[str, Member] = {}
     unusual = ""
     root, folders = directory / "root", {""}
     try:
         root.mkdir()
         with package.files() as files:
             for member, stream in files:
-                _require_one_file(member, members)
+                _require_one_file(member, plain)
                 members.append(_write(member, stream, os.fspath(root), folders))
+                if member.kind == "f":
+                    plain[member.path] = member
         for member in reversed(members):
             if member.kind == "d":
                 os.chmod(root / member.path, member.mode)
@@ -175,15 +192,13 @@ def _unpack(content: bytes, directory: Path) -> None:
     (directory / INDEX).write_text(sealed(text))
 
 
-def _require_one_file(link: Member, members: Sequence[Member]) -> None:
+def _require_one_file(link: Member, plain: Mapping[str, Member]) -> None:
     """A second name must not change the file: dpkg takes mode, owner and time of the last one."""
-    if link.kind != "h":
-        return
-    for one in members:
-        if one.path == link.target and one.kind == "f":
-            same = (one.mode, one.uid, one.gid, one.mtime_s)
-            if (link.mode, link.uid, link.gid, link.mtime_s) != same:
-                raise UnusualPackage(f"{link.path} is another name of {one.path}, and not alike")
+    one = plain.get(link.target) if link.kind == "h" else None
+    if one is not None:
+        same = (one.mode, one.uid, one.gid, one.mtime_s)
+        if (link.mode, link.uid, link.gid, link.mtime_s) != same:
+            raise UnusualPackage(f"{link.path} is another name of {one.path}, and not alike")
 
 
 def _write(member: Member, file: IO[bytes] | None, root: str, folders: set[str]) -> Member:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from goldsmith.packages.errors import PackageError
 from goldsmith.packages.unpacked.content_store import UnpackedPackage
 from goldsmith.packages.unpacked.deb_file import Member
 from goldsmith.packages.unpacked.tree_plan import MERGED, TreePlan, merged
@@ -32,8 +33,8 @@ class Links:
     """
 
     until_s: int
-    contents: dict[tuple[int, int], str] = field(default_factory=dict)
-    """Gets the SHA-256 of each linked file by its device and inode number."""
+    contents: dict[tuple[int, int, int], str] = field(default_factory=dict)
+    """Gets the SHA-256 of each linked file by its device, inode number and change time (ns)."""
 
 
 def lay_tree(
@@ -126,7 +127,9 @@ def _link(source: str, target: str, member: Member, links: Links) -> None:
         _copy(source, target, member)
         return
     status = os.lstat(target)
-    links.contents[status.st_dev, status.st_ino] = member.sha256
+    if (status.st_size, int(status.st_mtime)) != (member.size_bytes, member.mtime_s):
+        raise _changed(source)
+    links.contents[status.st_dev, status.st_ino, status.st_ctime_ns] = member.sha256
 
 
 def _copy(source: str, target: str, member: Member) -> None:
@@ -141,7 +144,7 @@ def _copy(source: str, target: str, member: Member) -> None:
                 # refuses copy_file_range(2).
                 copied = os.sendfile(writer, reader, None, min(left, _MOST_AT_ONCE))
                 if copied == 0:
-                    raise OSError(f"{source} is shorter than it was")
+                    raise _changed(source)
                 left -= copied
             if member.uid or member.gid:
                 os.fchown(writer, member.uid, member.gid)
@@ -151,6 +154,13 @@ def _copy(source: str, target: str, member: Member) -> None:
             os.close(writer)
     finally:
         os.close(reader)
+
+
+def _changed(source: str) -> PackageError:
+    """The store was checked a moment ago."""
+    return PackageError(
+        f"{source} was changed while it was used", hint="build again: it is unpacked anew"
+    )
 
 
 def _conffiles(package: UnpackedPackage) -> frozenset[str]:

@@ -17,10 +17,12 @@ Offers = Mapping[str, Sequence[UnpackedPackage]]
 """Packages by each name that others may depend on."""
 
 _NEEDS: Final = ("pre-depends", "depends")
+_LONGEST_LINE: Final = 1000
+"""Of a longer one nothing is said: it would take long to match."""
 _HARMLESS: Final = re.compile(
-    rb"\s*(?:#.*|set -e|exit 0|true|:|dpkg-maintscript-helper .*"
+    rb"(?:#.*|set -e|exit 0|true|:|dpkg-maintscript-helper .*"
     rb"|if \[[^`$()]*(?:\$1|\$2)?[^`$()]*\]\s*;?\s*(?:then)?|then|else|fi"
-    rb"|case \"?\$1\"? in|\(?[a-z*|-]+\)|;;|esac)?\s*;?\s*"
+    rb"|case \"?\$1\"? in|\(?[a-z*|-]+\)|;;|esac)?\s*;?"
 )
 
 
@@ -63,8 +65,8 @@ def pre_depends_reason(package: UnpackedPackage, offered: Offers, slow: Collecti
 
 def does_nothing_when_new(script: bytes) -> bool:
     """Whether a script does nothing but what debhelper has put into it."""
-    lines = script.replace(b"\\\n", b" ").split(b"\n")
-    return all(_HARMLESS.fullmatch(line) for line in lines)
+    lines = [line.strip() for line in script.replace(b"\\\n", b" ").split(b"\n")]
+    return all(len(line) <= _LONGEST_LINE and _HARMLESS.fullmatch(line) for line in lines)
 
 
 def configured_before(package: UnpackedPackage, offered: Offers) -> list[UnpackedPackage]:

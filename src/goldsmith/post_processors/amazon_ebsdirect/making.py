@@ -28,7 +28,13 @@ from goldsmith.cloud.session import Account
 from goldsmith.core.artifact import Artifact
 from goldsmith.core.post_processor import PostProcessContext
 from goldsmith.core.step import Step, StepContext
-from goldsmith.errors import GoldsmithError, Interrupted, OutputInTheWay, StepFailed
+from goldsmith.errors import (
+    GoldsmithError,
+    Interrupted,
+    NoSpaceError,
+    OutputInTheWay,
+    StepFailed,
+)
 from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.journal import state_directory
 from goldsmith.host.sparse import full_file_system_named
@@ -73,8 +79,14 @@ def make_image(
     if options.copies_first:
         # The snapshot that was written is gone: there is no parent for the next one.
         return made
-    _keep_index(KnownSnapshot(written.snapshot_id, account.region, written.index), index_file,
-                context)  # fmt: skip
+    known = KnownSnapshot(written.snapshot_id, account.region, written.index)
+    try:
+        _keep_index(known, index_file, context)
+    except (OSError, NoSpaceError) as e:
+        # The image stands, and nobody would hear of it.
+        context.emitter.warn(f"{index_file} cannot be written, so that the next build sends more "
+                             f"than it has to: {e}")  # fmt: skip
+        return made
     return made.with_files((str(index_file),))
 
 
