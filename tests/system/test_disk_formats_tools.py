@@ -13,9 +13,9 @@ import pytest
 import zstandard
 from private_namespace import run_privately
 
-from goldsmith.disk import formats, parallel
+from goldsmith.disk import formats
 from goldsmith.errors import CommandFailed, GoldsmithError, NoSpaceError
-from goldsmith.host import process
+from goldsmith.host import parallel, process
 from goldsmith.host.digests import file_digest
 from goldsmith.host.process import find_tool, run
 from goldsmith.host.sparse import create_sparse, hash_sparse, mapped_bytes

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.cli import cache
+from goldsmith.layers import content
+from goldsmith.layers.content import describe
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.unpacked.configuring import missing_paths
 from goldsmith.packages.unpacked.content_store import ContentStore
