@@ -121,3 +121,26 @@ def test_the_group_of_a_physical_volume_is_read(tmp_path):
             assert (found.name, found.members) == (GROUP, frozenset(PV_UUIDS))
         else:
             assert found is None
+
+
+@pytest.mark.parametrize("at", [(1 << 64) - 512, (1 << 63) - 8000, 1 << 40])
+def test_an_area_that_lies_beyond_the_disk_is_none(tmp_path, at):
+    disk = bytearray(physical_volume(0))
+    areas = 512 + 32 + 40
+    assert struct.unpack_from("<Q", disk, areas + 32) == (4096,)
+    struct.pack_into("<Q", disk, areas + 32, at)
+    path = tmp_path / "pv"
+    path.write_bytes(disk)
+    with path.open("rb") as stream:
+        assert read_group(stream.fileno(), 0) is None
+        assert read_group(stream.fileno(), 1 << 20) is None
+
+
+def test_a_text_that_begins_beyond_any_disk_is_none(tmp_path):
+    disk = bytearray(physical_volume(0))
+    struct.pack_into("<QQ", disk, 4096 + 40, (1 << 64) - 100, 200)
+    struct.pack_into("<Q", disk, 512 + 32 + 40 + 40, (1 << 64) - 1)
+    path = tmp_path / "pv"
+    path.write_bytes(disk)
+    with path.open("rb") as stream:
+        assert read_group(stream.fileno(), 0) is None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goldsmith.cli import cache
-from goldsmith.layers import content
+from goldsmith.layers import content as layer_content
 from goldsmith.layers.content import describe
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.unpacked.configuring import missing_paths
@@ -246,8 +246,8 @@ def test_a_linked_file_is_not_read_again_unless_it_was_touched(store, tmp_path, 
     assert len(links.contents) == 2
     whole = describe(tree)
     read = []
-    monkeypatch.setattr(content, "_file_digest",
-                        lambda path, status, real=content._file_digest:
+    monkeypatch.setattr(layer_content, "_file_digest",
+                        lambda path, status, real=layer_content._file_digest:
                         read.append(path) or real(path, status))  # fmt: skip
     assert describe(tree, read=links.contents) == whole
     assert read == []

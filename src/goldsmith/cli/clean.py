@@ -58,7 +58,7 @@ def run(words: list[str], machine_readable: bool) -> int:
     found_in_all = len(dead) + len(guests)
     removed = _remove_guests(state, guests)
     for found in dead:
-        failures = finish_run(found, undo_functions())
+        failures = finish_run(found, undo_functions(write_line))
         removed += not failures
         for text in failures:
             write_line(f"could not undo {text}")
@@ -121,7 +121,7 @@ def finish_dead_runs(state: Path, tell: Callable[[str], None]) -> None:
         if found.may_go_on:
             # `goldsmith clean` removes that too.
             continue
-        failures = finish_run(found, undo_functions())
+        failures = finish_run(found, undo_functions(tell))
         tell(f"Cleaned up after a build that was killed: {found.path.name}")
         for text in failures:
             tell(f"  could not undo {text}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from goldsmith import builders, datasources, post_processors, provisioners
@@ -20,15 +21,15 @@ def builtin_registry() -> Registry:
     return registry
 
 
-def undo_functions() -> Mapping[str, Undo]:
-    """How each kind of journalled effect is taken back."""
+def undo_functions(tell: Callable[[str], None] = lambda text: None) -> Mapping[str, Undo]:
+    """How each kind of journalled effect is taken back; `tell` hears why that takes long."""
     from goldsmith.host.journal import UNDO
 
-    return {**UNDO, "aws": _undo_at_aws}
+    return {**UNDO, "aws": functools.partial(_undo_at_aws, tell)}
 
 
-def _undo_at_aws(fields: Mapping[str, Any]) -> None:
+def _undo_at_aws(tell: Callable[[str], None], fields: Mapping[str, Any]) -> None:
     # Late: few runs leave anything there, and every build asks for these functions.
     from goldsmith.cloud.journal import undo_resource
 
-    undo_resource(fields)
+    undo_resource(fields, tell)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -29,6 +29,7 @@ KIND: Final = "aws"
 _ACCESS: Final = (
     "profile", "shared_credentials_file", "custom_endpoint_ec2", "insecure_skip_tls_verify",
 )  # fmt: skip
+_RESUMES: Final = "resumes_until_s"
 _SEEN_WITHIN_S: Final = 120.0
 """What was asked for so long ago is found by its tag if it was made."""
 _PAUSE_S: Final = 5.0
@@ -42,6 +43,21 @@ class Claim:
     region: str
     entry: str
     run: RunDirectory
+    fields: Mapping[str, Any]
+    """What is written down of it."""
+    resumes_within_s: float = 0.0
+
+    def prolong(self) -> None:
+        """It is being worked on: the time in which another run can go on with it begins anew."""
+        self._go_on_until(time.time() + self.resumes_within_s)
+
+    def conclude(self) -> None:
+        """It is complete, so that no other run goes on with it: it is not left alone any more."""
+        self._go_on_until(0.0)
+
+    def _go_on_until(self, until_s: float) -> None:
+        if self.resumes_within_s:
+            self.run.renew(self.entry, KIND, **{**self.fields, _RESUMES: until_s})
 
     def tags(self, *kinds: str, own: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """TagSpecifications for a call that makes these kinds of resources."""
@@ -93,11 +109,12 @@ class Ledger:
         role = options.assume_role
         if role is not None:
             access["role"] = {"role_arn": role.role_arn, "external_id": role.external_id}
-        entry = self.run.record(
-            KIND, resource=resource, region=region, mark=mark, access=access, owner=self.owner,
-            at_s=time.time(), resumes_until_s=time.time() + resumes_within_s,
-        )  # fmt: skip
-        return Claim(mark, region, entry, self.run)
+        fields: dict[str, Any] = {
+            "resource": resource, "region": region, "mark": mark, "access": access,
+            "owner": self.owner, "at_s": time.time(), _RESUMES: time.time() + resumes_within_s,
+        }  # fmt: skip
+        entry = self.run.record(KIND, **fields)
+        return Claim(mark, region, entry, self.run, fields, resumes_within_s)
 
 
 def marked(mark: str) -> list[dict[str, Any]]:
@@ -105,19 +122,22 @@ def marked(mark: str) -> list[dict[str, Any]]:
     return [{"Name": f"tag:{RUN_TAG}", "Values": [mark]}]
 
 
-def undo_resource(fields: Mapping[str, Any]) -> None:
+def undo_resource(
+    fields: Mapping[str, Any], tell: Callable[[str], None] = lambda text: None
+) -> None:
     """Remove what carries the mark of an entry, if anything does.
 
     Keys that stood in a template are not in the journal: then those of the environment are used.
     That nothing is found is believed only of the account that has asked for it, and only when it
-    was asked for long enough ago; raises GoldsmithError for another account.
+    was asked for long enough ago: `tell` hears of the wait. Raises GoldsmithError for another
+    account.
     """
     access = dict(fields.get("access", {}))
     role = access.pop("role", None)
     options = AccessOptions(
         **access, region=fields["region"], assume_role=None if role is None else AssumeRole(**role)
     )
-    account = Account(options, Redactor())
+    account = Account(options, Redactor(), tell)
     ec2, filters = account.ec2(), marked(fields["mark"])
     ends_s = time.monotonic() + min(
         _SEEN_WITHIN_S, fields.get("at_s", 0.0) + _SEEN_WITHIN_S - time.time()
@@ -125,6 +145,10 @@ def undo_resource(fields: Mapping[str, Any]) -> None:
     if _removed(fields["resource"], ec2, filters):
         return
     _require_owner(account, fields.get("owner", ""), fields["resource"])
+    left_s = ends_s - time.monotonic()
+    if left_s > 0:
+        tell(f"no {fields['resource']} of {fields['mark']} is there; it was asked for just now and "
+             f"may only be late: looking for {left_s:.0f} s more")  # fmt: skip
     while time.monotonic() < ends_s:
         check_interrupted()
         pause(_PAUSE_S)

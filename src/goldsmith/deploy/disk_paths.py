@@ -25,7 +25,8 @@ def other_paths(name: str, *, directory: Path = _SYS) -> tuple[str, ...]:
 
 
 def _identity(entry: Path) -> tuple[str, str] | None:
-    if (entry / "partition").exists():
+    # NVMe's own multipath names each path besides; hidden ones have no node, so nobody uses them.
+    if (entry / "partition").exists() or _text(entry / "hidden") == "1":
         return None
     for file in _WWID_FILES:
         if wwid := _text(entry / file):

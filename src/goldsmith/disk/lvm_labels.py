@@ -42,8 +42,16 @@ class GroupOnDisk:
 def read_group(fd: int, begin_bytes: int) -> GroupOnDisk | None:
     """The group of the physical volume at an offset.
 
-    None where there is no copy of the metadata, or no group yet. OSError goes through.
+    None where there is no copy of the metadata that can be read, or no group yet. OSError goes
+    through.
     """
+    try:
+        return _read_group(fd, begin_bytes)
+    except (OverflowError, struct.error):
+        return None  # an area that is said to lie beyond any disk, or where this one ends
+
+
+def _read_group(fd: int, begin_bytes: int) -> GroupOnDisk | None:
     start = os.pread(fd, _LABEL_SECTORS * _SECTOR_BYTES, begin_bytes)
     for at in range(0, len(start), _SECTOR_BYTES):
         label = start[at : at + _SECTOR_BYTES]

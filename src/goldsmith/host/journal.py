@@ -71,6 +71,10 @@ class RunDirectory:
         self._append({"id": entry_id, "kind": kind, **fields}, synced=synced)
         return entry_id
 
+    def renew(self, entry_id: str, kind: str, **fields: Any) -> None:
+        """Write an effect down with other fields, which count from now on; known after a kill."""
+        self._append({"id": entry_id, "kind": kind, **fields}, synced=False)
+
     def forget(self, *entry_ids: str) -> None:
         """The effects were undone, or are now what the user asked for: all at once, or none."""
         if entry_ids:

@@ -83,7 +83,7 @@ def indexed_archives(tree: Path, digests: Callable[[str], bool]) -> dict[str, Ar
         for match in _SHA256.finditer(content):
             digest = match.group(1).decode()
             if digest not in found and digests(digest):
-                archive = _archive(content, match.start(), digest)
+                archive = _archive(content, match.start(1), digest)
                 if archive is not None:
                     found[digest] = archive
     return found

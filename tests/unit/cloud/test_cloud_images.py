@@ -301,8 +301,11 @@ def test_what_is_found_late_is_removed(
                 cloud.images["ami-late"] = Image("ami-late", "us-east-1", tags=tags)
 
     monkeypatch.setattr(journal, "pause", pause)
-    undo_resource(journalled(resource))
+    said: list[str] = []
+    undo_resource(journalled(resource), said.append)
     assert place.left() == set() and len(looks) == 3
+    (line,) = said
+    assert line.startswith(f"no {resource} of run/b/1 is there; it was asked for just now")
 
 
 def test_what_is_protected_is_taken_back(place: Place) -> None:

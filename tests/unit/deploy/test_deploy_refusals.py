@@ -1,5 +1,6 @@
 """What is refused before anything is written: by the scheme, and by the disks as they are."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -184,6 +185,9 @@ def test_paths_are_known_by_the_name_that_a_disk_has_in_all_the_world(tmp_path):
         if file:
             (place / file).write_text(f"{wwid}\n")
     (tmp_path / "sda1/partition").write_text("1\n")
+    hidden = tmp_path / "nvme0c0n1"
+    shutil.copytree(tmp_path / "nvme0n1", hidden)
+    (hidden / "hidden").write_text("1\n")
     found = {path.name: other_paths(path.name, directory=tmp_path) for path in tmp_path.iterdir()}
     assert {name: others for name, others in found.items() if others} == {
         "sda": ("sdb",), "sdb": ("sda",), "nvme0n1": ("nvme1n1",), "nvme1n1": ("nvme0n1",),

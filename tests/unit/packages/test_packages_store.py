@@ -209,4 +209,10 @@ def test_indexes_of_a_tree(tmp_path: Path, ending: str) -> None:
     # What can only be unpacked by another program counts as empty.
     assert found == ({} if ending == ".lz4" else expected)
     assert indexed_archives(tmp_path, {two}.__contains__).keys() <= {two}
+    # The order of fields is the archive's own affair.
+    first = text.replace(b"Package: two\n", b"").replace(b"SHA256: 2", b"Package: two\nSHA256: 2")
+    moved = first.replace(b"Architecture: all", f"SHA256: {two}\nArchitecture: all".encode())
+    moved = moved.replace(f"Package: two\nSHA256: {two}\n".encode(), b"Package: two\n")
+    (lists / "h_dists_x_main_binary-amd64_Packages").write_bytes(moved)
+    assert indexed_archives(tmp_path, lambda digest: True) == expected
     assert indexed_archives(tmp_path / "none", lambda digest: True) == {}

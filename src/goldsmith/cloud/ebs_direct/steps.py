@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from goldsmith.cloud.refusals import AwsError
 from goldsmith.core.step import StepContext
 from goldsmith.errors import GoldsmithError
 
+_PROLONGED_EVERY_S: Final = 60.0
 _NOT_AS_PARENT: Final = ("ValidationException", "AccessDeniedException")
 _UNREADABLE: Final = ("AccessDeniedException", "ValidationException", "ResourceNotFoundException")
 
@@ -172,11 +174,9 @@ class WriteSnapshotStep:
                 others = len(progress.stale)
                 emitter.say(text + (f", {others} are sent once more" if others else ""))
             connections = Connections(ebs, count=options.connections)
-            sent = upload.write(
-                connections, lambda done, total: emitter.progress("writing", done, total,
-                                                                  unit="blocks"),
-            )  # fmt: skip
+            sent = self._send(upload, connections, context)
             upload.complete()
+            claim.conclude()
         self._wait(snapshot_id)
         if options.verify_upload:
             emitter.say("Reading the snapshot back...")
@@ -186,6 +186,22 @@ class WriteSnapshotStep:
             )  # fmt: skip
         parent_id = "" if delta.parent is None else delta.parent.snapshot_id
         return WrittenSnapshot(snapshot_id, delta.result, parent_id, sent, delta.size_gib)
+
+    def _send(self, upload: Upload, connections: Connections, context: StepContext) -> int:
+        """Write the blocks; the time for which a killed upload is left alone counts from the last.
+
+        Returns how many they were.
+        """
+        prolonged_s = time.monotonic()
+
+        def told(done: int, total: int) -> None:
+            nonlocal prolonged_s
+            context.emitter.progress("writing", done, total, unit="blocks")
+            if time.monotonic() - prolonged_s > _PROLONGED_EVERY_S:
+                upload.claim.prolong()
+                prolonged_s = time.monotonic()
+
+        return upload.write(connections, told)
 
     def _tell(self, delta: Delta, context: StepContext) -> None:
         text = f"{len(delta.writes)} blocks of {delta.size_gib * 2048} are to be sent"
