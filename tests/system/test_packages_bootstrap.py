@@ -168,7 +168,7 @@ def test_an_earlier_initramfs_gives_the_same_tree(copy: Path, tmp_path: Path) ->
 
     def shape(tree: Path) -> dict[bytes, tuple[object, ...]]:
         found = scan(tree)
-        measured = measure(tree, found)
+        measured = measure(tree, found, {})
         return {one.path: (one.status.st_mode, one.status.st_uid, one.status.st_gid,
                            min(one.status.st_mtime_ns, epoch_s * 10**9), *measured[one.path])
                 for one in found}  # fmt: skip
