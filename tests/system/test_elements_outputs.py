@@ -300,7 +300,8 @@ def test_an_older_output_keeps_its_content_and_its_checksums(building, tree, raw
     }
     assert (tmp_path / older).read_bytes().startswith(b"first")
     digest = hashlib.md5((tmp_path / older).read_bytes(), usedforsecurity=False).hexdigest()
-    assert (tmp_path / f"{older}.md5").read_text() == f"{digest}  image.raw\n"
+    assert (tmp_path / f"{older}.md5").read_text() == f"{digest}  {older}\n"
+    output("sha256sum", "--check", f"{older}.sha256", cwd=tmp_path)
     assert f"Old image found. Renaming it to {tmp_path / older}" in building.said
     # Once more within the same second, and then in its place.
     for text in ("third", "fourth"):

@@ -27,8 +27,11 @@ _OWN: Final = "goldsmith-"
 _FILE: Final = f"{_SETTINGS}/00goldsmith-connections"
 _INTERPRETER: Final = "/usr/bin/perl"
 """It is in every Debian tree: perl-base is Essential."""
-_PROGRAM: Final = rb"""#!/usr/bin/perl
+_PROGRAM: Final = rb"""#!/bin/sh
 # goldsmith: hands out what APT asks for to several of its own methods; lent while a hook runs
+perl -e 1 2>/dev/null || exec "/usr/lib/apt/methods/${0##*/goldsmith-}"
+exec perl -x "$0"
+#!perl
 use strict;
 use warnings;
 

@@ -13,6 +13,9 @@ EXTENSIONS: Final = {"squashfs": "squash", "docker": "docker.tar"}
 SUMS: Final = ("md5", "sha256")
 """The algorithms of checksums, and the endings of their files."""
 
+_MOST_LINE_BYTES: Final = 8192
+"""More than a digest and the longest path (path_resolution(7))."""
+
 SIDE_FILES: Final = (".vmlinuz", ".initrd", ".initramfs", ".kernel", ".iso", "-boot.iso")
 """What follows the name in what elements put beside an image: its kernel, its ramdisk, an ISO."""
 
@@ -48,3 +51,20 @@ def checksum_line(digest: str, name: str) -> str:
     """A line as md5sum and sha256sum write it, which their -c reads (GNU coreutils manual)."""
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{'' if escaped == name else chr(92)}{digest}  {escaped}\n"
+
+
+def renamed_line(sums: Path, name: str, renamed: str) -> str | None:
+    """The line of a file of checksums for a file that gets another name in its directory.
+
+    None where it has no line of that file.
+    """
+    try:
+        with open(sums, errors="strict") as file:
+            line = file.read(_MOST_LINE_BYTES)
+    except (OSError, UnicodeDecodeError):
+        return None
+    digest, _, path = line.rstrip("\n").partition("  ")
+    folder, slash, last = path.rpartition("/")
+    if last != name or "\\" in line or "\n" in path:
+        return None
+    return checksum_line(digest, f"{folder}{slash}{renamed}")

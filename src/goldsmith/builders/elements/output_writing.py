@@ -187,7 +187,7 @@ class OutputsBeingWritten:
                           if algorithm not in wanted.checksums]  # fmt: skip
             if not wanted.overwrite:
                 # In a step of its own: completed once more, it would move what is new.
-                self._rename(self._older())
+                self._rename(self._older(stack))
             self._rename(pairs)
         for path in stale:
             path.unlink(missing_ok=True)
@@ -197,8 +197,8 @@ class OutputsBeingWritten:
                 if self.side_before.get(path) != status]  # fmt: skip
         return (*(target for _, target in pairs), *side)
 
-    def _older(self) -> list[tuple[Path, Path]]:
-        """The new names of files that are there, and of their checksums."""
+    def _older(self, stack: ExitStack) -> list[tuple[Path, Path]]:
+        """The new names of files that are there, and of their checksums, which name them."""
         pairs = []
         for type in self.working:
             final = self.wanted.path(type)
@@ -206,10 +206,16 @@ class OutputsBeingWritten:
                 continue
             aside = output_names.dated(final, type, time.time())
             self.emitter.say(f"Old image found. Renaming it to {aside}")
-            sums = ((output_names.sums_path(final, algorithm),
-                     output_names.sums_path(aside, algorithm))
-                    for algorithm in output_names.SUMS)  # fmt: skip
-            pairs += [pair for pair in sums if os.path.lexists(pair[0])]
+            for algorithm in output_names.SUMS:
+                sums = output_names.sums_path(final, algorithm)
+                line = output_names.renamed_line(sums, final.name, aside.name)
+                if line is not None:
+                    new = output_names.working_path(output_names.sums_path(aside, algorithm))
+                    stack.enter_context(self.run.scratch_file(new))
+                    _write(new, line)
+                    pairs.append((new, output_names.sums_path(aside, algorithm)))
+                elif os.path.lexists(sums):
+                    pairs.append((sums, output_names.sums_path(aside, algorithm)))
             pairs.append((final, aside))
         return pairs
 
