@@ -219,7 +219,10 @@ def test_commands_on_this_host_end_with_the_plugin(client, tmp_path):
         )
     )
     one.provisioner().prepare([{}])
-    assert processes_naming(f"{tmp_path}/command")
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not processes_naming(f"{tmp_path}/command"):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
     one.kill()
     deadline_s = time.monotonic() + DEADLINE_S
     while processes_naming(f"{tmp_path}/command"):

@@ -206,7 +206,8 @@ done
         when = int(status.st_mtime) if path.is_file() and not path.is_symlink() else 0
         made[str(path.relative_to(dest))] = (status.st_mode, status.st_uid, when, what)
     os.rename(dest, tmp_path / f"dest of {len(list(tmp_path.iterdir()))}")
-    said = sorted(done.stdout.splitlines() + done.stderr.splitlines())
+    # A module that is listed by two names is warned of twice, or once.
+    said = sorted({*done.stdout.splitlines(), *done.stderr.splitlines()})
     return said, made, sorted(set(asked.read_text().split()))
 
 
