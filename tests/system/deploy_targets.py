@@ -8,9 +8,11 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from goldsmith.disk.block_map import render_bmap
+from goldsmith.disk.containers import describe
 from goldsmith.disk.image_set import ImageSet, SetImage, render_yaml, to_document
 
 PATTERN = b"not to be touched"
@@ -100,8 +102,10 @@ ROOT_TREE = {"etc/motd": "deployed\n", "etc/hosts": "127.0.0.1 localhost\n", "ho
              "var/lib/big": "x" * 300_000}  # fmt: skip
 
 
-def image_set(directory: Path, *, size_mib: int = 16, mount: str | None = "/") -> Path:
-    """The metadata of a set with one image, a root in gzip."""
+def image_set(
+    directory: Path, *, size_mib: int = 16, mount: str | None = "/", with_map: bool = False
+) -> Path:
+    """The metadata of a set with one image, a root in gzip; digests of all of it, or its map."""
     raw = file_system_image(directory / "root.img", ROOT_TREE, size_mib)
     tool("gzip", "-kf", raw)
     packed = Path(f"{raw}.gz")
@@ -113,6 +117,15 @@ def image_set(directory: Path, *, size_mib: int = 16, mount: str | None = "/") -
         container_md5=hashlib.md5(packed.read_bytes(), usedforsecurity=False).hexdigest(),
         container_sha256=hashlib.sha256(packed.read_bytes()).hexdigest(), mount=mount,
     )  # fmt: skip
+    if with_map:
+        block_map = describe(raw).block_map
+        name, text = f"{packed.name}.bmap", render_bmap(block_map)
+        (directory / name).write_text(text)
+        described = replace(
+            described, raw_md5=None, raw_sha256=None, container_md5=None, container_sha256=None,
+            block_map_name=name, block_map_sha256=hashlib.sha256(text.encode()).hexdigest(),
+            contents_sha256=block_map.contents_sha256,
+        )  # fmt: skip
     metadata = directory / "root.yaml"
     metadata.write_text(render_yaml(to_document(ImageSet((described,)))))
     return metadata

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -96,12 +97,26 @@ def test_a_disk_is_divided_written_and_configured(goldsmith, tmp_path, scheme, t
     for number in (3, 4):
         tool("e2fsck", "-fn", f"{target.device}p{number}")
 
-    again = goldsmith(*words(scheme, target, "--image", metadata, "--yes", "--log-format=jsonl"))
+    mapped = image_set(tmp_path, with_map=True)
+    again = goldsmith(*words(scheme, target, "--image", mapped, "--yes", "--log-format=jsonl"))
     assert again.status == 0, again
+    assert target.read(3, "/etc/motd") == "deployed\n"
     events = [json.loads(line) for line in again.stdout.splitlines()]
     steps = [e["step"] for e in events if e["type"] == "step-started"]
     assert steps == ["partition", "copy", "boot_loader"]
     assert events[-1]["type"] == "run-finished" and events[-1]["outcome"] == "ok"
+
+
+def test_a_map_that_is_not_the_sets_is_found_before_the_image_is_written(
+    goldsmith, tmp_path, scheme, target
+):
+    metadata = image_set(tmp_path, with_map=True)
+    text = re.sub(r"contents_sha256: \w+", f"contents_sha256: '{'0' * 64}'", metadata.read_text())
+    metadata.write_text(text)
+    done = goldsmith(*words(scheme, target, "--image", metadata, "--yes"))
+    assert done.status == 4
+    assert "the block map has the contents_sha256" in done.stderr
+    assert "TYPE" not in target.content(3)
 
 
 def test_looking_changes_nothing(goldsmith, tmp_path, scheme, target):

@@ -110,6 +110,43 @@ def test_a_part_of_something_on_a_disk_that_is_not_named(goldsmith, tmp_path, ki
         assert other.digest() == others
 
 
+MARKS = {
+    "isw_raid_member": (1024, b"Intel Raid ISM Cfg Sig. 1.3.00"),
+    "ddf_raid_member": (
+        512,
+        b"\xde\x11\xde\x11" + bytes(4) + b"GOLD0001" + bytes(16) + b"01.02.00",
+    ),
+}
+"""What firmware writes at the end of each disk of its arrays: how far before it, and the bytes."""
+
+
+@pytest.mark.parametrize("kind", MARKS)
+def test_a_disk_of_an_array_of_firmware_is_refused(goldsmith, tmp_path, kind):
+    """The other disks of the array would lose what they have, though no kernel assembles it."""
+    scheme = tmp_path / "scheme.hcl"
+    scheme.write_text(SCHEME)
+    before_end, mark = MARKS[kind]
+    with attached(tmp_path / "disk.img", pattern=b"") as target:
+        tool("sfdisk", "--quiet", "--no-tell-kernel", target.device, input=b"label: gpt\n,,\n")
+        with open(target.device, "r+b", buffering=0) as stream:
+            stream.seek(-before_end, 2)
+            stream.write(mark)
+        before = target.digest()
+        words = ("deploy", "--scheme", scheme, "--disk", f"one={target.device}", "--yes")
+        done = goldsmith(*words)
+        assert done.status == 1
+        assert f"{target.device} is held: it belongs to an array of its" in done.stderr
+        assert kind in done.stderr
+        assert target.digest() == before
+
+        done = goldsmith(*words, "--distinct-disk", "/dev/nothing")
+        assert "/dev/nothing is said to be a disk of its own" in done.stderr
+
+        tool("wipefs", "--all", "--quiet", target.device)
+        done = goldsmith(*words, "--distinct-disk", target.device)
+        assert done.status == 0, done
+
+
 def test_the_group_of_a_physical_volume_is_read(tmp_path):
     path = tmp_path / "pv"
     for copies in (1, 0):

@@ -150,6 +150,7 @@ def test_b4_b6_b10_every_kind_in_every_container(project: Project, tmp_path: Pat
         block_map = project.output / image["block_map"]
         assert digest(block_map, "sha256") == image["block_map_sha256"]
         check_image(raw, parse_bmap(block_map.read_bytes()))
+        assert parse_bmap(block_map.read_bytes()).contents_sha256 == image["contents_sha256"]
         done = subprocess.run([*CHECKS[image["format"]], raw], capture_output=True, text=True,
                               check=False)  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr

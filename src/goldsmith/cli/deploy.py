@@ -94,6 +94,10 @@ def command_parser() -> NativeParser:
     add("--json", action="store_true", help="with --plan: print the plan as JSON, and stop")
     add("--allow-unverified", action="store_true",
         help="take images of which nothing says what their bytes must be")  # fmt: skip
+    add("--distinct-disk", metavar="DEVICE", action="append", default=[],
+        help="this disk of the scheme is one of its own, although another has the same identifier; "
+             "repeatable",
+    )  # fmt: skip
     add("--stall-timeout", metavar="TIME", type=_wait, default=CopyLimits().stall_s,
         help="how long a server may send nothing (30s)")  # fmt: skip
     add("--copy-timeout", metavar="TIME", type=_wait, help="how long each image may take")
@@ -144,7 +148,8 @@ def _read(given: argparse.Namespace, emitter: Emitter, limits: CopyLimits) -> De
     deployment = to_deployment(options, _disks(devices))
     requests = requests_of(images, deployment.scheme, emitter, limits)
     requests = with_mirrors(requests, given.mirror)
-    return replace(deployment, images=requests, allow_unverified=given.allow_unverified)
+    return replace(deployment, images=requests, allow_unverified=given.allow_unverified,
+                   distinct_disks=tuple(given.distinct_disk))  # fmt: skip
 
 
 def _pair(word: str) -> tuple[str, str]:

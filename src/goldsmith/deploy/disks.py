@@ -114,6 +114,15 @@ class HostDisk:
         return next((p for p in self.partitions if p.number == number), None)
 
 
+def is_firmware_raid(content: Content) -> bool:
+    """Whether a disk has the mark of an array that a controller's firmware keeps (isw, DDF...).
+
+    blkid names it before a table or a file system on the same disk.
+    """
+    kind = content.kind
+    return kind.endswith("_raid_member") and kind != "linux_raid_member"
+
+
 def read_disk(device: str) -> HostDisk:
     """Read a disk by its node or a link to it; raises GoldsmithError where there is no such."""
     path, name = _resolved(device)

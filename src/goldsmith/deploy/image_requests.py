@@ -117,7 +117,7 @@ def request_of(image: SetImage, uri: str, node: str, mount: str | None) -> Image
     return ImageRequest(
         (uri,), node, mount, image.container, image.format, image.raw_size_bytes, image.raw_md5,
         image.raw_sha256, image.container_size_bytes, image.container_sha256, image.container_md5,
-        block_map, image.block_map_sha256,
+        block_map, image.block_map_sha256, image.contents_sha256,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from goldsmith.deploy.disks import (
     disks_below,
     disks_of,
     is_claimed,
+    is_firmware_raid,
     read_disk,
 )
 from goldsmith.deploy.scheme import (
@@ -102,9 +103,10 @@ def refusals(
         named |= disks_of(disk.name)
     found = list(_same_disk(disks))
     written = _written_nodes(deployment)
+    found += _of_distinct_names(deployment, disks)
     for target in scheme.disks:
         disk = disks[target.device]
-        if reasons := _of_disk(disk, target, named):
+        if reasons := _of_disk(disk, target, named, deployment.distinct_disks):
             found += reasons
         elif disk.parent is None:
             kept = not partitions or target.policy != "clean"
@@ -152,7 +154,16 @@ def _same_disk(disks: Mapping[str, HostDisk]) -> Iterator[str]:
             yield f"{device} and {first} are the same disk"
 
 
-def _of_disk(disk: HostDisk, target: TargetDisk, named: set[str]) -> list[str]:
+def _of_distinct_names(deployment: Deployment, disks: Mapping[str, HostDisk]) -> Iterator[str]:
+    known = {name for disk in disks.values() for name in (disk.device, disk.path)}
+    for name in deployment.distinct_disks:
+        if name not in known:
+            yield f"{name} is said to be a disk of its own, and is none of the scheme's disks"
+
+
+def _of_disk(
+    disk: HostDisk, target: TargetDisk, named: set[str], distinct: Collection[str]
+) -> list[str]:
     device = disk.device
     if disk.parent is not None:
         return [f"{device} is a partition of /dev/{disk.parent}: a scheme names whole disks"]
@@ -167,13 +178,20 @@ def _of_disk(disk: HostDisk, target: TargetDisk, named: set[str]) -> list[str]:
         found.append(f"{device} is made by device-mapper, and the kernel makes no partitions of "
                      "that: name a disk, or write an image onto the whole of it")  # fmt: skip
     found += [f"{device} is in use: {use}" for use in disk.uses]
+    if is_firmware_raid(disk.content):
+        found.append(f"{device} is held: it belongs to an array of its controller's firmware "
+                     f"({disk.content.kind}), which other disks may have a part in; name the array "
+                     f"that mdadm makes of it, or take the disk out first (wipefs --all {device})"
+                     )  # fmt: skip
     maps = [stacked.node for stacked in disk.stacked if stacked.kind == "multipath"]
     if maps:
         return [*found, f"{device} is one of several paths to a disk: name {maps[-1]}"]
-    if disk.other_paths:
+    if disk.other_paths and not {device, disk.path} & set(distinct):
         names = ", ".join(f"/dev/{name}" for name in disk.other_paths)
         found.append(f"{device} is the same disk as {names}, by another path, and nothing tells "
-                     "who uses it there: have multipathd assemble it, and name its /dev/mapper/..."
+                     "who uses it there: have multipathd assemble it, and name its /dev/mapper/...;"
+                     " where they are several disks to which their maker gave one identifier, say "
+                     f"so by --distinct-disk {device}, or distinct_disks in fuel-agent's file"
                      )  # fmt: skip
     for stacked in disk.stacked:
         others = sorted(stacked.disks - named)

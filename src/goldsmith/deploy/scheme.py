@@ -239,6 +239,7 @@ class ImageRequest:
     container_md5: str | None = None
     block_map_uri: str | None = None
     block_map_sha256: str | None = None
+    contents_sha256: str | None = None
     grow: bool = True
 
 
@@ -298,7 +299,8 @@ class Deployment:
     `firmware` () installs no boot loader. With `seed` the configuration is written into the root
     file system (NoCloud), otherwise onto the scheme's config drive partition; `config_drive_file`
     is a ready image for that partition. `root_by_uuid` adds root=UUID= to the command line. Images
-    without any digest are refused unless `allow_unverified`.
+    without any digest are refused unless `allow_unverified`. `distinct_disks` are names of disks
+    that are no other disk's paths although they share its identifier.
     `kernel` and `initrd` name what is booted of the target's /boot: a name or a regular expression,
     "" the newest kernel and its own initramfs.
     """
@@ -318,3 +320,4 @@ class Deployment:
     allow_unverified: bool = False
     kernel: str = ""
     initrd: str = ""
+    distinct_disks: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from goldsmith.errors import GoldsmithError
 
 _KINDS: Final = {
     "LVM2_member": "volume group", "linux_raid_member": "array", "btrfs": "btrfs",
-    "zfs_member": "ZFS pool", "ddf_raid_member": "array of a controller",
+    "zfs_member": "ZFS pool",
 }  # fmt: skip
 _BLOCK: Final = Path("/sys/block")
 _BTRFS_AT: Final = 64 << 10

@@ -87,6 +87,17 @@ class BlockMap:
         """How many of them are used."""
         return sum(found.count for found in self.ranges)
 
+    @property
+    def contents_sha256(self) -> str:
+        """The SHA-256 of the image's size and of all ranges with their digests: of every byte.
+
+        It says as much as the digest of the whole image, without a look at its holes.
+        """
+        digest = hashlib.sha256(f"{self.size_bytes} {self.block_bytes}\n".encode())
+        for found in self.ranges:
+            digest.update(f"{found.numbers} {found.sha256}\n".encode())
+        return digest.hexdigest()
+
     def stretch(self, found: BlockRange) -> tuple[int, int]:
         """Where a range lies: its offset and its length, both in bytes."""
         start = found.first * self.block_bytes

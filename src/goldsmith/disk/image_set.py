@@ -51,6 +51,8 @@ class SetImage:
     label: str | None = None
     block_map_name: str | None = None
     block_map_sha256: str | None = None
+    contents_sha256: str | None = None
+    """`disk.block_map.BlockMap.contents_sha256` of its map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def _image_document(image: SetImage) -> dict[str, Any]:
         "format": image.format, "mount": image.mount, "uuid": image.uuid, "label": image.label,
         "raw_sha256": image.raw_sha256, "container_sha256": image.container_sha256,
         "block_map": image.block_map_name, "block_map_sha256": image.block_map_sha256,
+        "contents_sha256": image.contents_sha256,
     }  # fmt: skip
 
 
@@ -223,6 +226,7 @@ class _Reader:
             self._text(given, "uuid", at), self._text(given, "label", at),
             self._file_name(given, "block_map", at),
             self._digest(given, "block_map_sha256", "sha256", at),
+            self._digest(given, "contents_sha256", "sha256", at),
         )  # fmt: skip
 
     def _package(self, entry: Any, at: str) -> InstalledPackage:

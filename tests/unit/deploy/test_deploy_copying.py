@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 import zstandard
@@ -249,6 +250,46 @@ def test_long_ranges_of_a_foreign_map_are_proved_at_their_end(copying, target, i
     with pytest.raises(ImageMismatch, match="are not those of its block map"):
         copying(path, block_map=BlockMap.from_json({**whole, "ranges": [f"0-{last} {'0' * 64}"]}))
     require_unusable(target)
+
+
+@pytest.mark.parametrize("container", ["raw", "gzip"])
+def test_the_digest_of_a_maps_contents_stands_for_that_of_the_whole(
+    copying, target, image, image_map, tmp_path, container
+):
+    right = image_map.contents_sha256
+    known = {"container": container, "size_bytes": len(image), "block_map": image_map,
+             "contents_sha256": right, "digests": {"md5": "0" * 32}}  # fmt: skip
+    path = tmp_path / "image"
+    path.write_bytes(image if container == "raw" else packed(container, image))
+    copied = copying(str(path), **known)
+    require_copied(target, image)
+    assert copied.digests == {"contents_sha256": right}
+    before = target.read_bytes()
+    with pytest.raises(ImageMismatch, match="the block map has the contents_sha256"):
+        copying(str(path), **{**known, "contents_sha256": "0" * 64})
+    assert target.read_bytes() == before
+    # Without a map the other digests count again.
+    with pytest.raises(ImageMismatch, match="md5"):
+        copying(str(path), **{**known, "block_map": None})
+    wrong = bytearray(image)
+    wrong[8 * MIB + 5000] ^= 1
+    path.write_bytes(wrong if container == "raw" else packed(container, wrong))
+    with pytest.raises(ImageMismatch, match=r"blocks .* are not those of its block map"):
+        copying(str(path), **known)
+    require_unusable(target)
+
+
+def test_the_digest_of_contents_tells_every_part_of_a_map(image_map):
+    first, *others = image_map.ranges
+    for other in (
+        replace(image_map, size_bytes=image_map.size_bytes + 4096),
+        replace(image_map, block_bytes=8192, ranges=()),
+        replace(image_map, ranges=(*others,)),
+        replace(image_map, ranges=(replace(first, sha256="0" * 64), *others)),
+        replace(image_map, ranges=(replace(first, count=first.count - 1), *others)),
+    ):
+        assert other.contents_sha256 != image_map.contents_sha256
+    assert BlockMap.from_json(image_map.to_json()).contents_sha256 == image_map.contents_sha256
 
 
 @pytest.mark.parametrize("form", ["bmap", "json"])

@@ -170,6 +170,33 @@ def test_a_path_of_several_to_one_disk_is_refused():
     (said,) = reasons(ONE, host(other_paths=("sdb", "sdc")))
     assert said.startswith("/dev/sda is the same disk as /dev/sdb, /dev/sdc, by another path")
     assert "multipathd" in said
+    assert "--distinct-disk /dev/sda" in said
+
+
+def test_a_disk_may_be_said_to_be_one_of_its_own():
+    """Some makers give all their disks one identifier: then only people know."""
+    disk = host(other_paths=("sdb",))
+    assert reasons(replace(ONE, distinct_disks=("/dev/sda",)), disk) == []
+    by_link = replace(disk, device="/dev/disk/by-id/x")
+    linked = Deployment(Scheme((target(device="/dev/disk/by-id/x"),)))
+    for name in ("/dev/sda", "/dev/disk/by-id/x"):
+        assert reasons(replace(linked, distinct_disks=(name,)), by_link) == []
+    other = reasons(replace(ONE, distinct_disks=("/dev/sdb",)), disk)
+    assert other[0] == "/dev/sdb is said to be a disk of its own, and is none of the scheme's disks"
+    assert "by another path" in other[1]
+    used = replace(disk, uses=(Use("/dev/sda1", "mounted at /mnt"),))
+    assert "is in use" in reasons(replace(ONE, distinct_disks=("/dev/sda",)), used)[0]
+
+
+@pytest.mark.parametrize("policy", ["clean", "verify", "keep"])
+@pytest.mark.parametrize("kind", ["isw_raid_member", "ddf_raid_member", "jmicron_raid_member"])
+def test_a_disk_of_an_array_of_firmware_is_held(kind, policy):
+    disk = host(label="gpt", content=Content(kind), partitions=(found(1, 1, 100),))
+    said = reasons(Deployment(Scheme((target(part(1, 1, 100), policy=policy),))), disk)
+    assert said[0].startswith(f"/dev/sda is held: it belongs to an array of its controller's "
+                              f"firmware ({kind})")  # fmt: skip
+    ours = replace(disk, content=Content("linux_raid_member"))
+    assert not [reason for reason in reasons(ONE, ours) if "firmware" in reason]
 
 
 def test_paths_are_known_by_the_name_that_a_disk_has_in_all_the_world(tmp_path):

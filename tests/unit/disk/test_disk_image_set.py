@@ -20,7 +20,7 @@ from goldsmith.disk.image_set import (
 MD5, SHA256 = "0123456789abcdef" * 2, "0123456789abcdef" * 4
 ROOT = SetImage(
     "env_1.img.gz", "gzip", "ext4", 4096, MD5, SHA256, 100, MD5, SHA256, "/", "u-u", "root",
-    "env_1.img.gz.bmap", SHA256,
+    "env_1.img.gz.bmap", SHA256, SHA256,
 )  # fmt: skip
 BOOT = SetImage("env_1-boot.img", "raw", "ext2", 4096, MD5, SHA256, 4096, MD5, SHA256, "/boot")
 WHOLE = ImageSet(

@@ -117,6 +117,14 @@ def test_the_driver_and_the_configuration_choose_where_the_configuration_goes(tm
     assert made.config_drive is None and made.config_drive_file == str(ready)
 
 
+def test_the_configuration_says_which_disks_are_disks_of_their_own():
+    given = read()
+    config = FuelConfig(distinct_disks="/dev/sda, /dev/sdb,")
+    made = to_deployment(given, scheme_of(given), (), config, "nailgun")
+    assert made.distinct_disks == ("/dev/sda", "/dev/sdb")
+    assert to_deployment(given, scheme_of(given), (), CONFIG, "nailgun").distinct_disks == ()
+
+
 def test_old_centos_has_old_kernels():
     given = read({**DATA, "profile": "centos_65_x86_64"})
     assert to_deployment(given, scheme_of(given), (), CONFIG, "nailgun").kernel.startswith(

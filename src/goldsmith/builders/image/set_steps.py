@@ -101,7 +101,7 @@ class AssembleSetStep:
         return SetImage(
             name, container, image.filesystem, contents_of_raw.size_bytes, contents_of_raw.md5,
             contents_of_raw.sha256, *own, image.mount, self._uuid(image), image.label,
-            block_map_name(name), digest,
+            block_map_name(name), digest, contents_of_raw.block_map.contents_sha256,
         )  # fmt: skip
 
     def _fill(

@@ -133,9 +133,12 @@ class _Attempt:
         self._block_map, self._emit = block_map, emit
         is_raw = image.container == "raw"
         digests = {**(image.container_digests if is_raw else {}), **image.digests}
-        self._wanted = _best(digests)
+        # Ranges of a map that is the right one prove every byte: one more digest proves no more.
+        self._contents_wanted = None if block_map is None else image.contents_sha256
+        self._wanted = {} if self._contents_wanted else _best(digests)
         # The digest of what is in the container says more than the container's own.
-        self._container_wanted = {} if is_raw or self._wanted else _best(image.container_digests)
+        inner = self._contents_wanted or self._wanted
+        self._container_wanted = {} if is_raw or inner else _best(image.container_digests)
         self._container = {name: new_digest(name) for name in self._container_wanted}
         self._size_bytes = image.size_bytes
         if self._size_bytes is None and block_map is not None:
@@ -153,7 +156,7 @@ class _Attempt:
             self.stream.begin()
             if self._image.container == "raw" and self._size_bytes is None:
                 self._size_bytes = self.stream.total_bytes
-            self._check_sizes()
+            self._check_before()
             try:
                 target.begin(() if self._block_map is None else mapped_extents(self._block_map))
                 digests, size_bytes = self._write()
@@ -167,9 +170,12 @@ class _Attempt:
             digests=digests, sources=tuple(one.shown for one in self.stream.used), duration_s=0.0,
         )  # fmt: skip
 
-    def _check_sizes(self) -> None:
+    def _check_before(self) -> None:
         """Raise before anything is written for what can be known before."""
         size_bytes, block_map = self._size_bytes, self._block_map
+        if block_map is not None and self._contents_wanted:
+            self._compare("the block map", {"contents_sha256": self._contents_wanted},
+                          {"contents_sha256": block_map.contents_sha256})  # fmt: skip
         if block_map is not None and block_map.size_bytes != size_bytes:
             raise ImageMismatch(
                 f"the block map is of an image of {block_map.size_bytes} bytes, this one has "
@@ -205,6 +211,8 @@ class _Attempt:
             self._name, self._container_wanted,
             {name: digest.hexdigest() for name, digest in self._container.items()},
         )  # fmt: skip
+        if self._contents_wanted:
+            return {"contents_sha256": self._contents_wanted}, at
         return digests, at
 
     def _stretches(self, buffers: Buffers) -> Iterator[Stretch]:

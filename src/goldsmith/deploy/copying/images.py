@@ -32,7 +32,9 @@ class ImageToCopy:
     `uris` are mirrors of one file, tried in turn. Sizes are None and digests (algorithm ->
     hexadecimal) empty where nobody knows them; those of the container are of the file as it is
     sent, the others of what comes out of it. A block map is given, or to be had at
-    `block_map_uris`. Without any digest an image is refused unless it `may_be_unverified`.
+    `block_map_uris`; `contents_sha256` is `BlockMap.contents_sha256` of the right one, and stands
+    for the `digests` where there is a map. Without any digest an image is refused unless it
+    `may_be_unverified`.
     """
 
     uris: tuple[str, ...]
@@ -44,6 +46,7 @@ class ImageToCopy:
     block_map: BlockMap | None = None
     block_map_uris: tuple[str, ...] = ()
     block_map_sha256: str | None = None
+    contents_sha256: str | None = None
     may_be_unverified: bool = False
 
     def __post_init__(self) -> None:
@@ -80,7 +83,8 @@ class CopyLimits:
 class CopiedImage:
     """A finished copy: the image's size and digests, and how much had to be written.
 
-    `sources` are the addresses that it came from, fit to be shown.
+    `digests` are those of the whole that were compared, `sources` the addresses that it came from,
+    fit to be shown.
     """
 
     target: Path
@@ -115,5 +119,6 @@ def image_of_request(request: ImageRequest, *, may_be_unverified: bool = False) 
         container_digests={name: digest for name, digest in packed.items() if digest},
         block_map_uris=_addresses_of_map(request),
         block_map_sha256=request.block_map_sha256,
+        contents_sha256=request.contents_sha256,
         may_be_unverified=may_be_unverified,
     )

@@ -1,8 +1,9 @@
 """Stretches proved and written on several threads, while the caller fetches and unpacks the next.
 
-A stretch's ranges of the block map are compared with their digests before they are written. The
-digest of the whole image is one chain, on a thread of its own; so are those ranges of a foreign
-map that are longer than a stretch: they are known to be right only when their last byte is there.
+A stretch's ranges of the block map are compared with their digests before they are written, and at
+the end every range of the map must have been. A digest of the whole image, where there is one to
+compare, is one chain, on a thread of its own; so are those ranges of a foreign map that are longer
+than a stretch: they are known to be right only when their last byte is there.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Writing:
         self._workers = cores()
         self._chain = ThreadPoolExecutor(1, "digest")
         self._pool = ThreadPoolExecutor(self._workers, "write")
-        self._under_way: deque[tuple[Stretch, list[Future[None]]]] = deque()
+        self._under_way: deque[tuple[Stretch, list[Future[int]]]] = deque()
+        self._proved_ranges = 0
 
     def __enter__(self) -> Self:
         return self
@@ -94,40 +96,45 @@ class Writing:
             self._finish_oldest()
 
     def finish(self) -> Mapping[str, str]:
-        """Wait for all; returns the digests of the whole."""
+        """Wait for all; returns the digests of the whole. Every range of the map is proved then."""
         while self._under_way:
             self._finish_oldest()
+        if self._block_map is not None and self._proved_ranges != len(self._block_map.ranges):
+            raise ImageMismatch("the image ends before its block map does")
         return {name: digest.hexdigest() for name, digest in self._digests.items()}
 
     def _finish_oldest(self) -> None:
         stretch, futures = self._under_way.popleft()
-        for future in futures:
-            future.result()
+        self._proved_ranges += sum(future.result() for future in futures)
         self._buffers.give_back(stretch)
 
-    def _follow(self, stretch: Stretch, long: Sequence[_Part]) -> None:
-        """The digests that are one chain over several stretches."""
-        data = stretch.data
+    def _follow(self, stretch: Stretch, long: Sequence[_Part]) -> int:
+        """The digests that are one chain over several stretches; returns the ranges proved."""
+        data, proved = stretch.data, 0
         for digest in self._digests.values():
             digest.update(data)
         for part in long:
             if part.is_first:
                 self._long_range = hashlib.sha256()
             self._long_range.update(data[part.start : part.end])
-            if part.is_last and self._long_range.hexdigest() != part.found.sha256:
-                raise _wrong(part.found)
+            if part.is_last:
+                if self._long_range.hexdigest() != part.found.sha256:
+                    raise _wrong(part.found)
+                proved += 1
+        return proved
 
-    def _write_all(self, stretch: Stretch) -> None:
+    def _write_all(self, stretch: Stretch) -> int:
         target, data = self._target, stretch.data
         if stretch.buffer is None:
             target.zero(stretch.offset, stretch.length)
-            return
+            return 0
         runs = _data_runs(data) if target.reads_zeros else [(0, stretch.length)]
         for start, end in runs:
             target.write(stretch.offset + start, data[start:end])
+        return 0
 
-    def _write_mapped(self, stretch: Stretch, parts: Sequence[_Part]) -> None:
-        """Prove all ranges and that there is nothing between them, then write."""
+    def _write_mapped(self, stretch: Stretch, parts: Sequence[_Part]) -> int:
+        """Prove all ranges and that nothing is between them, then write; returns how many."""
         data, target = stretch.data, self._target
         assert self._block_map is not None
         for part in parts:
@@ -147,6 +154,7 @@ class Writing:
             target.write(stretch.offset + start, data[start:stop])
             end = stop
         target.zero(stretch.offset + end, stretch.length - end)
+        return sum(part.is_whole for part in parts)
 
 
 def _joined(parts: Sequence[_Part]) -> Iterator[tuple[int, int]]:
