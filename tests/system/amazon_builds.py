@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +40,27 @@ def template(rig: Rig, *provisioners: dict[str, Any], **given: Any) -> str:
 def left(rig: Rig) -> dict[str, Any]:
     """What is in the account besides the source."""
     return account(rig, BASE)
+
+
+def wait_for_call(rig: Rig, action: str) -> None:
+    """Until a call has had its effect, whose caller may be dead."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not any(call.action == action for call in rig.calls):
+        assert time.monotonic() < deadline_s, "the call never came"
+        time.sleep(0.05)
+
+
+def build_killed_at(
+    rig: Rig, goldsmith: Any, environment: dict[str, str], action: str, number: int = 1
+) -> None:
+    """Build t.pkr.json, and kill it as it waits for the answer to a call, which has its effect."""
+    with goldsmith.start("build", "t.pkr.json", env=environment) as running:
+
+        def kill(asked: str, count: int) -> None:
+            if (asked, count) == (action, number):
+                os.killpg(running.pid, signal.SIGKILL)
+
+        rig.on_call = kill
+        running.communicate(timeout=600)
+        wait_for_call(rig, action)
+    rig.on_call = lambda asked, number: None

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from amazon_builds import build_killed_at
 from old_images import MIB, call, look
 
 from aws_rig import Fault, Image, Rig, Snapshot
@@ -19,8 +17,6 @@ from aws_rig.direct_calls import BLOCK, as_launched, present, read_block
 from aws_rig.scenarios import account, environment, partitioned_disk, system_tree
 
 pytestmark = pytest.mark.root
-
-PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +69,6 @@ def made(rig: Rig) -> tuple[Image, Snapshot]:
 def counted(rig: Rig) -> Counter[str]:
     """How often each action was called with success."""
     return Counter(one.action for one in rig.calls if not one.answer)
-
-
-def wait_for_call(rig: Rig, action: str) -> None:
-    """Until a call has had its effect, whose caller is dead."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not any(one.action == action for one in rig.calls):
-        assert time.monotonic() < deadline_s, "the call never came"
-        time.sleep(0.05)
 
 
 def test_only_what_changed_is_sent(rig: Rig, tmp_path: Path, goldsmith: Any) -> None:
@@ -176,16 +164,7 @@ def test_clean_removes_what_a_killed_build_left(
     """It is killed while it waits for an answer, which it never hears."""
     text = template(rig, "echo hello > /told", tags={"Name": "web"}, ami_regions=["eu-west-1"])
     (tmp_path / "t.pkr.json").write_text(text)
-    with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
-
-        def kill(asked: str, number: int) -> None:
-            if asked == action and number == 1:
-                os.killpg(running.pid, signal.SIGKILL)
-
-        rig.on_call = kill
-        running.communicate(timeout=600)
-        wait_for_call(rig, action)
-    rig.on_call = lambda asked, number: None
+    build_killed_at(rig, goldsmith, environment(rig), action)
     assert (left(rig) != {}) == (action != "GetSnapshotBlock")
     goldsmith("clean", env=environment(rig), check=True)
     assert left(rig) == {}
@@ -308,16 +287,7 @@ def test_an_index_that_cannot_be_written_costs_no_image(
 
 def kill_in_the_middle(rig: Rig, goldsmith: Any, most: int = 20) -> None:
     """Kill a build with SIGKILL as it sends its fifth block."""
-    with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
-
-        def kill(asked: str, number: int) -> None:
-            if asked == "PutSnapshotBlock" and number == 5:
-                os.killpg(running.pid, signal.SIGKILL)
-
-        rig.on_call = kill
-        running.communicate(timeout=600)
-        wait_for_call(rig, "PutSnapshotBlock")
-    rig.on_call = lambda asked, number: None
+    build_killed_at(rig, goldsmith, environment(rig), "PutSnapshotBlock", 5)
     (pending,) = rig.direct.uploads.values()
     assert 0 < len(pending.digests) < most
 

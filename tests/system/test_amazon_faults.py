@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amazon_builds import BASE, PATIENCE_S, base_disk, left, template
+from amazon_builds import BASE, PATIENCE_S, base_disk, build_killed_at, left, template
 
 from aws_rig import Fault, Image, Rig, Snapshot
 from aws_rig.disks import Attached
@@ -120,14 +120,6 @@ def test_a_detachment_that_is_busy_for_a_while_is_awaited(
     assert len(looks) >= 4 and rig.cloud.volumes == {}
 
 
-def wait_for_calls(rig: Rig, action: str) -> None:
-    """Until a call has had its effect, whose caller is dead."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not any(call.action == action for call in rig.calls):
-        assert time.monotonic() < deadline_s, "the call never came"
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize(
     "action",
     [one if one in KILLED_ALWAYS else pytest.param(one, marks=pytest.mark.nightly)
@@ -138,16 +130,7 @@ def test_clean_removes_what_a_killed_build_left(
 ) -> None:
     """It is killed while it waits for an answer, which it never hears."""
     (tmp_path / "t.pkr.json").write_text(template(rig, {"inline": ["echo hello"]}, **GIVEN))
-    with goldsmith.start("build", "t.pkr.json", env=environment(rig)) as running:
-
-        def kill(asked: str, number: int) -> None:
-            if asked == action and number == 1:
-                os.killpg(running.pid, signal.SIGKILL)
-
-        rig.on_call = kill
-        running.communicate(timeout=600)
-        wait_for_calls(rig, action)
-    rig.on_call = lambda asked, number: None
+    build_killed_at(rig, goldsmith, environment(rig), action)
     something = left(rig) != {}
     shown = goldsmith("clean", "--dry-run", env=environment(rig), check=True)
     assert ("aws" in shown.stdout) == something and (left(rig) != {}) == something

@@ -1,8 +1,9 @@
 """The library's descriptions of services, cut down to what is called, and kept so.
 
-Its description of EC2 has 800 operations, of which each becomes a method: to read and to make them
-takes longer than all calls of a build. What is kept lies in the state directory, by the version of
-the library and what was wanted of it; without that, or when it cannot be read, it is made anew.
+Its description of EC2 has 800 operations, of which each becomes a method, and its list of endpoints
+is that of 400 services: to read and to make them takes longer than all calls of a build. What is
+kept lies in the state directory, by the version of the library and what was wanted of it; without
+that, or when it cannot be read, it is made anew.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,7 +28,9 @@ OPERATIONS: Final = (
     "RegisterImage",
 )  # fmt: skip
 """What of EC2 is called anywhere."""
-_FORM: Final = 1
+SERVICES: Final = ("ebs", "ec2", "s3", "sts")
+"""What clients are made for."""
+_FORM: Final = 2
 """Counts changes of what is kept."""
 
 
@@ -38,6 +42,17 @@ def descriptions() -> Any:
 
     class CutLoader(Loader):  # type: ignore[misc]
         """Gives the cut descriptions in place of whole ones."""
+
+        def list_available_services(self, type_name: str) -> list[str]:
+            # It would look into each of the library's 400 directories.
+            return list(SERVICES)
+
+        def load_data_with_path(self, name: str) -> Any:
+            whole = functools.partial(super().load_data_with_path, name)
+            if name != "endpoints":
+                return whole()
+            kept = _kept(f"endpoints-{__version__}", lambda: cut_endpoints(whole()[0], SERVICES))
+            return kept, os.path.join(self.BUILTIN_DATA_PATH, name)
 
         def load_service_model(
             self, service_name: str, type_name: str, api_version: str | None = None
@@ -63,7 +78,7 @@ def _kept(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _from_state(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    wanted = [_FORM, *OPERATIONS]
+    wanted = [_FORM, *OPERATIONS, *SERVICES]
     file = state_directory() / "aws" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(file.read_bytes())
@@ -100,6 +115,16 @@ def cut_model(model: Mapping[str, Any], operations: Iterable[str]) -> dict[str, 
     others = {name: value for name, value in model.items()
               if name not in ("operations", "shapes", "documentation")}  # fmt: skip
     return {**others, "operations": kept, "shapes": shapes}
+
+
+def cut_endpoints(endpoints: Mapping[str, Any], services: Iterable[str]) -> dict[str, Any]:
+    """The library's list of endpoints with these services alone."""
+    wanted = frozenset(services)
+    partitions = [
+        {**one, "services": {name: it for name, it in one["services"].items() if name in wanted}}
+        for one in endpoints["partitions"]
+    ]
+    return {**endpoints, "partitions": partitions}
 
 
 def _shapes_in(value: Any) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.loaders import Loader
@@ -11,7 +12,8 @@ from botocore.session import Session
 
 import goldsmith
 from goldsmith.cloud import descriptions
-from goldsmith.cloud.descriptions import OPERATIONS, cut_model
+from goldsmith.cloud.descriptions import OPERATIONS, SERVICES, cut_model
+from goldsmith.cloud.rehearsal import rehearse
 
 CALLED = re.compile(r'"((?:describe|create|delete|attach|detach|modify|register|deregister|enable|'
                     r'disable|copy)_[a-z_]+)"')  # fmt: skip
@@ -24,11 +26,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def client() -> object:
+def client(service: str = "ec2", region: str = "eu-west-1", *, cut: bool = True) -> Any:
     session = Session()
-    session.register_component("data_loader", descriptions.descriptions())
+    if cut:
+        session.register_component("data_loader", descriptions.descriptions())
     session.set_credentials("a", "b")
-    return session.create_client("ec2", region_name="eu-west-1")
+    return session.create_client(service, region_name=region)
 
 
 def test_all_that_is_called_is_there() -> None:
@@ -53,9 +56,9 @@ def test_a_cut_model_is_whole_in_itself() -> None:
 
 def test_clients_are_made_of_what_was_kept(state: Path) -> None:
     made = client()
-    assert made.meta.endpoint_url == "https://ec2.eu-west-1.amazonaws.com"  # type: ignore[attr-defined]
+    assert made.meta.endpoint_url == "https://ec2.eu-west-1.amazonaws.com"
     kept = sorted((state / "aws").iterdir())
-    assert len(kept) == 1 and sum(file.stat().st_size for file in kept) < 1 << 20
+    assert len(kept) == 2 and sum(file.stat().st_size for file in kept) < 1 << 20
     before = [file.stat().st_mtime_ns for file in kept]
     descriptions._read.clear()
     assert hasattr(client(), "describe_images")
@@ -76,3 +79,25 @@ def test_a_state_that_cannot_be_written_to_is_no_matter(
 ) -> None:
     (state / "aws").write_text("a file")
     assert hasattr(client(), "copy_image")
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "us-gov-west-1", "mx-central-9"])
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "ec2"])
+def test_endpoints_are_those_of_the_whole_list(service: str, region: str) -> None:
+    cut, whole = client(service, region), client(service, region, cut=False)
+    assert cut.meta.endpoint_url == whole.meta.endpoint_url
+    assert cut.meta.partition == whole.meta.partition
+
+
+def test_a_rehearsal_keeps_what_clients_are_made_of(state: Path) -> None:
+    rehearse()
+    kept = {file.name: file.stat().st_mtime_ns for file in (state / "aws").iterdir()}
+    assert hasattr(client(), "describe_images")
+    assert {file.name: file.stat().st_mtime_ns for file in (state / "aws").iterdir()} == kept
+
+
+def test_a_rehearsal_leaves_errors_to_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody-has-this")
+    rehearse()

@@ -474,7 +474,7 @@ def test_a_torn_record_hides_none_that_follows(run: RunDirectory, tmp_path: Path
     with dying(tmp_path, "x", run) as second:
         second.note(4, digest)
     with remembered(tmp_path, "x", run) as third:
-        assert third.compare(lambda number: digest, 2048) == [3, 4] and len(third.sent) == 2
+        assert list(third.compare(lambda number: digest, 2048)) == [3, 4] and len(third.sent) == 2
 
 
 @pytest.mark.parametrize("what", ["deleted", "expired", "completed", "torn", "nonsense"])

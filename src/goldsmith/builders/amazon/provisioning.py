@@ -11,7 +11,7 @@ from goldsmith.communicators.none import NoCommunicator
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import ProvisionHook
 from goldsmith.core.provisioner import ProvisionContext, Provisioner, ProvisionerCall
-from goldsmith.core.tree_build import TreeEntrance, entered
+from goldsmith.core.tree_entrance import TreeEntrance, entered
 
 
 @dataclass(frozen=True, slots=True)

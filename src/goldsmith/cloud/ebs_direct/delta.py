@@ -36,7 +36,7 @@ class Delta:
     @property
     def left_out(self) -> int:
         """How many blocks of the volume neither snapshot has: nobody reads them."""
-        return self.size_gib * BLOCKS_PER_GIB - len(self.result)
+        return self.size_gib * BLOCKS_PER_GIB - len(self.writes) - self.equal
 
     def identity(self, **more: object) -> str:
         """A digest of what is asked for: that of a later build which can go on with this one.

@@ -1,6 +1,7 @@
 """The digests of a snapshot's blocks: what a later one is compared with, as AWS does not tell them.
 
-36 bytes a block in memory. As a file it is gzipped lines of JSON: a head, then one line a block.
+In memory it takes one bit a block. As a file it is gzipped lines of JSON: a head, then one line a
+block.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import gzip
 import hashlib
 import json
 import os
+import tempfile
+import weakref
 import zlib
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from goldsmith.cloud.ebs_direct.block_set import BlockSet
 from goldsmith.errors import GoldsmithError
 from goldsmith.units import GIB
 
@@ -27,6 +29,8 @@ BLOCKS_PER_GIB: Final = GIB // BLOCK_BYTES
 LARGEST_GIB: Final = 65536
 ZERO_DIGEST: Final = hashlib.sha256(bytes(BLOCK_BYTES)).digest()
 _DIGEST_BYTES: Final = 32
+_READ_BLOCKS: Final = 2048
+_READ_BYTES: Final = _READ_BLOCKS * _DIGEST_BYTES
 _VERSION: Final = 1
 _LONGEST_LINE: Final = 512
 
@@ -35,44 +39,87 @@ class DigestIndexError(GoldsmithError):
     """A file is no index of digests, or a damaged one."""
 
 
-@dataclass(slots=True)
 class DigestIndex:
-    """The SHA-256 of each block that a snapshot has, in the order of their numbers."""
+    """The SHA-256 of each block that a snapshot has, in the order of their numbers.
 
-    size_gib: int
-    numbers: array[int] = field(default_factory=lambda: array("L"))
-    _digests: bytearray = field(default_factory=bytearray)
+    Which blocks that are is in memory. The digests lie in a file without a name, in the directory
+    for temporary files, each at the place of its block; up to 64 KiB of them were not written yet.
+    """
+
+    def __init__(self, size_gib: int) -> None:
+        self.size_gib = size_gib
+        self.numbers = BlockSet()
+        self._last = -1
+        self._rest = bytearray()
+        """Of the blocks up to the last one, without a gap."""
+        self._fd = -1
 
     def append(self, number: int, digest: bytes) -> None:
-        """Add a block behind the last one; raises DigestIndexError for any other order."""
+        """Add a block behind the last one; raises DigestIndexError for any other order, OSError."""
         if not 0 <= number < self.size_gib * BLOCKS_PER_GIB or len(digest) != _DIGEST_BYTES:
             raise DigestIndexError(f"block {number} is not one of a volume of {self.size_gib} GiB")
-        if self.numbers and number <= self.numbers[-1]:
-            raise DigestIndexError(f"block {number} comes after block {self.numbers[-1]}")
-        self.numbers.append(number)
-        self._digests += digest
+        if number <= self._last:
+            raise DigestIndexError(f"block {number} comes after block {self._last}")
+        if number != self._last + 1 or len(self._rest) >= _READ_BYTES:
+            self._flush()
+        self._rest += digest
+        self._last = number
+        self.numbers.add(number)
+
+    def _flush(self) -> None:
+        if not self._rest:
+            return
+        if self._fd < 0:
+            # The descriptor lives as long as the index does.
+            with tempfile.TemporaryFile(prefix="goldsmith-index-") as file:
+                self._fd = os.dup(file.fileno())
+            weakref.finalize(self, os.close, self._fd)
+        data, at = memoryview(self._rest), self._rest_start * _DIGEST_BYTES
+        while data:
+            count = os.pwrite(self._fd, data, at)
+            data, at = data[count:], at + count
+        self._rest = bytearray()
+
+    @property
+    def _rest_start(self) -> int:
+        return self._last + 1 - len(self._rest) // _DIGEST_BYTES
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        for place, number in enumerate(self.numbers):
-            yield number, self._at(place)
+        """Nothing may be added meanwhile."""
+        for start in range(0, self._last + 1, _READ_BLOCKS):
+            data = b""
+            for number in self.numbers.between(start, start + _READ_BLOCKS):
+                data = data or self._read(start, _READ_BLOCKS)
+                place = (number - start) * _DIGEST_BYTES
+                yield number, data[place : place + _DIGEST_BYTES]
 
     def get(self, number: int) -> bytes | None:
         """The digest of a block; None for one that the snapshot does not have."""
-        place = bisect_left(self.numbers, number)
-        if place == len(self.numbers) or self.numbers[place] != number:
-            return None
-        return self._at(place)
+        return self._read(number, 1) if number in self.numbers else None
 
-    def _at(self, place: int) -> bytes:
-        return bytes(self._digests[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES])
+    def _read(self, start: int, count: int) -> bytes:
+        """The digests of so many blocks; where there are none, anything, or nothing at the end."""
+        first, wanted = self._rest_start, count * _DIGEST_BYTES
+        written = b""
+        if start < first and self._fd >= 0:
+            until = min(count, first - start) * _DIGEST_BYTES
+            written = os.pread(self._fd, until, start * _DIGEST_BYTES)
+        if start + count <= first:
+            return written
+        gap = max(first - start, 0) * _DIGEST_BYTES
+        skipped = max(start - first, 0) * _DIGEST_BYTES
+        return written.ljust(gap, b"\0") + bytes(self._rest[skipped : skipped + wanted - gap])
 
     @property
     def linear(self) -> str:
         """The aggregated checksum of the service: that of all digests in order, in base64."""
-        return base64.b64encode(hashlib.sha256(self._digests).digest()).decode()
+        whole = hashlib.sha256()
+        for _, digest in self:
+            whole.update(digest)
+        return base64.b64encode(whole.digest()).decode()
 
 
 def merged(below: DigestIndex | None, above: DigestIndex) -> DigestIndex:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from goldsmith.cloud.ebs_direct.block_set import BlockSet
 from goldsmith.host.journal import RunDirectory
 from goldsmith.host.locks import try_lock
 
@@ -31,41 +32,6 @@ _UNCONFIRMED: Final = bytes(_DIGEST_BYTES)
 """Stands for the digest of a block whose sending has begun."""
 _LARGEST_RECORD: Final = 1 << 16
 _SENT: Final = ".sent"
-
-
-@dataclass(slots=True)
-class BlockSet:
-    """Numbers of blocks, one bit each."""
-
-    _bits: bytearray = field(default_factory=bytearray)
-    _count: int = 0
-
-    def add(self, number: int) -> None:
-        """Add a block."""
-        place, bit = number >> 3, 1 << (number & 7)
-        if place >= len(self._bits):
-            self._bits += bytes(place + 1 - len(self._bits))
-        if not self._bits[place] & bit:
-            self._bits[place] |= bit
-            self._count += 1
-
-    def discard(self, number: int) -> None:
-        """Take a block out, if it is in."""
-        if number in self:
-            self._bits[number >> 3] &= ~(1 << (number & 7))
-            self._count -= 1
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._bits.clear()
-        self._count = 0
-
-    def __contains__(self, number: int) -> bool:
-        place = number >> 3
-        return place < len(self._bits) and bool(self._bits[place] & 1 << (number & 7))
-
-    def __len__(self) -> int:
-        return self._count
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +104,20 @@ class Progress:
         self.save()
         before.forget(runs)
 
-    def compare(self, wanted: Callable[[int], bytes], blocks: int) -> list[int]:
+    def compare(self, wanted: Callable[[int], bytes], blocks: int) -> Iterator[int]:
         """Sort what an earlier run has sent into `sent` and `stale`; returns all its blocks.
 
         `wanted` tells the digest that a block is to have, of so many.
         """
         if self.file is None:
-            return []
+            return iter(())
         for number, digest in _records(self.file.with_suffix(_SENT), blocks):
             as_wanted = digest == wanted(number)
             (self.sent if as_wanted else self.stale).add(number)
             (self.stale if as_wanted else self.sent).discard(number)
         if not len(self.sent) + len(self.stale):
-            return []
-        return [one for one in range(blocks) if one in self.sent or one in self.stale]
+            return iter(())
+        return (one for one in range(blocks) if one in self.sent or one in self.stale)
 
     def begin(self, number: int) -> None:
         """A block is about to be sent: if this is killed, nobody knows whether it has arrived."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterator
 
+from goldsmith.cloud.ebs_direct.block_set import BlockSet
 from goldsmith.cloud.ebs_direct.connections import Connections
 from goldsmith.cloud.ebs_direct.delta import Delta
-from goldsmith.cloud.ebs_direct.digest_index import DigestIndex
+from goldsmith.cloud.ebs_direct.digest_index import DigestIndex, KnownSnapshot
 from goldsmith.cloud.ebs_direct.reader import PAGE, OnBlocks, fetch_blocks
 from goldsmith.errors import GoldsmithError
 
@@ -26,22 +26,33 @@ def verify_snapshot(
     """
     wanted = delta.result
     if delta.parent is not None:
-        # An upload that goes on may have made a block the parent's again: listed or not, it is so.
-        known = delta.parent.index
-        again = {number for number, digest in delta.writes if known.get(number) == digest}
-        anew = array("L", (one for one in delta.writes.numbers if one not in again))
-        changed = array("L", (
-            one for one in _changed(connections, delta.parent.snapshot_id, snapshot_id)
-            if one not in again
-        ))  # fmt: skip
-        if changed != anew:
-            raise _failed(snapshot_id, f"{len(changed)} blocks differ from its parent, and "
-                          f"{len(anew)} were written")  # fmt: skip
+        _compare_changes(connections, snapshot_id, delta, delta.parent)
     found = fetch_blocks(connections, snapshot_id, lambda *_: None, on_blocks)
     if found.numbers != wanted.numbers:
         raise _failed(snapshot_id, f"it has {len(found)} blocks, not {len(wanted)}")
     if found.linear != wanted.linear:
         raise _failed(snapshot_id, f"block {_first_other(found, wanted)} is another one")
+
+
+def _compare_changes(
+    connections: Connections, snapshot_id: str, delta: Delta, parent: KnownSnapshot
+) -> None:
+    def is_again(number: int) -> bool:
+        """An upload that goes on may have made it the parent's again: listed or not, it is so."""
+        written = delta.writes.get(number)
+        return written is not None and written == parent.index.get(number)
+
+    changed = BlockSet()
+    for number in _changed(connections, parent.snapshot_id, snapshot_id):
+        if not is_again(number):
+            changed.add(number)
+    anew = BlockSet()
+    for number in delta.writes.numbers:
+        if not is_again(number):
+            anew.add(number)
+    if changed != anew:
+        raise _failed(snapshot_id, f"{len(changed)} blocks differ from its parent, and "
+                      f"{len(anew)} were written")  # fmt: skip
 
 
 def _changed(connections: Connections, first: str, second: str) -> Iterator[int]:
