@@ -111,6 +111,41 @@ def test_what_is_kept_needs_no_mirror(site: StoreSite, place: Path) -> None:
     assert "alpha" in caught.value.message
 
 
+def indexes(site: StoreSite) -> list[str]:
+    return [path for path, _ in site.asked if "Packages" in path]
+
+
+def test_another_request_by_the_same_release_files_fetches_no_index(
+    site: StoreSite, place: Path
+) -> None:
+    first = site.known(site.request(place, "alpha"), place)
+    lay(place, first)
+    assert indexes(site)
+    site.asked.clear()
+    second = site.known(site.request(place, "beta"), place)
+    assert second.release_digests == first.release_digests
+    lay(place, second)
+    assert site.asked
+    assert indexes(site) == []
+    assert (place / "laid/usr/share/beta.text").exists()
+
+    # One that was changed is none, in whichever answer.
+    for kept in place.glob("state/resolutions/*/lists/*Packages*"):
+        content = kept.read_bytes()
+        kept.unlink()
+        kept.write_bytes(content.replace(b"gamma", b"gimme") + b"\n")
+    site.asked.clear()
+    lay(place, site.known(site.request(place, "gamma"), place))
+    assert indexes(site)
+
+    # Nor are those of other Release files.
+    site.offer(contents(b"other"))
+    site.asked.clear()
+    lay(place, site.known(site.request(place, "gamma", "beta"), place))
+    assert indexes(site)
+    assert (place / "laid/usr/share/beta.text").read_bytes().endswith(b"other")
+
+
 def test_a_changed_file_among_those_that_are_kept_is_fetched_again(
     site: StoreSite, place: Path
 ) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -84,7 +85,13 @@ class HostApt:
             f'{text}Dir::Etc::preferences "{self.directory}/preferences";\n'
             f"{request.settings.bootstrap_text()}"
         )
-        self._environment = tool_environment(APT_CONFIG=str(configuration))
+        # APT ends its apt-key without waiting, which then leaves a copy of the key behind.
+        temporary = self.directory / "tmp"
+        temporary.mkdir()
+        temporary.chmod(0o1777)
+        self._environment = tool_environment(
+            APT_CONFIG=str(configuration), TMPDIR=str(temporary)
+        )  # fmt: skip
         self._listed: dict[tuple[str, ...], tuple[tuple[Archive, ...], bool]] = {}
 
     def _run(self, *argv: str, stdout_to: int | None = None) -> Completed:
@@ -95,6 +102,18 @@ class HostApt:
         if done.status != 0:
             raise ToolFailed
         return done
+
+    def take_indexes(self, files: Iterable[Path]) -> None:
+        """Let `update` find these indexes: it fetches only what the Release files say otherwise.
+
+        Copies, as APT gives its own files to another user. One that is gone is fetched.
+        """
+        for file in files:
+            taken = self.directory / "lists" / file.name
+            try:
+                shutil.copy2(file, taken)
+            except OSError:
+                taken.unlink(missing_ok=True)
 
     def update(self) -> None:
         """Read the indexes."""

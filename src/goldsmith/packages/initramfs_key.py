@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.host.confined import ConfinedPathError, confined
+from goldsmith.packages.build_files import DPKG_FILE
 from goldsmith.packages.initramfs import configured
 from goldsmith.packages.initramfs_identities import MOST_IDENTITY_BYTES, PLACES, name_in
 from goldsmith.packages.package_closure import PackageFiles, closure, package_files
 
-TYPE: Final = "initramfs/2"
+TYPE: Final = "initramfs/3"
 
-_NAMED: Final = tuple(
+NAMED: Final = tuple(
     f"/etc/{name}"
     for name in (
         "initramfs-tools", "initramfs", "modprobe.d", "modules", "modules-load.d", "depmod.d",
@@ -42,6 +43,10 @@ _NAMED: Final = tuple(
 )  # fmt: skip
 """Everything in them counts by content, whoever laid it."""
 
+_NO_INPUTS: Final = frozenset({
+    "/etc/udev/hwdb.bin", "/lib/udev/hwdb.bin", "/usr/lib/udev/hwdb.bin", DPKG_FILE,
+})  # fmt: skip
+"""Made of files that count, or not in the finished image; an initramfs with one is not kept."""
 _LOCAL: Final = ("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib", "/usr/local/lib32",
                  "/usr/local/lib64")  # fmt: skip
 _STRANGERS: Final = tuple(
@@ -115,7 +120,7 @@ def initramfs_inputs(
         inputs.named["date"] = str(dated_s)
     reader = _Reader(tree, inputs, dated_s, replaces_names)
     reader.top()
-    for place in _NAMED:
+    for place in NAMED:
         reader.files(place)
     reader.packages(packages)
     for place in _LOCAL:
@@ -140,6 +145,11 @@ def _keyless(tree: Path) -> str:
         if hooks.is_dir() and any(hooks.iterdir()):
             return "programs in /etc/initramfs/post-update.d run whenever it is made"
     return ""
+
+
+def counted_packages(packages: Sequence[PackageFiles]) -> list[PackageFiles]:
+    """The packages that are inputs, sorted: who ships anything for the boot, and what it needs."""
+    return sorted(closure(packages, _is_root), key=lambda one: one.shown)
 
 
 def _is_root(package: PackageFiles) -> bool:
@@ -179,6 +189,9 @@ class _Reader:
             return
         self._walked.add(place)
         for name, entry in self._walk(path, strangers=strangers, through=not strangers):
+            if name in _NO_INPUTS:
+                self.inputs.covered.pop(self._place(name) or "", None)
+                continue
             self.inputs.named[f"file:{name}"] = self._identity(name) or entry
 
     def _identity(self, path: str) -> str | None:
@@ -206,7 +219,7 @@ class _Reader:
         """Add the closure of what ships anything for the boot, with its files as they are now."""
         for package in packages:
             self._owned |= self._places(package)
-        counted = sorted(closure(packages, _is_root), key=lambda one: one.shown)
+        counted = counted_packages(packages)
         for package in counted:
             self._counted |= self._places(package, _NOT_READ)
         for package in counted:

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,6 +74,46 @@ def configure(
         return False
     _finish(tree)
     return True
+
+
+def configure_early(
+    tree: Path, is_wanted: Callable[[str, str], bool], *, run_tool: RunTool, on_line: LineSink
+) -> bool:
+    """Configure only some packages of what `unpack` has laid, whatever they depend on.
+
+    `is_wanted` is asked with a package's name and the text of its postinst; base-passwd, which
+    makes users and groups, is always one. Then the configuration files of all others get their
+    names, too. False when a program failed. Not for a tree that anybody uses.
+    """
+    state = json.loads(confined(tree, STATE_FILE).read_text())
+    making = _Making(tree, run_tool, on_line, 0.0)
+    everything = [*state["first"], *state["rest"]]
+    users = [one for one in everything if one["name"] == "base-passwd"]
+    wanted = [one["info"] for one in everything if is_wanted(one["name"], _postinst(tree, one))]
+    try:
+        making.run_preinsts(users)
+        names = dict.fromkeys([*(one["info"] for one in users), *wanted])
+        making.dpkg("--force-depends", "--no-triggers", "--configure", *names)
+    except ToolFailed:
+        return False
+    for package in everything:
+        for conffile in package["conffiles"]:
+            path = confined(tree, conffile)
+            new = path.with_name(path.name + NEW_CONFFILE)
+            if os.path.lexists(new) and not os.path.lexists(path):
+                new.rename(path)
+    return True
+
+
+def laid_names(tree: Path) -> frozenset[str]:
+    """The names of the packages that were laid."""
+    state = json.loads(confined(tree, STATE_FILE).read_text())
+    return frozenset(one["name"] for one in (*state["first"], *state["rest"]))
+
+
+def _postinst(tree: Path, package: Mapping[str, Any]) -> str:
+    text = read_confined(tree, f"/{DATABASE}/info/{package['info']}.postinst")
+    return (text or b"").decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,24 @@ class ResolutionStore:
                 os.utime(found.lists.parent)
         return found
 
+    def indexes(self, request: AptRequest) -> tuple[Path, ...]:
+        """Indexes of any kept answer by just the Release files of a request; none where none is.
+
+        APT need neither fetch nor unpack them again, whatever else was asked for.
+        """
+        if request_key(request) is None:
+            return ()
+        wanted = set(request.release_digests)
+        for place in self._places():
+            answer = Resolution.read(place, time.time())
+            if answer is None:
+                continue
+            # Another build may drop the oldest answers meanwhile.
+            with contextlib.suppress(OSError):
+                if _release_digests(answer.lists) == wanted and answer.changed() is None:
+                    return tuple(index_files(answer.lists))
+        return ()
+
     def absence(self, request: AptRequest) -> str:
         """Why `find` has no answer for a request."""
         key = request_key(request)

@@ -26,6 +26,10 @@ _OURS: Final = (
     "var/lib/apt/extended_states",
 )  # fmt: skip
 """Where other files than those of packages are written before anything of the tree runs."""
+_OURS_AND_ABOVE: Final = frozenset(
+    "/".join(parts[: depth + 1]) for parts in (path.split("/") for path in _OURS)
+    for depth in range(len(parts))
+)  # fmt: skip
 _DATABASES: Final = ("var/lib/dpkg/", "var/lib/apt/lists/", "var/lib/apt/extended_states/")
 _TRIGGER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._:-]*")
 _NO_TRIGGERS: Final = frozenset({"Lock", "Unincorp"})
@@ -75,7 +79,10 @@ def plan_tree(packages: Iterable[UnpackedPackage]) -> TreePlan:
     """Decide for each package; the one that owns the top directories comes first."""
     ordered = sorted(packages, key=lambda one: (one.name != _OWNS_THE_TOP, one.info_name))
     offered = offers(ordered, is_first)
-    left: dict[str, str] = {}
+    contested = _contested(ordered)
+    left = {package.digest: reason for package in ordered
+            if (reason := package.unusual or _own_reason(package)
+                or _contested_reason(package, contested))}  # fmt: skip
     while True:
         plan = _plan(ordered, left)
         slow = {one.package.digest for one in plan.slow}
@@ -91,16 +98,8 @@ def _plan(ordered: Sequence[UnpackedPackage], left: Mapping[str, str]) -> TreePl
     plan = TreePlan((), ())
     laid: list[UnpackedPackage] = []
     slow: list[SlowPackage] = []
-    contested = _contested(ordered)
     for package in ordered:
-        reason = (
-            package.unusual
-            or _own_reason(package)
-            or _contested_reason(package, contested)
-            or left.get(package.digest, "")
-            or _collision(package, plan)
-        )
-        if reason:
+        if reason := left.get(package.digest, "") or _collision(package, plan):
             slow.append(SlowPackage(package, reason))
             continue
         laid.append(package)
@@ -160,8 +159,7 @@ def _own_reason(package: UnpackedPackage) -> str:
 
 def _is_ours(member: Member) -> bool:
     place = merged(member.path)
-    is_above = any(f"{ours}/".startswith(f"{place}/") for ours in _OURS)
-    return is_above or place.startswith(_DATABASES)
+    return place in _OURS_AND_ABOVE or place.startswith(_DATABASES)
 
 
 def _own_collision(package: UnpackedPackage) -> str:
@@ -181,6 +179,7 @@ def _own_collision(package: UnpackedPackage) -> str:
 
 
 def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
+    seen: set[str] = set()
     for member in package.members:
         if _is_merging(member):
             continue
@@ -192,11 +191,13 @@ def _collision(package: UnpackedPackage, plan: TreePlan) -> str:
             continue
         if there is not None:
             return f"/{place} is also in {there[0].name}"
-        parts = place.split("/")
-        for depth in range(1, len(parts)):
-            above = plan.paths.get("/".join(parts[:depth]))
+        folder = place.rpartition("/")[0]
+        while folder and folder not in seen:
+            above = plan.paths.get(folder)
             if above is not None and above[1].kind != "d":
                 return f"/{place} lies behind a link of {above[0].name}"
+            seen.add(folder)
+            folder = folder.rpartition("/")[0]
     return ""
 
 

@@ -107,6 +107,8 @@ def _packages(
             hint="build once without -offline",
         )
     apt = HostApt(request, work, on_line)
+    if request.store is not None:
+        apt.take_indexes(answers.indexes(request))
     answer = resolution.resolve(request, apt)
     on_line("stdout", "I: downloading packages with apt")
     apt.fetch(())
