@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from goldsmith.builders.image.kept_initramfs import UNCHANGED
+
 pytestmark = [pytest.mark.root, pytest.mark.network, pytest.mark.boot]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -121,6 +123,9 @@ def test_the_initramfs_is_one_and_compressed_by_zstd(demo, raw, tmp_path):
     debugfs(demo, raw, f"dump /boot/{name} {initrd}")
     with initrd.open("rb") as file:
         assert file.read(4) == ZSTD_MAGIC
+    # What was guessed of the tree before it was configured came true.
+    assert "Making the initramfs beside the bootstrap: never built" in demo.result.stdout
+    assert UNCHANGED in demo.result.stdout
 
 
 def test_provisioners_and_options_have_their_effect(demo, raw):

@@ -96,7 +96,9 @@ def test_words_mean_the_same(text, ramdisk, tmp_path):
     same(words, {}, ramdisk, tmp_path)
 
 
-@pytest.mark.parametrize("words", ["x", "-x x", "-t raw,tar x", "--image-size 2 x -o y", "-a s x"])
+@pytest.mark.parametrize(
+    "words", ["x", "-x x", "-t raw,tar x", "--image-size 2 x -o y", "-a s390x x"]
+)
 @pytest.mark.parametrize("given", VARIABLES, ids=lambda given: ",".join(given) or "none")
 def test_variables_mean_the_same(words, given, tmp_path):
     same(words.split(), dict(given), False, tmp_path)

@@ -11,6 +11,10 @@ import sys
 import pytest
 
 from goldsmith.elements import catalog
+from goldsmith.elements.description import Description
+from goldsmith.elements.hook_environment import hook_environment, in_tree
+from goldsmith.elements.places import Places
+from goldsmith.elements.setup import set_up
 
 ELEMENTS = catalog.upstream_package() / "elements"
 SQUASH = ELEMENTS / "package-installs/bin/package-installs-squash"
@@ -39,6 +43,11 @@ def squashed(tmp_path, *files, given=None, check=True):
     return json.loads((tmp_path / "plan.json").read_text()) if done.returncode == 0 else done
 
 
+def places_below(directory):
+    names = ("build", "image", "cache", "locks", "directory")
+    return Places(**{name: directory / name for name in names})
+
+
 INSTALLED = {"install.d": {"install": [["a", "e0"]]}}
 REMOVED = {"install.d": {"uninstall": [["a", "e0"]]}}
 
@@ -53,6 +62,9 @@ REMOVED = {"install.d": {"uninstall": [["a", "e0"]]}}
         ("a: {uninstall: False}\n", {}, REMOVED),
         ("a: {build-only: True}\n", {},
          {"install.d": {"install": [["a", "e0"]], "uninstall": [["a", "e0"]]}}),
+        ("a: {build-only: False}\n", {},
+         {"install.d": {"install": [["a", "e0"]], "uninstall": [["a", "e0"]]}}),
+        ("a: {phase: post-install.d}\n", {}, {"post-install.d": {"install": [["a", "e0"]]}}),
         ("a: {installtype: source}\n", {}, INSTALLED),
         ("a: {installtype: package}\n", {}, {}),
         ("a: {installtype: package}\n", {"DIB_INSTALLTYPE_e0": "package"}, INSTALLED),
@@ -60,12 +72,18 @@ REMOVED = {"install.d": {"uninstall": [["a", "e0"]]}}
         ("a: {arch: amd64}\n", {}, INSTALLED),
         ("a: {arch: 'arm64,amd64'}\n", {}, INSTALLED),
         ("a: {arch: 'arm64, amd64'}\n", {}, {}),
+        ("a: {arch: 'amd64, arm64'}\n", {}, INSTALLED),
         ("a: {not-arch: amd64}\n", {}, {}),
+        ("a: {not-arch: 'arm64,amd64'}\n", {}, {}),
+        ("a: {not-arch: 'arm64, amd64'}\n", {}, INSTALLED),
         ("a: {not-arch: arm64}\n", {}, INSTALLED),
+        ("a: {dib_python_version: '3'}\n", {"DIB_PYTHON_VERSION": "3"}, INSTALLED),
         ("a: {dib_python_version: 3}\n", {"DIB_PYTHON_VERSION": "3"}, INSTALLED),
         ("a: {dib_python_version: 2}\n", {"DIB_PYTHON_VERSION": "3"}, {}),
         ("a: {when: X=1}\n", {"X": "1"}, INSTALLED),
         ("a: {when: 'X  !=  1'}\n", {"X": "1"}, {}),
+        ("a: {when: X = a=b c}\n", {"X": "a=b c"}, INSTALLED),
+        ("a: {when: X!=1}\n", {"X": "2"}, INSTALLED),
         ("a: {when: [X=1, Y=2 3]}\n", {"X": "1", "Y": "2 3"}, INSTALLED),
         ("a: {when: [X=1, Y=2]}\n", {"X": "1", "Y": "2 3"}, {}),
         ("a: {nosuch: 1}\n", {}, INSTALLED),
@@ -146,6 +164,47 @@ def test_packages_of_a_phase_are_installed_in_one_call(programs, tmp_path):
     assert "--assume-yes remove c" in said
     said = run(sys.executable, INSTALL, "--phase", "post-install.d", plan, given=programs).stdout
     assert said == "Nothing to install\n"
+
+
+def test_the_program_of_packages_is_called_for_an_empty_list_too(programs, tmp_path):
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"install.d": {"install": [], "uninstall": []}}))
+    for words, call in (([], "install-packages\n"), (["--uninstall"], "install-packages -e\n")):
+        said = run(sys.executable, INSTALL, "--phase", "install.d", *words, "-n", plan,
+                   given=programs).stdout  # fmt: skip
+        assert said == call
+
+
+def test_packages_that_are_dropped_or_several_are_so_in_the_call(programs, tmp_path):
+    """A name of several packages stays one word here, and is split by the shell behind it."""
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"install.d": {"install": [["a", "x"]]}}))
+    pkg_map = tmp_path / "bin/pkg-map"
+    pkg_map.unlink()
+    pkg_map.write_text("#!/bin/sh\necho -a1 a2\n")
+    pkg_map.chmod(0o755)
+    said = run(sys.executable, INSTALL, "--phase", "install.d", plan, given=programs).stdout
+    assert "--assume-yes install a1 a2\n" in said
+
+
+def test_packages_come_in_one_order_in_our_builds_alone(programs, tmp_path):
+    """They are those of a set: its order follows from a number that hooks are given here."""
+    packages = [[f"package-{number}", "x"] for number in range(12)]
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"install.d": {"install": packages}}))
+
+    def orders(given):
+        words = [sys.executable, INSTALL, "--phase", "install.d", "-n", plan]
+        return {run(*words, given={**programs, **given}).stdout for _ in range(5)}
+
+    (tmp_path / "elements/system").mkdir(parents=True)
+    (tmp_path / "elements/system/element-provides").write_text("operating-system\n")
+    asked = Description(
+        elements=("system",), environment={"ELEMENTS_PATH": str(tmp_path / "elements")}
+    )
+    hooks = in_tree(hook_environment(asked, set_up(asked), places_below(tmp_path)))
+    assert len(orders({})) > 1
+    assert len(orders({"PYTHONHASHSEED": hooks["PYTHONHASHSEED"]})) == 1
 
 
 @pytest.mark.parametrize(

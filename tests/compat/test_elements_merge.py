@@ -235,3 +235,72 @@ def test_the_environment_of_every_element_is_that_of_the_real_program(name, plac
     theirs = environment.parse((tmp_path / "seen").read_bytes())
     theirs.pop("PROFILE_DIR", None)
     assert environment.sourced(directory, variables) == theirs
+
+
+OF_DEBIAN = (
+    "base block-device-mbr bootloader debian-minimal debootstrap dib-init-system dpkg install-bin "
+    "install-types manifests modprobe package-installs pkg-map sysprep vm"
+)
+
+
+def test_the_order_is_the_same_in_every_process_here_alone():
+    words = ("base", "vm", "debian-minimal", "block-device-mbr")
+    program = ("import sys; from goldsmith.elements import catalog, expansion\n"
+               "found = catalog.Catalog.read(catalog.search_directories(''))\n"
+               "print(*expansion.expand(found, sys.argv[1:]).names)")  # fmt: skip
+    theirs, ours = set(), set()
+    for seed in range(5):
+        given = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": str(seed),
+                 "ELEMENTS_PATH": str(LIB.with_name("elements"))}  # fmt: skip
+        for argv, orders in (([sys.executable, LIB / "element-info.py", *words], theirs),
+                             ([sys.executable, "-c", program, *words], ours)):  # fmt: skip
+            run = subprocess.run(argv, env=given, capture_output=True, text=True, check=True)
+            orders.add(run.stdout.strip())
+    assert len(theirs) > 1
+    (order,) = ours
+    assert {" ".join(sorted(one.split())) for one in (*theirs, order)} == {OF_DEBIAN}
+
+
+def test_an_overridden_element_is_warned_of_and_the_first_is_used(tmp_path):
+    for directory in "ab":
+        for name in ("one", "system"):
+            (tmp_path / directory / name).mkdir(parents=True)
+            (tmp_path / directory / name / "element-provides").write_text(
+                "operating-system\n" if name == "system" else f"from-{directory}\n"
+            )
+    (tmp_path / "b/linked").symlink_to(tmp_path / "elsewhere/real")
+    (tmp_path / "elsewhere/real").mkdir(parents=True)
+    path = f"{tmp_path}/a:{tmp_path}/b"
+    told = subprocess.run(
+        [sys.executable, LIB / "element-info.py", "--env", "one", "real", "system"], text=True,
+        env={"PATH": os.environ["PATH"], "ELEMENTS_PATH": path}, capture_output=True, check=True,
+    )  # fmt: skip
+    theirs = bash('eval "$1"; echo "$IMAGE_ELEMENT_YAML"', told.stdout)
+    found = catalog.Catalog.read(catalog.search_directories(path))
+    trees = {one.name: str(one.path)
+             for one in expansion.expand(found, ["one", "real", "system"]).elements}  # fmt: skip
+    assert yaml.safe_load(theirs) == trees
+    assert trees["one"] == f"{tmp_path}/a/one"
+    for name in ("one", "system"):
+        line = f"Element <{tmp_path}/a/{name}> overrides <{tmp_path}/b/{name}>"
+        assert line in told.stderr
+        assert f"{name}: {tmp_path}/a/{name} hides {tmp_path}/b/{name}" in map(str, found.hidden)
+
+
+@pytest.mark.parametrize("security", ["", "http://mirror.example/debian-security"])
+def test_security_updates_have_a_mirror_of_their_own(security, places, tmp_path):
+    asked = description("vm", "debian-minimal")
+    given = {"DIB_DISTRIBUTION_MIRROR": "http://mirror.example/debian", "DIB_RELEASE": "bookworm",
+             **({"DIB_DEBIAN_SECURITY_MIRROR": security} if security else {})}  # fmt: skip
+    setup = set_up(asked)
+    directory = tmp_path / "hooks"
+    hook_directory.write(setup.hooks, directory, {}, tmp_path / "records")
+    variables = hook_environment(asked, setup, places) | given
+    told = environment.sourced(directory, variables)["DIB_APT_SOURCES_CONF"]
+    sources = dict(line.split(":", 1) for line in told.splitlines())
+    assert sources["default"] == "deb http://mirror.example/debian bookworm main"
+    assert sources["updates"] == "deb http://mirror.example/debian bookworm-updates main"
+    if security:
+        assert sources["security"] == f"deb {security} bookworm-security main"
+    else:
+        assert "mirror.example" not in sources["security"]

@@ -222,3 +222,24 @@ def test_it_needs_no_python_in_the_tree():
 def test_our_sourcing_leaves_the_same_environment_twice(directory):
     put(directory, "environment.d/10-a", "export A=b\n", 0o644)
     assert environment.sourced(directory, BASE) == environment.sourced(directory, BASE)
+
+
+def test_what_is_its_own_is_on_standard_error_alone(directory):
+    put(directory, "environment.d/10-a", "export A=b\n", 0o644)
+    put(directory, "install.d/10-a", "echo out; echo err >&2\n")
+    real = subprocess.run(["/bin/bash", PROGRAM, directory / "install.d"], env=BASE, text=True,
+                          capture_output=True, check=True, timeout=60)  # fmt: skip
+    said = {"stdout": [], "stderr": []}
+    phase_runner.run_phase(
+        phase_runner.PhaseRun(
+            phase_named("install"), phase_runner.HookPlace(directory, str(directory)),
+            hooks.Hooks({}), BASE, lambda stream, line: said[stream].append(line),
+        )
+    )  # fmt: skip
+    for out, err in ((real.stdout.splitlines(), real.stderr.splitlines()), said.values()):
+        assert out == ["out"]
+        assert "err" in err
+        own = [line for line in err if not line.startswith(("+", "err"))]
+        assert all(line.startswith("dib-run-parts ") for line in own)
+        assert own[0].startswith("dib-run-parts Sourcing environment file ")
+        assert own[1].endswith("install.d/10-a")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from goldsmith.core.tree_build import TreeAccess
+from goldsmith.core.tree_entrance import TreeAccess
 
 
 class NoEntrance:

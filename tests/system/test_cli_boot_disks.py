@@ -21,8 +21,9 @@ WITHIN_S = 60.0
 # Polls the line status register and sends the bytes at 0x7c40 to COM1, up to a zero.
 SAY = bytes.fromhex("fc31c08ed8be407cac84c0741188c4bafd03eca82074fb88e0b2f8eeebea")
 HALT = bytes.fromhex("f4ebfd")
-# Sends back every byte from COM1, one higher.
-ECHO = bytes.fromhex("bafd03eca80174fbb2f8ecfec0eeebf0")
+# Sends back every byte from COM1, one higher; with interrupts off (cli), as the firmware's console
+# takes a byte away that has been announced here, and what is read then is NUL.
+ECHO = bytes.fromhex("fabafd03eca80174fbb2f8ecfec0eeebf0")
 # Writes this sector to the disk's second one (int 13h, function 3).
 WRITE = bytes.fromhex("31c08ec0b80103b90200ba8000bb007ccd13")
 

@@ -83,6 +83,13 @@ def test_an_image_then_the_same_then_another(create, elements, tmp_path):
     assert re.fullmatch(r"x-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d\.qcow2", older[0])
 
 
+def test_another_name_of_the_outputs_runs_no_phase_of_the_tree_again(create):
+    create("-n", "-o", "x", "-t", "tar", "tiny-os")
+    other = create("-n", "-o", "y", "-t", "tar", "-u", "tiny-os").stdout
+    phases = re.findall(r"Running the hooks of \S+ \((.*)\)", other)
+    assert phases == ["cached"] * 6
+
+
 def test_no_cache_runs_every_phase_again(create):
     create("-n", "-o", "x", "-t", "tar", "tiny-os")
     again = create("-n", "-o", "x", "-t", "tar", "--no-cache", "tiny-os", OVERWRITE_OLD_IMAGE="1")
@@ -101,6 +108,10 @@ def test_two_runs_of_everything_give_the_same_tree(create, elements, tmp_path):
 
 
 def test_a_log_makes_it_quiet_and_errors_are_seen_all_the_same(create, elements, tmp_path):
+    absent = create("-n", "-t", "tar", "--logfile", "logs/x.log", "tiny-os", check=False)
+    assert absent.status == 1
+    assert f"cannot write the log logs/x.log: {tmp_path}/logs is not a directory" in absent.stderr
+    (tmp_path / "logs").mkdir()
     made = create("-n", "-t", "tar", "--logfile", "logs/x.log", "tiny-os")
     assert made.stdout == "Output logs going to: logs/x.log\n"
     text = (tmp_path / "logs/x.log").read_text()
@@ -127,6 +138,46 @@ def test_everything_wrong_is_told_before_anything_is_built(create, tmp_path):
     assert "-t nosuch: " in failed.stdout
     assert "Running" not in failed.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_plan_and_validate_refuse_what_would_fail_at_the_end(goldsmith, surroundings):
+    words = "-n -o /proc/x -t qcow2,tra --qemu-img-options compatt=1.1 --install-type foo tiny-os"
+    line = f"disk-image-create --image-size big -a amd46 {words}"
+    for verb in ("plan", "validate"):
+        refused = goldsmith(verb, line, env=surroundings)
+        assert refused.status == 1
+        told = refused.stdout + refused.stderr
+        for mistake in (
+            "--image-size big: it is not a size",
+            "-a amd46: there is no such architecture; did you mean amd64?",
+            "-o /proc/x: /proc is the kernel's, and no place for files",
+            "-t qcow2: qemu-img cannot make it: --qemu-img-options compatt=1.1: ",
+            "-t tra: qemu-img cannot make it: Unknown file format 'tra'. Did you mean \"tar\"?",
+            "there is no install type foo",
+        ):
+            assert f"Error: {mistake}" in told
+        assert "ERROR" not in told
+    made = goldsmith(*line.split(), env=surroundings)
+    assert made.status == 1
+    assert made.stderr.count("ERROR: ") == 6
+
+
+def test_a_bad_file_of_an_element_is_shown_before_anything_is_built(
+    goldsmith, create, surroundings, elements
+):
+    write_hook(elements / "mine", "install.d/10-x", "true")
+    (elements / "mine/element-deps").write_text("svc-map\n")
+    (elements / "mine/svc-map").write_text("nova:\n  default: [x\n  debian: y\n")
+    made = create("-n", "-t", "tar", "tiny-os", "mine", check=False)
+    assert made.status == 1
+    assert "Running" not in made.stdout
+    assert "ERROR: svc-map of element mine is no valid YAML: " in made.stdout
+    assert f"on {elements}/mine/svc-map:3:9, in source" in made.stdout
+    assert "   3:   debian: y" in made.stdout
+    planned = goldsmith("plan", "disk-image-create -n tiny-os mine", env=surroundings)
+    assert planned.status == 1
+    assert "svc-map:3:9" in planned.stderr
+    assert "Traceback" not in made.stdout + made.stderr + planned.stderr
 
 
 def test_packages_are_installed_after_the_hooks_by_the_elements_own_program(
@@ -183,6 +234,25 @@ def test_a_yaml_file_describes_several_images(create, tmp_path):
     assert made.stderr.rstrip().endswith(
         "ERROR: failed: disk-image-create -o broken -t tar no-such-element"
     )
+
+
+def test_variables_of_the_program_itself(create, elements, tmp_path):
+    write_hook(elements / "tiny-os", "extra-data.d/60-see",
+               'echo "$DIB_LOCKFILES $DIB_IMAGE_CACHE" > "$TMP_MOUNT_PATH/seen"')  # fmt: skip
+    made = create(
+        "-n", "-o", "x", "-t", "raw,tgz", "tiny-os", DIB_NO_TIMESTAMP="1", TMP_DIR="/no/such",
+        DIB_SHOW_IMAGE_USAGE="1", DIB_SHOW_IMAGE_USAGE_FULL="1", DIB_LOCKFILES="own/locks",
+        DIB_IMAGE_CACHE="~/own/cache", DIB_GZIP_BIN="gzip --fast", DIB_CHECKSUM="md5",
+    )  # fmt: skip
+    report = made.stdout.partition("Image size report\n")[2].partition("===== end image size")[0]
+    assert re.search(r"^ +\S+ \S+ /usr/bin$", report, re.M)
+    assert (tmp_path / "own/locks").is_dir()
+    with tarfile.open(tmp_path / "x.tgz") as archive:
+        seen = archive.extractfile("./seen").read().decode().split()
+    assert seen == [str(tmp_path / "own/locks"), str(tmp_path / "own/cache")]
+    assert sorted(path.name for path in tmp_path.glob("x.*")) == [
+        "x.raw", "x.raw.md5", "x.tgz", "x.tgz.md5"
+    ]  # fmt: skip
 
 
 def test_a_link_to_goldsmith_is_the_program(goldsmith, surroundings, tmp_path):

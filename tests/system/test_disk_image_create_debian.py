@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -79,3 +81,32 @@ def test_an_unchanged_image_is_left_alone(debian, goldsmith):
 @pytest.mark.boot
 def test_it_boots_to_a_login_prompt(debian, goldsmith):
     goldsmith("boot", debian["path"] / "debian.qcow2", "--timeout=10m", check=True)
+
+
+@pytest.mark.nightly
+def test_two_builds_of_one_time_have_the_same_tree(goldsmith, tmp_path):
+    """Without any cache, each in a state directory of its own: every file, mode and time."""
+    made = []
+    for name in ("one", "two"):
+        place = tmp_path / name
+        place.mkdir()
+        given = {**variables(place), "HOME": str(tmp_path), "SOURCE_DATE_EPOCH": "1700000000",
+                 "GOLDSMITH_CACHE_DIR": str(tmp_path / f"state-{name}")}  # fmt: skip
+        goldsmith("disk-image-create", "-n", "--no-cache", "-o", "x", "-t", "tar",
+                  "debian-minimal", cwd=place, env=given, timeout_s=2000, check=True)  # fmt: skip
+        made.append(_members(place / "x.tar"))
+    assert [name for name in {**made[0], **made[1]} if made[0].get(name) != made[1].get(name)] == []
+    assert (tmp_path / "one/x.tar").read_bytes() == (tmp_path / "two/x.tar").read_bytes()
+
+
+def _members(path):
+    """What is in an archive, by name: everything of it that an image would have."""
+    with tarfile.open(path) as archive:
+        return {
+            member.name: (
+                member.type, member.mode, member.uid, member.gid, member.mtime, member.linkname,
+                hashlib.sha256(archive.extractfile(member).read()).digest() if member.isreg()
+                else b"", member.pax_headers.get("SCHILY.xattr.security.capability"),
+            )
+            for member in archive
+        }  # fmt: skip

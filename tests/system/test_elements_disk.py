@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 from built_disks import Making, look
@@ -80,6 +81,28 @@ def test_an_explicit_size_is_kept_and_options_reach_the_root(making, tmp_path):
 
 def loader(tree):
     return (tree / "boot/efi/EFI/BOOT/BOOTX64.EFI").read_text()
+
+
+def test_hooks_can_look_up_what_the_disk_is(making, tmp_path):
+    program = f"{sys.executable} -m goldsmith block-device getval"
+    symbols = ("root-label", "root-fstype", "boot-label", "mount-points", "image-path",
+               "image-block-device", "image-block-devices")  # fmt: skip
+    write_hook(making.element, "cleanup.d/60-look",
+               f'for one in {" ".join(symbols)}; do echo "$one=$({program} $one)"; done\n'
+               'echo "size=$(grep image-size $DIB_BLOCK_DEVICE_PARAMS_YAML)"\n'
+               'echo "config=$(grep -c local_loop $TMP_BUILD_DIR/block-device/config.yaml)"\n'
+               'echo "told=$IMAGE_BLOCK_DEVICE $IMAGE_BLOCK_DEVICES"\n'
+               'test -s "$TMP_IMAGE_DIR/image0.raw"')  # fmt: skip
+    made = making.make("block-device-gpt", ROOT_LABEL="mine")
+    found = {name: told(made, f"{name}=") for name in (*symbols, "size", "config")}
+    device = found["image-block-device"]
+    assert told(made, "told=").split() == [device, *found["image-block-devices"].split()]
+    assert f"[root]={device}p2" in found["image-block-devices"].split()
+    assert (found["root-label"], found["root-fstype"], found["boot-label"]) == ("mine", "ext4", "")
+    assert found["mount-points"] == "/"
+    assert found["image-path"].endswith("/image0.raw")
+    assert found["size"] == f'image-size: "{made["size_bytes"] >> 10}KiB"'
+    assert found["config"] == "1"
 
 
 def test_a_partition_that_this_kernel_may_not_mount_gets_its_files_all_the_same(making, tmp_path):

@@ -83,7 +83,7 @@ def test_a_snippet_that_fails_is_named(create, elements):
     failed = create("tiny-os", "mine")
     assert failed.status == 1
     told = failed.stdout + failed.stderr
-    assert "environment.d/20-bad failed with status 1" in told
+    assert "environment.d/20-bad of element mine failed with status 1" in told
     assert "NOSUCH: unbound variable" in told
 
 
@@ -280,9 +280,11 @@ def _kill_in_a_hook(goldsmith, elements, tmp_path, place, number, *more):
         assert more or _loops(tmp_path) or place != "finalise.d"
         started_s = time.monotonic()
         running.send_signal(number)
-        running.communicate(timeout=LIMIT_S)
+        said = "".join(running.communicate(timeout=LIMIT_S))
         assert time.monotonic() - started_s < LIMIT_S
     assert running.returncode == (-9 if number == signal.SIGKILL else 1)
+    if number != signal.SIGKILL:
+        assert f"interrupted by {number.name}" in said
     _wait_until_gone(str(goldsmith.state))
     # What is half written has a name of its own, and `clean` knows it.
     assert outputs(tmp_path) in ([], ["x.raw-new"][: number == signal.SIGKILL])

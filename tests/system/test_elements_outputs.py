@@ -365,7 +365,7 @@ def test_what_cannot_be_made_is_found_before_the_build(building, types, more, sa
     (building.directory / "in-the-way.tar").mkdir()
     before = building.files()
     (finding,) = building.wanted(*types, **more).findings()
-    assert re.match(said, finding), finding
+    assert re.match(said, finding.text), finding
     assert building.files() == before
 
 
@@ -373,10 +373,11 @@ def test_missing_tools_are_found_before_the_build(building, monkeypatch, tmp_pat
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("goldsmith.host.process.SYSTEM_PATH", str(tmp_path))
     found = building.wanted("vhd", "squashfs", "docker", "raw", "tar", "qcow2").findings()
-    assert [line.partition(" is not")[0] for line in found] == [
+    assert [one.text.partition(" is not")[0] for one in found] == [
         "-t vhd: qemu-img", "-t squashfs: mksquashfs", "-t docker: tar", "-t tar: tar",
     ]  # fmt: skip
-    assert found[0].endswith("(apt-get install qemu-utils)")
+    assert found[0].text.endswith("(apt-get install qemu-utils)")
+    assert [one.path for one in found] == [("types", number) for number in (0, 1, 2, 4)]
 
 
 def test_a_failure_leaves_nothing_and_the_older_output_alone(building, tree, raw, tmp_path):

@@ -150,6 +150,9 @@ def test_kpartx_shows_the_partitions_of_a_file_where_device_mapper_would(partiti
     asked = ["blkid", "-p", "-o", "value", "-s", "PART_ENTRY_TYPE", link]
     kind = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
     assert kind.strip() == "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+    # What upstream's block devices call where there is no /.dockerenv.
+    again = run(PROGRAMS / "host/kpartx", "-uvs", f"/dev/{first.rpartition('p')[0]}")
+    assert again.stdout == done.stdout
     assert run(PROGRAMS / "host/kpartx", "-d", partitioned).returncode == 0
     assert not link.is_symlink()
     assert not Path("/dev/mapper", second).is_symlink()

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -210,6 +211,35 @@ def test_a_failed_phase_leaves_its_tree_to_be_looked_at(image):
     assert "/left-by-the-hook" in looked.stdout
 
 
+def test_a_failed_hook_can_be_run_again_by_hand(image):
+    image.hook("environment.d/20-mine", "export DIB_OF_SNIPPET=sourced")
+    image.hook("install.d/60-fail", 'echo "$DIB_OF_SNIPPET $DIB_GIVEN"; test -e /mended')
+    image.environment["DIB_GIVEN"] = "given"
+    image.make(check=False)
+    template = " ".join(["disk-image-create", *image.words()])
+    hook = "/tmp/in_target.d/install.d/60-fail"
+    looked = image.goldsmith(
+        "shell", "-at=install.d", template, "--", "bash", "-c",
+        f"{hook}; echo $?; touch /mended; {hook} && echo well",
+        env=image.environment, check=True,
+    )  # fmt: skip
+    assert looked.stdout.split("\n") == ["sourced given", "1", "sourced given", "well", ""]
+
+
+def test_so_can_one_of_the_host_whose_tree_is_not_finished(image):
+    image.hook("root.d/60-fail", 'touch "$TARGET_ROOT/half"; test -e "$TARGET_ROOT/mended"')
+    failed = image.make(check=False)
+    (command,) = re.findall(r"goldsmith shell (.*)$", failed, re.M)
+    assert "-at=root.d -outside " in command
+    script = '"$TMP_HOOKS_PATH/root.d/60-fail"; echo $?; ls "$TMP_MOUNT_PATH/half"; pwd'
+    looked = image.goldsmith("shell", *shlex.split(command), "--", "bash", "-c", script,
+                             env=image.environment, check=True)  # fmt: skip
+    status, half, directory = looked.stdout.split()
+    assert status == "1"
+    assert half.endswith("/mnt/half")
+    assert directory == str(image.goldsmith.directory)
+
+
 def test_hooks_that_call_die_fail(image):
     image.hook("install.d/60-die", 'true && die "this cannot be"')
     failed = image.make(check=False)
@@ -250,6 +280,11 @@ def test_without_a_terminal_another_program_can_run_at_a_break(image):
     image.hook("install.d/60-look", "exit 3")
     told = image.make(check=False, **{"break": "after-error", "break_cmd": "bash -c 'echo here'"})
     assert "At stage after-error" in told
+    look = {"break": "after-error", "break_cmd": "bash -c 'ls -d $TMP_MOUNT_PATH/etc'"}
+    told = image.make(check=False, **look)
+    assert "/mnt/etc\n" not in told.partition("At stage after-error\n")[2], "it is the tree itself"
+    told = image.make(check=False, break_outside_target="1", **look)
+    assert "/mnt/etc\n" in told.partition("At stage after-error\n")[2]
     told = image.make(check=False, **{"break": "before-install,after-install"})
     assert "break=before-install: there is no terminal to open a shell on" in told
     told = image.make(check=False, **{"break": "before-nothing"})

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from layer_trees import CAPABILITY, describe
 from private_namespace import run_privately
 
-from goldsmith.core import layer_stack, tree_build
+from goldsmith.core import layer_stack, tree_entrance
 from goldsmith.core.step import StepTraits, TreeContext
 from goldsmith.core.step_cache import StepCache
 from goldsmith.core.tree_build import TreeBuild
@@ -274,7 +274,7 @@ def compare_builds(examples: int, *, derandomize: bool) -> None:
 
 @pytest.fixture
 def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_build, "step_namespace", no_namespace)
+    monkeypatch.setattr(tree_entrance, "step_namespace", no_namespace)
     monkeypatch.setattr(layer_stack, "MOST_LOWERS", layer_stack.MOST_LOWERS)
 
 

@@ -15,7 +15,7 @@ import pytest
 from bare_trees import NoEntrance, no_namespace
 from private_namespace import run_privately
 
-from goldsmith.core import tree_build
+from goldsmith.core import tree_entrance
 from goldsmith.core.step import StepTraits, TreeContext
 from goldsmith.core.step_cache import StepCache
 from goldsmith.core.tree_build import TreeBuild
@@ -76,7 +76,7 @@ def building() -> Iterator[TreeBuild]:
 
 @pytest.fixture(autouse=True)
 def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree_build, "step_namespace", no_namespace)
+    monkeypatch.setattr(tree_entrance, "step_namespace", no_namespace)
 
 
 def bootstrap(tree: Path) -> None:

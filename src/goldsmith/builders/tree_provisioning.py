@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from goldsmith.builders.image.tree_steps import LocalProvisionStep, ProvisionStep
+from goldsmith.builders.running import run_untold
 from goldsmith.core.after_error import TOLD_BEFORE_CLEANUP, CleanupFailed
 from goldsmith.core.builder import BuildContext
 from goldsmith.core.hook import DEBUG_PAUSE, attempt
 from goldsmith.core.provisioner import ProvisionerCall
-from goldsmith.core.step import Step, StepContext, TreeStep
+from goldsmith.core.step import Step, TreeStep
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os_error
 from goldsmith.events import CacheUse
@@ -104,17 +105,4 @@ class TreeProvisioning:
 
     def run_untold(self, step: Step[R]) -> R:
         """Run a step that nobody wants to read about unless it fails."""
-        check_interrupted()
-        context = self.context
-        scratch = context.work / "scratch"
-        scratch.mkdir(exist_ok=True, mode=0o700)
-        try:
-            return step.run(
-                StepContext(emitter=context.emitter, scratch=scratch, epoch_s=context.epoch_s)
-            )
-        except Interrupted:
-            raise
-        except GoldsmithError as e:
-            raise StepFailed(step.label, e) from e
-        except OSError as e:
-            raise StepFailed(step.label, explain_os_error(e)) from e
+        return run_untold(self.context, step)

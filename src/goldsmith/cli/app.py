@@ -44,8 +44,12 @@ VERBS = {
     "completion": "print what a shell needs to complete commands and flags",
     "version": "print the version",
 }
-_PROGRAMS: Final = ("disk-image-create", "ramdisk-image-create", "diskimage-builder")
-"""Verbs that a link to goldsmith may be called."""
+_PROGRAMS: Final = {
+    "disk-image-create": ("disk-image-create",),
+    "ramdisk-image-create": ("ramdisk-image-create",),
+    "diskimage-builder": ("diskimage-builder",), "dib-lint": ("elements", "lint"),
+}  # fmt: skip
+"""What a link to goldsmith may be called, and the verb that it stands for."""
 _LATER = (
     "diff",
 )  # fmt: skip
@@ -53,7 +57,7 @@ _REFUSED = {
     "verify-attestation": "it signs no statements about builds, so there are none to verify; what "
     "cosign or another tool has signed is verified by that tool"
 }
-_OBJECTS_WHILE_STARTING: Final = 20_000
+_OBJECTS_WHILE_STARTING: Final = 100_000
 """With Python's own 700 a start spends a tenth of its time in finding no garbage."""
 _OBJECTS_WHILE_BUILDING: Final = 700
 
@@ -82,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     _open_missing_streams()
     try:
         status = run(words)
+    except KeyboardInterrupt:
+        status = 130
     except OSError as e:
         status = _tell_os_error(e)
     gc.freeze()  # else the last collections look at every function and class again
@@ -91,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _verb_of_program() -> list[str]:
     """The verb that the name stands for by which we were called: a link can have another one."""
     name = os.path.basename(sys.argv[0])
-    return [name] if name in _PROGRAMS else []
+    return list(_PROGRAMS.get(name, ()))
 
 
 def collect_as_usual() -> None:
@@ -132,6 +138,7 @@ def run(words: list[str]) -> int:
     if verb in ("--help", "-help", "-h", "help"):
         write_line(usage(of_plugins=True))
         return 0
+    _compile_methods_late()
     if verb == "_worker":
         from goldsmith.cli.worker import run_worker
 
@@ -148,6 +155,8 @@ def run(words: list[str]) -> int:
         return _verb("unpack")(words[1:], machine_readable)
     if verb == "_mmdebstrap":
         return _guarded(_verb("quick_mmdebstrap"), words[1:], machine_readable)
+    if verb == "build":
+        return _guarded(_build, words[1:], machine_readable)
     if verb in VERBS:
         return _guarded(_verb(verb), words[1:], machine_readable)
     if verb in _LATER:
@@ -163,6 +172,13 @@ def run(words: list[str]) -> int:
     unknown = f'goldsmith has no command "{verb}".{_nearest(verb)}\n\n' if verb else ""
     write_line(unknown + usage(), stream=sys.stderr)
     return 127
+
+
+def _compile_methods_late() -> None:
+    # Late: `--version` knows no data classes.
+    from goldsmith.cli.late_methods import compile_methods_late
+
+    compile_methods_late()
 
 
 def _command_of_plugin(verb: str, words: list[str], machine_readable: bool) -> int | None:
@@ -191,6 +207,13 @@ def _verb(name: str) -> Verb:
     module = import_module(module_of(name))
     verb: Verb = module.run
     return verb
+
+
+def _build(words: list[str], machine_readable: bool) -> int:
+    from goldsmith.cli.early_worker import worker_started_early
+
+    with worker_started_early(words):
+        return _verb("build")(words, machine_readable)
 
 
 def _guarded(

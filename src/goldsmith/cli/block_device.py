@@ -1,7 +1,7 @@
 """`goldsmith block-device`: the verbs of diskimage-builder's program for block devices.
 
-Within `disk-image-create` nothing of this is used: it is for hooks and scripts that make a disk of
-their own.
+Within `disk-image-create` hooks of the last phases can ask it for values; the rest is for scripts
+that make a disk of their own.
 """
 
 from __future__ import annotations

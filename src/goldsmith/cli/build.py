@@ -16,6 +16,7 @@ from pathlib import Path
 from goldsmith.cli.app import collect_as_usual
 from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import undo_functions
+from goldsmith.cli.early_worker import take_worker, worker_argv
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.output import OUTPUT_FLAGS, Renderer, choose_renderer, told
 from goldsmith.cli.planning import (
@@ -344,6 +345,7 @@ class _Starter:
             self._document, build=prepared.build.name, record=self._record,
             work=str(self._work()), plugins=self._plugins.places(),
         )  # fmt: skip
-        argv = [sys.executable, "-P", "-m", "goldsmith", "_worker"]
-        with spawn_worker(argv, document.to_wire(), lock_fd=self._run.lock_fd) as worker:
+        with spawn_worker(
+            worker_argv(), document.to_wire(), lock_fd=self._run.lock_fd, early=take_worker()
+        ) as worker:
             yield WorkerRun(worker)

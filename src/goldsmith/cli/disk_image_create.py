@@ -12,7 +12,7 @@ from goldsmith.cli.flags import Flag, Flags
 from goldsmith.cli.native_flags import NativeParser
 from goldsmith.errors import GoldsmithError
 from goldsmith.template.dib.command_line import as_path
-from goldsmith.template.dib.request import Asked, ImageRequest, read_request
+from goldsmith.template.dib.request import Asked, ImageRequest, RequestError, read_request
 from goldsmith.ui.dib_lines import DibLines, dib_lines, error_text
 from goldsmith.ui.terminal import write_line
 
@@ -71,6 +71,8 @@ class Outcome:
 def create_image(program: str, words: list[str]) -> Outcome:
     """What both programs do."""
     try:
+        # Packer's way to ask for help: for getopt it would be four options.
+        words = ["--help"] if words[:1] == ["-help"] else words
         asked = read_request(words, os.environ, ramdisk=program == "ramdisk-image-create")
         if asked.request is None:
             _tell(asked, program)
@@ -82,9 +84,27 @@ def create_image(program: str, words: list[str]) -> Outcome:
             status = _build(program, words, asked.request, lines)
             return Outcome(status, lines.is_cancelled)
     except GoldsmithError as e:
-        write_line(error_text(e), stream=sys.stderr)
+        error = _with_all_findings(e, program, words) if isinstance(e, RequestError) else e
+        write_line(error_text(error), stream=sys.stderr)
         write_line(f"`{program} --help` lists the options.", stream=sys.stderr)
         return Outcome(1)
+
+
+def _with_all_findings(error: RequestError, program: str, words: list[str]) -> GoldsmithError:
+    """The error with what else is wrong with the image, as far as its words say what it is."""
+    if error.partial is None:
+        return error.each()
+    # Late: help and good words need none of it.
+    from goldsmith.cli.plugin_session import own_watcher, plugins_of
+    from goldsmith.cli.templates import read_template
+
+    flags = Flags(words=[as_path([program, *words])])
+    try:
+        with plugins_of(flags, watch=own_watcher) as plugins:
+            read_template(program, flags, plugins, warn_of_undeclared=False)
+    except GoldsmithError as e:
+        return e
+    return error.each()
 
 
 def _build(program: str, words: list[str], request: ImageRequest, lines: DibLines) -> int:
@@ -127,6 +147,8 @@ def usage(program: str) -> str:
         f"Usage: {program} [OPTION]... ELEMENT...\n\nOptions:\n{options}\n\n"
         f"Variables of the environment, among others:\n{variables}\n\n"
         "One of the elements must be that of an operating system.\n\n"
+        "Exit status: 0 when all outputs are made, or stand already; 1 for everything else, wrong\n"
+        "words, a hook that failed and a signal among them.\n\n"
         f"Example:\n    {program} -o image {example}"
     )
 

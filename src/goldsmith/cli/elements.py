@@ -17,6 +17,8 @@ from goldsmith.elements.setup import OWN_ELEMENTS
 from goldsmith.errors import GoldsmithError, explain_os_error
 from goldsmith.ui.terminal import write_line
 
+_LINT = "dib-lint"
+"""Upstream's program, which a link can be called: without words it checks a whole project."""
 _DECLARATIONS = ("package-installs.yaml", "package-installs.json", "pkg-map", "svc-map")
 
 
@@ -51,8 +53,15 @@ def command_parser() -> argparse.ArgumentParser:
     one.add_argument("-o", "--output", metavar="FILE", help="write there, not to standard output")
     one.add_argument("--skip-base", action="store_true", help="without the element base")
     one.set_defaults(do=_graph)
-    one = verbs.add_parser("lint", help="check the files of elements, as dib-lint does")
-    one.add_argument("places", metavar="PLACE", nargs="+",
+    is_link = os.path.basename(sys.argv[0]) == _LINT
+    one = verbs.add_parser(
+        "lint",
+        help="check the files of elements, as dib-lint does",
+        prog=_LINT if is_link else None,
+        epilog="exit status: 0 when nothing is found, 1 for findings and errors, 2 for wrong words",
+    )
+    usual = [os.environ.get("ELEMENTS_DIR") or "diskimage_builder/elements"] if is_link else None
+    one.add_argument("places", metavar="PLACE", nargs="*" if is_link else "+", default=usual,
                      help="an element, or a directory that holds some")  # fmt: skip
     one.add_argument("--fix", action="store_true", help="mend what has only one remedy")
     one.set_defaults(do=_lint)

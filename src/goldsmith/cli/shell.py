@@ -17,7 +17,7 @@ from goldsmith.core.caching import CachePolicy
 from goldsmith.core.kept_trees import KeepsTrees, KeptTrees, Moment
 from goldsmith.core.prepare import PreparedBuild, prepare
 from goldsmith.errors import GoldsmithError
-from goldsmith.events import Failed
+from goldsmith.events import Failed, Said
 from goldsmith.host import kernel, user_namespace
 from goldsmith.host.journal import open_run, state_directory
 from goldsmith.host.signals import interruptible
@@ -33,10 +33,18 @@ FLAGS = {
     "at": Flag("text", "the tree as this step left it, also when it failed"),
     "before": Flag("text", "the tree before this step"),
     "after": Flag("text", "the tree after this step"),
+    "outside": Flag("bool", "beside the tree, on this host, where hooks of root.d and such run"),
 }
 USAGE = "Usage: goldsmith shell [options] TEMPLATE [-- COMMAND [ARGUMENTS]]"
 _MOMENTS: tuple[Moment, ...] = ("at", "before", "after")
 DEFAULT_COMMAND = ("/bin/sh", "-l")
+HOOKS_COMMAND = ("bash",)
+"""Of elements, whose variables a login shell would set anew."""
+_INSIDE = "What you change here is thrown away at the end. Leave with `exit`."
+_OUTSIDE = (
+    "You are on this host, beside the tree at $TMP_MOUNT_PATH. What you change in the tree is "
+    "thrown away at the end, and nothing else. Leave with `exit`."
+)
 
 
 def run(words: list[str], machine_readable: bool) -> int:
@@ -53,7 +61,7 @@ def run(words: list[str], machine_readable: bool) -> int:
         return 2
     try:
         with interruptible():
-            return _open(flags, step, moment, command or DEFAULT_COMMAND)
+            return _open(flags, step, moment, command)
     except GoldsmithError as e:
         write_line(render_error(e, color=wants_color(sys.stderr, None)), stream=sys.stderr)
         return e.exit_code
@@ -70,7 +78,12 @@ def _open(flags: Flags, step: str, moment: Moment, command: Sequence[str]) -> in
     state = state_directory()
     if os.geteuid() != 0:
         user_namespace.require()
-    kept = _kept_trees(flags, state)
+    kept, outside = _kept_trees(flags, state), flags.on("outside")
+    around = kept.around(step)
+    if outside and around is None:
+        raise GoldsmithError(f"no hooks of elements run in the step {step}",
+                             hint="leave -outside out: the shell is in the tree")  # fmt: skip
+    default = DEFAULT_COMMAND if around is None else HOOKS_COMMAND
     kernel.allow_many_descriptors()
     with ExitStack() as scope:
         records = kept.records(step, moment)
@@ -78,12 +91,12 @@ def _open(flags: Flags, step: str, moment: Moment, command: Sequence[str]) -> in
         run_directory = scope.enter_context(open_run(state, "shell", undo_functions()))
         terminal = scope.enter_context(pseudo_terminal())
         if terminal.is_interactive:
-            write_line("What you change here is thrown away at the end. Leave with `exit`.")
+            write_line(_OUTSIDE if outside else _INSIDE)
         document = {
             "layers": [{"key": one.key, "failed": one.failed} for one in records],
-            "inside": kept.inside,
+            "inside": kept.inside, "around": around, "outside": outside,
             "store": str(state / "store"), "work": str(run_directory.path / "shell"),
-            "command": list(command), "stdio": list(terminal.stdio),
+            "command": list(command or default), "stdio": list(terminal.stdio),
             "controls": terminal.is_interactive, "term": os.environ.get("TERM", "dumb"),
         }  # fmt: skip
         argv = [sys.executable, "-P", "-m", "goldsmith", "_shell"]
@@ -99,6 +112,8 @@ def _status(worker: Worker) -> int:
     for event in worker.events():
         if isinstance(event, Failed):
             failed = event
+        elif isinstance(event, Said):
+            write_line(f"Warning: {event.text}", stream=sys.stderr)
     status = worker.running.popen.wait()
     if failed is not None:
         raise GoldsmithError(failed.message, hint=failed.hint or None)

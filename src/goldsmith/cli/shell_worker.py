@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from goldsmith.host.worker import Link, become_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
     from typing import Any
+
+    from goldsmith.builders.elements.kept_shell import HookShell
 
 
 def run_worker(words: list[str]) -> int:
@@ -25,7 +30,7 @@ def _work(link: Link) -> int:
     with interruptible() as interrupts:
         document = link.read_start_document()
         try:
-            return _run_in_tree(document)
+            return _run_in_tree(document, link)
         except (GoldsmithError, OSError) as e:
             interrupts.settle()
             told = explain_os_error(e) if isinstance(e, OSError) else e
@@ -33,15 +38,14 @@ def _work(link: Link) -> int:
             return 1
 
 
-def _run_in_tree(document: Mapping[str, Any]) -> int:
+def _run_in_tree(document: Mapping[str, Any], link: Link) -> int:
     import os
     from pathlib import Path
 
-    from goldsmith.communicators.chroot import ChrootEntrance
     from goldsmith.core.kept_trees import opened
-    from goldsmith.core.tree_build import entered
     from goldsmith.errors import GoldsmithError
-    from goldsmith.host import chroot, process
+    from goldsmith.events import Said
+    from goldsmith.host import process
     from goldsmith.layers.method import choose_method
     from goldsmith.layers.store import Store
 
@@ -55,21 +59,39 @@ def _run_in_tree(document: Mapping[str, Any]) -> int:
         raise GoldsmithError("a result that the tree needs has been removed meanwhile",
                              hint="build it again")  # fmt: skip
     stdin, stdout, stderr = document["stdio"]
-    environment = {**chroot.CLEAN_ENVIRONMENT, "TERM": document["term"]}
     with (
         opened(store, records) as trees,
         choose_method(work).view(trees, work / "tree", work / "view") as whole,
     ):
-        tree = whole / document["inside"]
-        with entered(ChrootEntrance(), tree, {}, network=True, enters=True) as access:
-            argv = chroot.chroot_argv(tree, document["command"])
+        with _shell(document, whole, work / "image") as shell:
+            if shell.warning:
+                link.emit(Said(level="warning", text=shell.warning))
+            argv = shell.words(document["command"])
             if document["controls"]:
                 argv = ["/usr/bin/setsid", "--ctty", "--wait", *argv]
+            given = {**shell.environment, "TERM": document["term"]}
             with process.start(
-                access.words_into(argv), env=environment,
+                shell.access.words_into(argv), env=given,
                 stdin=stdin, stdout=stdout, stderr=stderr,
             ) as running:  # fmt: skip
                 for fd in {stdin, stdout, stderr} - {0, 1, 2}:
                     os.close(fd)
                 status = running.popen.wait()
     return status if status >= 0 else 128 - status
+
+
+@contextmanager
+def _shell(document: Mapping[str, Any], whole: Path, image: Path) -> Iterator[HookShell]:
+    """A way into the tree, with what surrounds the hooks of elements if the step has some."""
+    from goldsmith.builders.elements.kept_shell import HookShell, hook_shell
+    from goldsmith.communicators.chroot import ChrootEntrance
+    from goldsmith.core.tree_entrance import entered
+    from goldsmith.host import chroot
+
+    if document["around"] is not None:
+        with hook_shell(document["around"], whole, image, outside=document["outside"]) as shell:
+            yield shell
+        return
+    tree = whole / document["inside"]
+    with entered(ChrootEntrance(), tree, {}, network=True, enters=True) as access:
+        yield HookShell(access, partial(chroot.chroot_argv, tree), chroot.CLEAN_ENVIRONMENT)

@@ -118,8 +118,8 @@ def _with_components(
     try:
         prepare(template, plugins.registry, directory_of(world), template.builds, world)
     except TemplateError as more:
-        return TemplateError(in_order([*error.diagnostics, *more.diagnostics], error.sources),
-                             error.sources)  # fmt: skip
+        sources = {**error.sources, **more.sources}
+        return TemplateError(in_order([*error.diagnostics, *more.diagnostics], sources), sources)
     return error
 
 

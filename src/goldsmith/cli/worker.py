@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 
 def run_worker(words: list[str]) -> int:
-    """Become a worker: the words are the two pipes' descriptors and the parent's pid."""
-    control, events, parent_pid = (int(word) for word in words)
+    """Become a worker: the last words are the two pipes' descriptors and the parent's pid.
+
+    A word before them says that nobody knows the build yet.
+    """
+    *early, control, events, parent_pid = words
     try:
-        return become_worker(control, events, parent_pid, _work)
+        return become_worker(
+            int(control), int(events), int(parent_pid), _work_early if early else _work
+        )
     except GoldsmithError as e:
         from goldsmith.ui.diagnostics import render_error
         from goldsmith.ui.terminal import write_line
@@ -31,17 +36,28 @@ def run_worker(words: list[str]) -> int:
         return e.exit_code
 
 
+def _work_early(link: Link) -> int:
+    """Import what a build of amazon-chroot will need, then wait for it."""
+    import gc
+
+    from goldsmith.cli.early_imports import import_early
+
+    gc.disable()
+    import_early()
+    gc.freeze()  # what is there now stays: no collection need look at it
+    gc.enable()
+    return _work(link) if link.receive_lock() else 0
+
+
 def _work(link: Link) -> int:
     """Build what the start document says; every end is told up the event pipe."""
     # Late: the outer process and init, forked before this, stay small.
-    from goldsmith.cli.app import collect_as_usual
     from goldsmith.cli.start_document import StartDocument
     from goldsmith.errors import explain_os_error
     from goldsmith.events import ArtifactMade, Emitter, Failed
     from goldsmith.host.signals import interruptible
     from goldsmith.redact import Redactor
 
-    collect_as_usual()
     with interruptible() as interrupts:
         document = StartDocument.from_wire(link.read_start_document())
         redactor = Redactor(document.secrets)
@@ -107,6 +123,7 @@ def _build_with(
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from goldsmith.cli.app import collect_as_usual
     from goldsmith.core.builder import BuildContext
     from goldsmith.core.caching import CachePolicy
     from goldsmith.core.prepare import prepare, resolve_error_cleanup, resolve_provisioners
@@ -158,4 +175,5 @@ def _build_with(
         policy=CachePolicy(**{**document.policy, "refresh": tuple(document.policy["refresh"])}),
         state=Path(document.state), template=document.template,
     )  # fmt: skip
+    collect_as_usual()
     return prepared.builder.build(context)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from goldsmith.core.tree_build import TreeAccess
+from goldsmith.core.tree_entrance import TreeAccess
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts, process
 from goldsmith.host.confined import confined
@@ -204,7 +204,7 @@ def _write(content: bytes | Path, target: Path, mode: int | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChrootEntrance:
-    """Makes trees enterable by chroot (see `core.tree_build.TreeEntrance`).
+    """Makes trees enterable by chroot (see `core.tree_entrance.TreeEntrance`).
 
     `private_files` are shown in the tree, by path, to steps that have a network.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from goldsmith.core.options import did_you_mean
 from goldsmith.core.plan import PlanContext
@@ -29,6 +29,10 @@ class KeptTree:
     failed: Record | None
 
 
+def _nothing(step: str) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class KeptTrees:
     """The steps of a tree in order."""
@@ -37,6 +41,8 @@ class KeptTrees:
     steps: tuple[KeptTree, ...]
     inside: str = ""
     """Where the image's tree lies in what is kept, where that holds more."""
+    around: Callable[[str], Mapping[str, Any] | None] = _nothing
+    """What surrounds the programs of a step, as plain data, where a shell can make it again."""
 
     def records(self, name: str, moment: Moment) -> list[Record]:
         """The layers of the tree at a moment of a step, bottom first.

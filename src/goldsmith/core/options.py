@@ -77,12 +77,19 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong with options that only their meaning shows; `path` leads to the option."""
+    """Something wrong with options that only their meaning shows; `path` leads to the option.
+
+    What is wrong in a file that an option names has its `place` in that file, with the file's text.
+    """
 
     message: str
     path: Path = ()
     hint: str = ""
     severity: Severity = Severity.ERROR
+    place: SourceRange | None = None
+    text: str = ""
+    rests_on: tuple[Path, ...] = ()
+    """Further options without which the finding may be none."""
 
 
 def nested_options(annotation: Any) -> tuple[type[Options], bool] | None:
@@ -157,11 +164,12 @@ class ReadOptions(Generic[O]):
 
     def is_sure(self, finding: Finding) -> bool:
         """Whether a finding about `examined` holds, whatever is missing from them."""
-        path = finding.path
         if not self.unsure:
             return True
-        return bool(path) and not any(
-            path[: len(one)] == one or one[: len(path)] == path for one in self.unsure
+        return bool(finding.path) and not any(
+            path[: len(one)] == one or one[: len(path)] == path
+            for one in self.unsure
+            for path in (finding.path, *finding.rests_on)
         )
 
 
@@ -361,6 +369,6 @@ def locate(findings: Iterable[Finding], body: RawBody, subject: str) -> list[Dia
     """Findings about meaning, as diagnostics at the options that they are about."""
     found = []
     for finding in findings:
-        where = range_at(body, finding.path) or body.range
+        where = finding.place or range_at(body, finding.path) or body.range
         found.append(Diagnostic(finding.message, finding.hint, where, finding.severity, subject))
     return found

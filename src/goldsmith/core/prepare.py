@@ -284,6 +284,9 @@ class Workshop:
     ) -> None:
         """Add what a component says of its options, as far as they are known."""
         sure = [finding for finding in findings if read.is_sure(finding)]
+        for one in sure:
+            if one.place is not None:
+                self.sources.setdefault(one.place.filename, one.text)
         self.found += locate(sure, body, _subject(component))
 
     def _content(self, component: Component, run_values: Mapping[str, Value] | None) -> RawBody:

@@ -111,7 +111,9 @@ class Results:
         known = {path.absolute(): digest for path, digest in (digests or {}).items()}
         for path, digest in known.items():
             self.digests.remember(path, digest)
-        listed = {str(path.absolute()): self.digests.of(path) for path in files}
+        # What was made just now is not remembered, but need not be read again either.
+        listed = {str(path): known.get(path) or self.digests.of(path)
+                  for path in map(Path.absolute, files)}  # fmt: skip
         _write(self._record(key), {
             "version": RECORD_VERSION, "key": key, "value": dict(value), "files": listed,
             "made_s": time.time(), "duration_s": duration_s, "step": step,

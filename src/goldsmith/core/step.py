@@ -88,6 +88,12 @@ class TreeContext(StepContext):
     """Whether other builds of the same inputs have this epoch; not where the clock gave it."""
     is_bare: bool = False
     """Whether the tree only ever is the lower directory of an overlay: nobody writes into it."""
+    beside: Callable[[Emitter], AbstractContextManager[TreeContext]] | None = None
+    """Opens the tree once more, as the step has found it, without network and with an emitter.
+
+    What is changed in it is thrown away. To be entered by the main thread, and used by any one.
+    None where that would take a copy.
+    """
     contents: dict[tuple[int, int, int], str] = field(default_factory=dict)
     """SHA-256 of its files that the step has read, by device, inode number and change time (ns).
 
@@ -124,6 +130,8 @@ class StepTraits:
     reads_only: bool = False
     fills: bool = False
     runs_apt: bool = True
+    runs_beside: bool = False
+    """Whether its programs run on the host, beside a tree in which none can be run yet."""
     parts: tuple[str, ...] = ()
 
 

@@ -10,13 +10,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, Self
+from typing import Final, Self
 
 from goldsmith.core.after_error import ANSWERS_AFTER_ERROR, ASK_AFTER_ERROR
-from goldsmith.core.communicator import Communicator
 from goldsmith.core.kept_files import KeptFiles
 from goldsmith.core.layer_stack import LayerStack
-from goldsmith.core.step import TreeContext, TreeStep
+from goldsmith.core.step import StepTraits, TreeContext, TreeStep
 from goldsmith.core.step_cache import (
     UNKNOWN_PARENT,
     Answer,
@@ -24,11 +23,11 @@ from goldsmith.core.step_cache import (
     StepCache,
     given_environment,
 )
+from goldsmith.core.tree_entrance import TreeAccess, TreeEntrance, entered
 from goldsmith.errors import GoldsmithError, Interrupted, StepFailed, explain_os_error
 from goldsmith.events import Emitter
 from goldsmith.host import mounts
-from goldsmith.host.namespaces import RunTool, StepNamespace, step_namespace
-from goldsmith.host.process import Completed, LineSink
+from goldsmith.host.process import Completed
 from goldsmith.host.search import find_texts
 from goldsmith.host.signals import check_interrupted
 from goldsmith.layers.method import LayerMethod
@@ -44,50 +43,6 @@ _SHORTEST_SOUGHT: Final = 4
 _OFFERED_TO_SCRIPTS_BYTES: Final = 64 << 20
 """Most scripts install little, and every offered package is copied."""
 _SILENT_WAIT_S: Final = 1.0
-
-
-class RunListened(Protocol):
-    """Runs a program inside the tree and hands on its lines as they come."""
-
-    def __call__(
-        self,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        input: bytes | None = None,
-        on_line: LineSink | None = None,
-    ) -> Completed:
-        """Raises CommandFailed for a status other than 0."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TreeAccess:
-    """Ways into a tree while its namespaces are open; `run_tool` leads into these alone."""
-
-    communicator: Communicator
-    run_in_tree: RunListened
-    run_tool: RunTool
-    words_into: Callable[[Sequence[str]], list[str]]
-    """The words that run a program of this host in the namespaces."""
-
-
-class TreeEntrance(Protocol):
-    """What makes a tree enterable: the API file systems, and a communicator for them."""
-
-    def set_up(self, tree: Path, *, network: bool, enters: bool) -> dict[str, Any]:
-        """Runs as the init of the step's namespaces; what it returns reaches `tear_down`."""
-        ...
-
-    def tear_down(self, tree: Path, report: Mapping[str, Any]) -> None:
-        """Runs after every process of the step has ended, the tree still mounted."""
-        ...
-
-    def access(
-        self, namespace: StepNamespace, tree: Path, environment: Mapping[str, str]
-    ) -> TreeAccess:
-        """The ways in."""
-        ...
 
 
 @dataclass(slots=True)
@@ -321,9 +276,12 @@ class TreeBuild:
             raise
         except (GoldsmithError, OSError):
             return  # the step's own error is what counts
-        if not question.step.enters:
+        beside = isinstance(question.step, StepTraits) and question.step.runs_beside
+        if not (question.step.enters or beside):
             return  # there is nothing in it yet that could be run
         only = f"-only={self.emitter.build} -at={question.step.name}"
+        if beside:
+            only += " -outside"
         self.emitter.say(
             f"The tree as the step left it is kept: goldsmith shell {only} "
             f"{shlex.quote(self.template)}"
@@ -380,8 +338,30 @@ class TreeBuild:
                     is_bare = self._is_bare(step, lowers)
                     contents = draft.contents if is_bare else {}
                     step.run(replace(
-                        self._context(step, tree, access), is_bare=is_bare, contents=contents
+                        self._context(step, tree, access, self.emitter), is_bare=is_bare,
+                        contents=contents, beside=self._besides(step, lowers),
                     ))  # fmt: skip
+
+    def _besides(
+        self, step: TreeStep, lowers: Sequence[Path]
+    ) -> Callable[[Emitter], AbstractContextManager[TreeContext]] | None:
+        if self.method.whole or not lowers:
+            return None
+
+        @contextmanager
+        def beside(emitter: Emitter) -> Iterator[TreeContext]:
+            # A step that failed may be tried again.
+            place = self.directory / f"beside-{next(self._numbers):02d}"
+            merged = self.directory / "tree-beside"
+            epoch = "SOURCE_DATE_EPOCH"
+            environment = {epoch: self.environment[epoch]} if epoch in self.environment else {}
+            with (
+                self.method.view(lowers, merged, place) as tree,
+                entered(self.entrance, tree, environment, network=False, enters=True) as access,
+            ):
+                yield replace(self._context(step, tree, access, emitter), environment=environment)
+
+        return beside
 
     def _is_bare(self, step: TreeStep, lowers: Sequence[Path]) -> bool:
         return step.fills and not lowers and not self.method.whole
@@ -418,7 +398,9 @@ class TreeBuild:
             with mounts.bound(tree, self.doorway) as bound:
                 yield bound
 
-    def _context(self, step: TreeStep, tree: Path, access: TreeAccess) -> TreeContext:
+    def _context(
+        self, step: TreeStep, tree: Path, access: TreeAccess, emitter: Emitter
+    ) -> TreeContext:
         scratch = self.directory / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
 
@@ -428,18 +410,18 @@ class TreeBuild:
             env: Mapping[str, str] | None = None,
             input: bytes | None = None,
         ) -> Completed:
-            return access.run_in_tree(argv, env=env, input=input, on_line=self._tool_line)
+            return access.run_in_tree(argv, env=env, input=input, on_line=tool_line)
+
+        def tool_line(stream: str, line: str) -> None:
+            emitter.output(line, stream, routine=True)
 
         return TreeContext(
-            emitter=self.emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
+            emitter=emitter, scratch=scratch, epoch_s=self.epoch_s, tree=tree,
             communicator=access.communicator, run_in_tree=run_in_tree, run_tool=access.run_tool,
             environment=given_environment(step, self.environment),
-            kept=KeptFiles(self.cache, self.emitter, self.environment, step.name),
+            kept=KeptFiles(self.cache, emitter, self.environment, step.name),
             epoch_is_given=self.epoch_is_given,
         )  # fmt: skip
-
-    def _tool_line(self, stream: str, line: str) -> None:
-        self.emitter.output(line, stream, routine=True)
 
     def entered(
         self, tree: Path, *, network: bool, enters: bool
@@ -454,29 +436,3 @@ class TreeBuild:
             self.stack.lowers(), self.directory / "tree", self.directory / "view"
         ) as tree:
             yield tree
-
-
-@contextmanager
-def entered(
-    entrance: TreeEntrance,
-    tree: Path,
-    environment: Mapping[str, str],
-    *,
-    network: bool,
-    enters: bool,
-) -> Iterator[TreeAccess]:
-    """Open namespaces on a mounted tree; all that runs in them ends with the block.
-
-    Must be called from the main thread of a worker.
-    """
-    report: dict[str, Any] = {}
-
-    def setup() -> dict[str, Any]:
-        return entrance.set_up(tree, network=network, enters=enters)
-
-    try:
-        with step_namespace(setup, network=network) as namespace:
-            report = namespace.report
-            yield entrance.access(namespace, tree, environment)
-    finally:
-        entrance.tear_down(tree, report)

@@ -32,6 +32,7 @@ from goldsmith.disk.filling import Filler
 from goldsmith.disk.guest_archive import write_archive
 from goldsmith.disk.guest_assembly import Guest, GuestFill
 from goldsmith.disk.identity import DiskIdentity
+from goldsmith.disk.model import Layout
 from goldsmith.disk.volume_places import Pieces, places
 from goldsmith.disk.ways import filled_in_guest, require_no_guest, ways
 from goldsmith.errors import GoldsmithError, LayoutError
@@ -90,11 +91,11 @@ class AssembledImage:
     volumes: tuple[AssembledVolume, ...] = ()
 
 
-def required_tools(plan: DiskPlan) -> list[str]:
+def required_tools(layout: Layout) -> list[str]:
     """The programs of the build host that `assemble` will run."""
-    in_guest = filled_in_guest(plan.layout)
-    types = [v.filesystem.type for v in plan.volumes() if v.filesystem and v.name not in in_guest]
-    return [*(["sfdisk"] if plan.label != "none" else []), *host_tools(types),
+    in_guest = filled_in_guest(layout)
+    types = [v.filesystem.type for v in layout.volumes() if v.filesystem and v.name not in in_guest]
+    return [*(["sfdisk"] if layout.label != "none" else []), *host_tools(types),
             *(["tar"] if in_guest else [])]  # fmt: skip
 
 
@@ -151,7 +152,7 @@ def _require(plan: DiskPlan, trees: Mapping[str, Path], guest: Guest | None) -> 
     """Refuse what cannot work before anything is written."""
     if guest is None:
         require_no_guest(plan.layout, ways(plan.layout))
-    for tool in required_tools(plan):
+    for tool in required_tools(plan.layout):
         get_tool(tool)
     if plan.sector_bytes not in SECTOR_SIZES:
         raise GoldsmithError(f"sectors of {plan.sector_bytes} bytes are not available in goldsmith")

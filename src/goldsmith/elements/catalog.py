@@ -40,7 +40,7 @@ class Element:
             text = place.read_text()
         except (OSError, UnicodeDecodeError) as e:
             raise ElementError(f"{place} of element {self.name} cannot be read: {e}") from e
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
+        return tuple(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
 
     @property
     def requires(self) -> tuple[str, ...]:

@@ -43,13 +43,15 @@ def sourced(
     words: Callable[[Sequence[str]], list[str]] = list,
     seen_at: str = "",
     on_secrets: SecretSink | None = None,
+    owners: Hooks | None = None,
 ) -> dict[str, str]:
     """The environment of a phase's hooks: every snippet is sourced, in order, by one bash.
 
     `words` turns the words of that bash into those that run it elsewhere (in the tree), where the
     hooks lie at `seen_at`. Exported functions are in the result, as bash hands them on. The secrets
     that snippets have made go to `on_secrets` before any line, which may show them. Raises
-    ElementError that names the snippet which failed; an unset variable in one counts as failing.
+    ElementError that names the snippet which failed and, by `owners`, its element; an unset
+    variable in one counts as failing.
     """
     directory = hooks / "environment.d"
     seen = f"{seen_at or hooks}/environment.d"
@@ -66,7 +68,7 @@ def sourced(
                 pass_fds=(variables.fileno(),),
             )  # fmt: skip
         except CommandFailed as e:
-            raise ElementError(_explain([line for _, line in said], files, e.status)) from e
+            raise _failure([line for _, line in said], files, e.status, owners) from e
         finally:
             variables.seek(0)
             found = parse(variables.read())
@@ -120,8 +122,20 @@ def _unquoted(text: str) -> str:
         return text  # the first of several lines
 
 
-def _explain(said: Sequence[str], files: Sequence[str], status: int) -> str:
+def _failure(
+    said: Sequence[str], files: Sequence[str], status: int, owners: Hooks | None
+) -> ElementError:
     last = next((file for file in reversed(files) if any(line.endswith(file) for line in said)), "")
     own = [line for line in said if not line.startswith(("+", "dib-run-parts "))]
-    told = "\n".join(own[-10:])
-    return f"environment file {last} failed with status {status}" + (f"\n{told}" if told else "")
+    return snippet_failed(last, status, own[-10:], owners)
+
+
+def snippet_failed(
+    path: str, status: int, tail: Sequence[str], owners: Hooks | None
+) -> ElementError:
+    """The error of a snippet that ended with this status, with its element and its last lines."""
+    name = path.rpartition("/")[2]
+    element = owners.element_of(f"environment.d/{name}") if owners else ""
+    whose = f" of element {element}" if element else ""
+    told = "".join(f"\n{line}" for line in tail)
+    return ElementError(f"environment file {path}{whose} failed with status {status}{told}")

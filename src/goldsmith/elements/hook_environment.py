@@ -17,7 +17,7 @@ from typing import Final
 
 from goldsmith.elements.description import Description
 from goldsmith.elements.hook_files import words_of
-from goldsmith.elements.passing_variables import OF_OUTPUTS
+from goldsmith.elements.passing_variables import NOT_STORED
 from goldsmith.elements.places import Places
 from goldsmith.elements.secret_variables import without_secret_words, without_secrets
 from goldsmith.elements.setup import PROGRAMS, Setup
@@ -50,6 +50,11 @@ _OF_RAMDISKS: Final = {
 """What the functions of `_LIB` read that the ramdisk elements call in the tree, with `set -u`."""
 
 
+_OF_PYTHON: Final = {"PYTHONHASHSEED": "0"}
+"""Sets have one order: upstream's programs install packages in that of a set, and what Python
+compiles into an image has the same bytes every time."""
+
+
 def hook_environment(
     description: Description, setup: Setup, places: Places, **more: str
 ) -> dict[str, str]:
@@ -61,7 +66,8 @@ def hook_environment(
     trees = {element.name: str(element.path) for element in elements}
     return {
         **{"DIB_CHECKSUM": "0", "DIB_NO_TMPFS": "1" if description.ramdisk else "0",
-           "DIB_MIN_TMPFS": "1" if description.ramdisk else "2", "IMAGE_TYPE": "qcow2"},
+           "DIB_MIN_TMPFS": "1" if description.ramdisk else "2", "IMAGE_TYPE": "qcow2",
+           **_OF_PYTHON},
         **relevant(description.environment, setup),
         "PATH": search_path(description.environment.get("PATH", "")), **_of_programs(),
         "LC_ALL": "C", "TERM": "dumb", "SHELL": "/bin/bash", "ARCH": description.arch,
@@ -131,7 +137,7 @@ def _of_programs() -> dict[str, str]:
     GOLDSMITH_PASSING has the variables that are not to be stored in what outlives a build.
     """
     return {"GOLDSMITH_PYTHON": sys.executable, "GOLDSMITH_CACHE_DIR": str(state_directory()),
-            "GOLDSMITH_PASSING": " ".join(sorted(OF_OUTPUTS))}  # fmt: skip
+            "GOLDSMITH_PASSING": " ".join(sorted(NOT_STORED))}  # fmt: skip
 
 
 def _python(description: Description) -> str:

@@ -11,14 +11,14 @@ import re
 from pathlib import Path
 from typing import Final
 
-from goldsmith.elements.hook_files import words_of
-from goldsmith.elements.setup import Setup
+from goldsmith.elements.hook_files import reads_all, words_of
+from goldsmith.elements.setup import OWN_ELEMENTS, Setup
 
 PATHS: Final = frozenset({
     "BASH_FUNC_get_image_element_array%%", "DIB_IMAGE_CACHE", "DIB_LOCKFILES", "DIB_PYTHON_EXEC",
     "ELEMENTS_PATH", "GOLDSMITH_CACHE_DIR", "GOLDSMITH_PASSING", "GOLDSMITH_PYTHON", "HOME",
-    "IMAGE_ELEMENT_YAML", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TMP_BUILD_DIR", "TMP_DIR",
-    "TMP_HOOKS_PATH", "TMP_IMAGE_DIR", "TMP_MOUNT_PATH", "USER", "_BASE_ELEMENT_DIR", "_LIB",
+    "IMAGE_ELEMENT_YAML", "PATH", "SHELL", "TERM", "TMPDIR", "TMP_BUILD_DIR", "TMP_DIR",
+    "TMP_HOOKS_PATH", "TMP_IMAGE_DIR", "TMP_MOUNT_PATH", "_BASE_ELEMENT_DIR", "_LIB",
 })  # fmt: skip
 """Where things lie on this host, or what is the same in every build."""
 OF_OUTPUTS: Final = frozenset({
@@ -32,15 +32,32 @@ OF_OUTPUTS: Final = frozenset({
     "break_outside_target",
 })  # fmt: skip
 """What becomes of the tree: its disk and its files."""
-COUNTED_IF_NAMED: Final = OF_OUTPUTS | {"IMAGE_ELEMENT"}
-"""What counts for the phases that name it, in a hook or in a program of an element."""
+_OF_THE_USER: Final = frozenset({"LOGNAME", "USER"})
+COUNTED_IF_NAMED: Final = OF_OUTPUTS | _OF_THE_USER | {"IMAGE_ELEMENT"}
+"""What counts for the phases that name it: in a hook, or in what hooks can read and run."""
+NOT_STORED: Final = OF_OUTPUTS | _OF_THE_USER | PATHS
+"""What is not to be stored in what outlives a build, since it is no part of every key."""
 
-_ASSIGNED: Final = re.compile(r"\b([A-Za-z_][A-Za-z0-9_]*)=")
+_ASSIGNED: Final = re.compile(r"\b([A-Za-z_][A-Za-z0-9_]*)\+?=")
+_OF_THE_SHELL: Final = frozenset({
+    "break", "case", "continue", "declare", "do", "done", "echo", "elif", "else", "esac", "eval",
+    "exit", "export", "false", "fi", "for", "function", "if", "in", "local", "printf", "readonly",
+    "return", "select", "set", "shift", "test", "then", "true", "typeset", "unset", "while",
+})  # fmt: skip
+"""Words of every script: that two of them have one in common says nothing."""
 
 
-def counted(words: frozenset[str], setup: Setup) -> frozenset[str]:
-    """The variables that count for hooks with these words."""
-    return named_by(words, COUNTED_IF_NAMED, setup)
+def counted(files: tuple[Path, ...], setup: Setup) -> frozenset[str]:
+    """The variables that count for a phase whose hooks can read or run these files.
+
+    All of them, where one reads its environment as a whole, or by names that it makes. What
+    upstream's hooks read so is of other variables, and our own leave these out.
+    """
+    known = (setup.package, OWN_ELEMENTS)
+    others = tuple(file for file in files if not any(map(file.is_relative_to, known)))
+    if reads_all(others):
+        return COUNTED_IF_NAMED
+    return named_by(words_of(files), COUNTED_IF_NAMED, setup)
 
 
 def named_by(words: frozenset[str], names: frozenset[str], setup: Setup) -> frozenset[str]:
@@ -59,13 +76,23 @@ def named_by(words: frozenset[str], names: frozenset[str], setup: Setup) -> froz
 
 @functools.lru_cache(maxsize=256)
 def _made_of(name: str, snippets: tuple[Path, ...], package: Path) -> frozenset[str]:
-    """What snippets assign that name a variable: on its lines in upstream's, anywhere in others."""
-    found: set[str] = set()
-    for snippet in snippets:
-        if name not in words_of((snippet,)):
-            continue
-        text = snippet.read_text(errors="replace")
-        if snippet.is_relative_to(package):
-            text = "\n".join(line for line in text.splitlines() if name in line)
-        found.update(_ASSIGNED.findall(text))
-    return frozenset(found)
+    """What snippets may have made of a variable, and of what was made of it."""
+    found: frozenset[str] = frozenset()
+    while True:
+        more = found.union(*(_assigned(one, found | {name}, package) for one in snippets))
+        if more == found:
+            return found - {name}
+        found = more
+
+
+def _assigned(snippet: Path, names: frozenset[str], package: Path) -> frozenset[str]:
+    """What a snippet may assign that names one of these: in upstream's what its lines say."""
+    words = words_of((snippet,))
+    if snippet.is_relative_to(package):
+        if words.isdisjoint(names):
+            return frozenset()
+        lines = snippet.read_text(errors="replace").splitlines()
+        return frozenset(word for line in lines if any(name in line for name in names)
+                         for word in _ASSIGNED.findall(line))  # fmt: skip
+    named = not words.isdisjoint(names) or reads_all((snippet,))
+    return words - _OF_THE_SHELL if named else frozenset()

@@ -55,19 +55,21 @@ def phase_inputs(
     own = [file for file in setup.hooks.files.values() if file.place.startswith(f"{phase.name}/")]
     words = words_of(tuple(file.source for file in own))
     reaches = bool(named_by(words, _REACHING, setup))
-    called = words | words_of(tuple(file.source for place, file in setup.hooks.files.items()
-                                    if place.startswith(_PROGRAMS)))  # fmt: skip
+    files = tuple(_files(phase, setup, own, reaches=reaches))
+    lists = _lists(setup, words)
+    read = (*(file.source for file in (*files, *_programs(setup)) if not _is_sourced(file)),
+            *lists.values())  # fmt: skip
     return {
         "type": f"elements {phase.name}/{_VERSIONS.get(phase.name, 1)}",
         **({"config:elements": canonical(list(setup.expansion.names))} if reaches else {}),
         "config:diskimage-builder": importlib.metadata.version("diskimage-builder"),
         **({} if phase.tree is Tree.EMPTY else {"config:install type": description.install_type}),
-        **_digests(_files(phase, setup, own, reaches=reaches)),
-        **_environment(environment, counted(called, setup)),
+        **_digests(files),
+        **_environment(environment, counted(read, setup)),
         **(
             _of_the_host(own, setup, environment, directory) if phase.place is Place.OUTSIDE else {}
         ),
-        **_lists(setup, words),
+        **{name: _digest(place) for name, place in lists.items()},
         **_repositories(setup, own, environment, offline=description.offline),
     }
 
@@ -76,18 +78,25 @@ def packages_inputs(
     description: Description, setup: Setup, environment: Mapping[str, str]
 ) -> dict[str, str]:
     """The inputs of the packages that are installed after install.d."""
-    words = words_of(tuple(file.source for place, file in setup.hooks.files.items()
-                           if place.startswith(_PROGRAMS)))  # fmt: skip
+    programs = tuple(file.source for file in _programs(setup))
     return {
         "type": "elements packages/1", "packages": canonical(list(description.packages)),
         "config:install type": description.install_type,
         **_digests(_sourced(setup)),
-        **_environment(environment, counted(words, setup)),
+        **_environment(environment, counted(programs, setup)),
     }  # fmt: skip
 
 
 def _sourced(setup: Setup) -> list[HookFile]:
-    return [file for file in setup.hooks.files.values() if file.place.startswith(f"{_SNIPPETS}/")]
+    return [file for file in setup.hooks.files.values() if _is_sourced(file)]
+
+
+def _is_sourced(file: HookFile) -> bool:
+    return file.place.startswith(f"{_SNIPPETS}/")
+
+
+def _programs(setup: Setup) -> list[HookFile]:
+    return [file for file in setup.hooks.files.values() if file.place.startswith(_PROGRAMS)]
 
 
 def _files(phase: Phase, setup: Setup, own: list[HookFile], *, reaches: bool) -> Iterator[HookFile]:
@@ -134,7 +143,7 @@ def _of_the_host(
     )  # fmt: skip
 
 
-def _lists(setup: Setup, words: frozenset[str]) -> dict[str, str]:
+def _lists(setup: Setup, words: frozenset[str]) -> dict[str, Path]:
     """What lies beside the hooks in the elements themselves: package lists, maps of names.
 
     In the hooks directory one element's file takes the place of another's. Upstream reads package
@@ -142,16 +151,16 @@ def _lists(setup: Setup, words: frozenset[str]) -> dict[str, str]:
     """
     if not named_by(words, _LOOKING_UP, setup):
         return {}
-    found = {}
+    found: dict[str, Path] = {}
     for element in setup.expansion.elements:
         for place in sorted(element.path.iterdir()):
             if place.is_file() and place.name not in _DOCUMENTS:
-                found[f"file:{place.name} of {element.name}"] = _digest(place)
+                found[f"file:{place.name} of {element.name}"] = place
         for number, directory in enumerate(setup.directories):
             for name in ("package-installs.json", "package-installs.yaml"):
                 place = directory / element.name / name
                 if place.is_file() and place.parent.resolve() != element.path:
-                    found[f"file:{name} of {element.name} #{number + 1}"] = _digest(place)
+                    found[f"file:{name} of {element.name} #{number + 1}"] = place
     return found
 
 

@@ -125,6 +125,7 @@ def _sourced(run: PhaseRun) -> dict[str, str]:
         words=place.words,
         seen_at=place.seen_at,
         on_secrets=run.on_secrets,
+        owners=run.hooks,
     )
 
 

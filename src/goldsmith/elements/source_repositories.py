@@ -16,7 +16,7 @@ from goldsmith.elements.setup import Setup
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import process
 
-_LINE: Final = re.compile(r"([^ ]+) (git|tar|file|package) ?(/[^ ]+)? ?([^ ]+)? ?([^ ]*)")
+LINE: Final = re.compile(r"([^ ]+) (git|tar|file|package) ?(/[^ ]+)? ?([^ ]+)? ?([^ ]*)")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _HOST_OF_URL: Final = re.compile(r"[^:]+://[^/]+/(?:~[^/]+)?")
 _LOOK_S: Final = 60.0
@@ -72,7 +72,7 @@ def _in_file(file: Path, environment: Mapping[str, str]) -> Iterator[Repository]
         )  # fmt: skip
         lines = done.text.splitlines()
     for line in lines:
-        match = _LINE.fullmatch(" ".join(line.split()))
+        match = LINE.fullmatch(" ".join(line.split()))
         if match is not None:
             yield _overridden(*(part or "" for part in match.groups()), environment=environment)
 

@@ -61,6 +61,15 @@ def list_mounts(pid: int | None = None) -> list[MountPoint]:
     return mounts
 
 
+def file_system_at(path: Path) -> str:
+    """The kind of file system that a path lies in: "ext4", "proc"; "" where nothing is known."""
+    place, found = path.resolve(), MountPoint("", "", "")
+    for point in list_mounts():
+        if place.is_relative_to(point.path) and len(point.path) >= len(found.path):
+            found = point
+    return found.kind
+
+
 def _unescaped(field: str) -> str:
     # The kernel writes blanks, tabs, newlines and backslashes as three octal digits.
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):

@@ -6,8 +6,9 @@ Progress comes back through a queue, so that only the caller's thread reports it
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
@@ -53,6 +54,37 @@ def run_all(
         for scope in scopes.values():
             scope.close()
     return {name: future.result() for name, future in futures.items()}
+
+
+@contextmanager
+def beside(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Run a piece of work on a thread while the block runs; what is yielded waits for its result.
+
+    The work has ended when the block is left: one that nobody has waited for, or an error of the
+    block or an interrupt, cancels it (`host.cancellation`).
+    """
+    scope = Cancellation()
+
+    def run() -> T:
+        with scope.installed():
+            return work()
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(run)
+
+            def result() -> T:
+                while not wait([future], timeout=_LOOK_S).done:
+                    check_cancelled()
+                return future.result()
+
+            try:
+                yield result
+            finally:
+                if not future.done():
+                    _cancel(pool, [scope])
+    finally:
+        scope.close()
 
 
 def _run(

@@ -29,8 +29,10 @@ from goldsmith.host.init import run_init
 from goldsmith.host.journal import state_directory
 
 MESSAGE_LIMIT_BYTES: Final = 256 << 20
+_CANCELLING: Final = {one.name: one for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 _IDS_WANTED: Final = b"\n"
 _IDS_MAPPED: Final = b"\n"
+_LOCK_COMES: Final = b"\n"
 
 
 class Worker:
@@ -38,8 +40,8 @@ class Worker:
 
     def __init__(self, running: process.Running, control: int, events: int) -> None:
         self.running = running
-        self._control = control
-        self._events = events
+        self.control_fd = control
+        self.event_fd = events
         self._lock = threading.Lock()
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -47,7 +49,7 @@ class Worker:
         data = memoryview((json.dumps(message) + "\n").encode())
         with self._lock, contextlib.suppress(BrokenPipeError):
             while data:
-                data = data[os.write(self._control, data) :]
+                data = data[os.write(self.control_fd, data) :]
 
     def answer(self, question_id: int, text: str | None) -> None:
         """Answer a question; None says that nobody can be asked."""
@@ -62,7 +64,7 @@ class Worker:
 
         A line that is no event raises WorkerError: nothing but the build can write there.
         """
-        with os.fdopen(os.dup(self._events), "r", errors="replace") as lines:
+        with os.fdopen(os.dup(self.event_fd), "r", errors="replace") as lines:
             for line in lines:
                 try:
                     yield decode(line)
@@ -77,38 +79,104 @@ def spawn_worker(
     *,
     lock_fd: int,
     pass_fds: Sequence[int] = (),
+    early: EarlyWorker | None = None,
 ) -> Iterator[Worker]:
     """Start a worker and hand it its start document; leaving the block ends it.
 
     Must be called from the main thread: the parent-death signal fires when the *thread* that
     created the process ends. `argv` gets the descriptors and our pid as its last three words. The
     worker keeps `lock_fd` open, so that the run directory counts as alive until it has ended, and
-    `pass_fds`, of which its start document speaks. An
+    `pass_fds`, of which its start document speaks. `early` is one that runs already. An
     ordinary user's gets the ids of a user namespace; raises HostError, CommandFailed when it can't.
     """
-    if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("a worker must be started from the main thread")
+    if early is not None:
+        with early.taken() as worker:
+            early.lend(lock_fd)
+            worker.send(start_document)
+            yield worker
+        return
     control_reader, control_writer = os.pipe()
-    events_reader, events_writer = os.pipe()
-    words = [*argv, str(control_reader), str(events_writer), str(os.getpid())]
     with contextlib.ExitStack() as stack:
-        stack.callback(os.close, control_writer)
+        worker = _start(stack, argv, (control_reader, control_writer), (lock_fd, *pass_fds))
+        if os.geteuid() != 0:
+            _map_ids(worker.running, control_writer, worker.event_fd)
+        worker.send(start_document)
+        yield worker
+
+
+def _start(
+    stack: contextlib.ExitStack, argv: Sequence[str], control: tuple[int, int],
+    pass_fds: Sequence[int],
+) -> Worker:  # fmt: skip
+    """Start the program of a worker; `control` are its own end and ours, and closed at the end."""
+    reader, writer = control
+    stack.callback(os.close, writer)
+    try:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("a worker must be started from the main thread")
+        events_reader, events_writer = os.pipe()
         stack.callback(os.close, events_reader)
         try:
+            words = [*argv, str(reader), str(events_writer), str(os.getpid())]
             running = stack.enter_context(
                 process.start(
                     words, env=_environment(), stdout=2, stderr=2,
-                    pass_fds=(control_reader, events_writer, lock_fd, *pass_fds),
+                    pass_fds=(reader, events_writer, *pass_fds),
                 )
             )  # fmt: skip
         finally:
-            os.close(control_reader)
             os.close(events_writer)
-        if os.geteuid() != 0:
-            _map_ids(running, control_writer, events_reader)
-        worker = Worker(running, control_writer, events_reader)
-        worker.send(start_document)
-        yield worker
+    finally:
+        os.close(reader)
+    return Worker(running, writer, events_reader)
+
+
+class EarlyWorker:
+    """A worker that runs before its build is known: it gets the lock of the run afterwards."""
+
+    def __init__(self, stack: contextlib.ExitStack, worker: Worker) -> None:
+        self.is_taken = False
+        self._stack = stack
+        self.worker = worker
+
+    @contextmanager
+    def taken(self) -> Iterator[Worker]:
+        """The worker for a build, which ends it by leaving the block."""
+        self.is_taken = True
+        with self._stack.pop_all():
+            yield self.worker
+
+    def lend(self, lock_fd: int) -> None:
+        """Give it a descriptor to hold open; nothing, where it has ended: its events tell so."""
+        import socket
+
+        with (
+            socket.socket(fileno=os.dup(self.worker.control_fd)) as control,
+            contextlib.suppress(BrokenPipeError, ConnectionResetError),
+        ):
+            socket.send_fds(control, [_LOCK_COMES], [lock_fd])
+
+    def kill(self) -> None:
+        """End it before anybody has taken it: it has nothing to clean up."""
+        self.worker.running.end(hurry=True)
+
+
+@contextmanager
+def start_early(argv: Sequence[str]) -> Iterator[EarlyWorker]:
+    """Start a worker of root's without lock and start document; for `spawn_worker` to go on with.
+
+    Must be called from the main thread. One that was not taken is killed when the block is left.
+    """
+    import socket
+
+    reader, writer = (end.detach() for end in socket.socketpair())
+    with contextlib.ExitStack() as stack:
+        early = EarlyWorker(stack, _start(stack, argv, (reader, writer), ()))
+        try:
+            yield early
+        finally:
+            if not early.is_taken:
+                early.kill()
 
 
 def _map_ids(running: process.Running, control: int, events: int) -> None:
@@ -142,6 +210,14 @@ class Link:
         self._questions = 0
         self._answers: SimpleQueue[tuple[int, str | None]] = SimpleQueue()
 
+    def receive_lock(self) -> bool:
+        """Wait for the lock of an early worker, and keep it open; False when nobody needs one."""
+        import socket
+
+        with socket.socket(fileno=os.dup(self._control.fileno())) as control:
+            data, fds, _, _ = socket.recv_fds(control, len(_LOCK_COMES), 1, socket.MSG_CMSG_CLOEXEC)
+        return data == _LOCK_COMES and len(fds) == 1
+
     def read_start_document(self) -> dict[str, Any]:
         """Read the first message and begin to listen for the others; raises WorkerError."""
         line = self._control.readline(MESSAGE_LIMIT_BYTES)
@@ -173,7 +249,7 @@ class Link:
             message = json.loads(line)
             if "cancel" in message:
                 # The main thread's handler raises; it may be anywhere, a selector included.
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), _CANCELLING.get(message["cancel"], signal.SIGINT))
             elif "answer" in message:
                 self._answers.put((message["answer"], message["text"]))
 

@@ -20,13 +20,20 @@ from goldsmith.host.journal import remove_tree
 
 @contextmanager
 def step_overlay(
-    lowers: Sequence[Path], upper: Path, *, scratch: Path, merged: Path, clamp_to_s: int | None
+    lowers: Sequence[Path],
+    upper: Path,
+    *,
+    scratch: Path,
+    merged: Path,
+    clamp_to_s: int | None,
+    is_kept: bool = True,
 ) -> Iterator[Path]:
     """Mount `upper` over `lowers` (topmost first) at `merged` for the length of a block.
 
     `upper` is made, `scratch` too: a directory beside it for the mount's own needs, removed on a
     clean end. Every process that uses the tree must be dead when the block is left. On a clean end
-    hard links are completed and times after `clamp_to_s` (seconds since 1970) are set to it.
+    hard links are completed, if it `is_kept`, and times after `clamp_to_s` (seconds since 1970) are
+    set to it.
     """
     upper.mkdir(mode=0o755)
     work, empty = scratch / "work", scratch / "empty"
@@ -37,7 +44,7 @@ def step_overlay(
         copy_root_attributes(lowers[0], upper)
     with mounts.overlaid(lowers or [empty], merged, upper, work):
         yield merged
-        if lowers:
+        if lowers and is_kept:
             complete_hard_links(merged, upper, work, lowers)
     remove_tree(scratch)
     if clamp_to_s is not None:
@@ -64,8 +71,9 @@ def stacked(lowers: Sequence[Path], merged: Path, scratch: Path) -> Iterator[Pat
     """
     scratch.mkdir(mode=0o700)
     with step_overlay(
-        lowers, scratch / "upper", scratch=scratch / "mount", merged=merged, clamp_to_s=None
-    ) as tree:
+        lowers, scratch / "upper", scratch=scratch / "mount", merged=merged, clamp_to_s=None,
+        is_kept=False,
+    ) as tree:  # fmt: skip
         yield tree
     remove_tree(scratch)
 
@@ -139,7 +147,7 @@ def _names_of_linked(lowers: Sequence[Path]) -> dict[int, list[str]]:
         names: dict[int, list[str]] = {}
         for entry, status in _walk(layer):
             if _is_linked(status):
-                names.setdefault(status.st_ino, []).append(os.path.relpath(entry.path, layer))
+                names.setdefault(status.st_ino, []).append(entry.path[len(f"{layer}/") :])
         found |= {inode: same for inode, same in names.items() if len(same) > 1}
     return found
 

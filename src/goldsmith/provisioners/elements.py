@@ -23,6 +23,7 @@ from goldsmith.elements.option_types import (
     ElementVariables,
     absent,
     elements_path,
+    wrong_declarations,
 )
 from goldsmith.elements.phase_keys import phase_inputs
 from goldsmith.elements.phases import PHASES, Phase, Place, phase_named
@@ -30,6 +31,7 @@ from goldsmith.elements.places import Places
 from goldsmith.elements.setup import OWN_ELEMENTS, Setup
 from goldsmith.layers.keys import StepKey
 
+_ASKED: Final = (("elements_path",), ("environment",))
 _MAKE_TREES: Final = ("root.d", "block-device.d")
 _ANYWHERE: Final = Places(Path("/"), Path("/"), Path("/"), Path("/"))
 """Keys hold no places."""
@@ -125,10 +127,10 @@ class ElementsProvisioner:
         if found:
             return found
         try:
-            self.set_up(directory)
+            setup = self.set_up(directory)
         except ElementError as e:
-            return [Finding(str(e), ("elements",), e.hint or "")]
-        return ()
+            return [Finding(str(e), ("elements",), e.hint or "", rests_on=_ASKED)]
+        return tuple(wrong_declarations(setup, ("elements",), _ASKED))
 
     def set_up(self, directory: Path) -> Setup:
         """The elements and their hooks; raises ElementError."""

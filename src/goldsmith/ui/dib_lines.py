@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -145,12 +146,20 @@ def _ending(step: StepStarted) -> str:
 
 @contextmanager
 def dib_lines(*, logfile: str, quiet: bool, timestamps: bool) -> Iterator[DibLines]:
-    """The renderer with its log, to which an earlier one is kept; raises GoldsmithError."""
+    """The renderer with its log, to which an earlier one is kept; raises GoldsmithError.
+
+    As upstream has it, the log's directory must be there.
+    """
     if not logfile:
         yield DibLines(quiet=quiet, timestamps=timestamps)
         return
+    directory = Path(logfile).absolute().parent
+    if not directory.is_dir():
+        raise GoldsmithError(
+            f"cannot write the log {logfile}: {directory} is not a directory",
+            hint=f"make it first: mkdir -p {shlex.quote(str(directory))}",
+        )
     try:
-        Path(logfile).absolute().parent.mkdir(parents=True, exist_ok=True)
         log = open(  # noqa: SIM115
             logfile, "a", encoding="utf-8", errors="surrogateescape", buffering=1
         )

@@ -49,7 +49,8 @@ def test_elements_need_no_disk_and_other_methods_do():
 
 
 @pytest.mark.parametrize(
-    ("method", "missing"), [("apt", [("disk",)]), ("elephant", [("disk",)]), ("elements", [])]
+    ("method", "missing"),
+    [("apt", [("disk",)]), ("elephant", [("disk",)]), ("elements", []), ("element", [])],
 )
 def test_a_mistake_in_the_bootstrap_does_not_hide_that_the_disk_is_missing(method, missing):
     given = {"bootstrap": {"method": method, "suite": 7}}
@@ -78,6 +79,12 @@ def test_a_mistake_in_the_bootstrap_does_not_hide_that_the_disk_is_missing(metho
 )  # fmt: skip
 def test_options_that_do_not_belong_together(given, said):
     assert said in refused(**given)
+
+
+def test_an_element_may_be_where_a_misspelled_option_leads():
+    [one] = builder(elements=["debian-minimal", "mine"]).check()
+    assert one.path == ("bootstrap", "elements", 1)
+    assert ("bootstrap", "elements_path") in one.rests_on
 
 
 def test_every_absent_element_and_directory_is_told_at_its_place(tmp_path):

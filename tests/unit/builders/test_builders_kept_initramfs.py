@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from goldsmith.builders.image.kept_initramfs import UNCHANGED, make_initramfs
+from goldsmith.builders.image.kept_initramfs import UNCHANGED, keep_initramfs, make_initramfs
 from goldsmith.core.caching import CachePolicy
 from goldsmith.core.kept_files import KeptFiles
 from goldsmith.core.step import TreeContext
@@ -77,16 +77,24 @@ class Build:
 
     def run(self) -> str:
         """Returns what was told."""
+        make_initramfs(self._context("finish"), lends_zstd=self.lends_zstd)
+        return "\n".join(self.told)
+
+    def run_beside(self) -> str:
+        """The same for a tree that nobody uses."""
+        keep_initramfs(self._context("bootstrap"))
+        return "\n".join(self.told)
+
+    def _context(self, step: str) -> TreeContext:
         self.told = []
         emitter = Emitter("image.x", self._hear)
         cache = StepCache(Store.open(self.store), self.policy)
         nothing: Any = None
-        make_initramfs(TreeContext(
+        return TreeContext(
             emitter=emitter, scratch=self.store, epoch_s=self.epoch_s, tree=self.tree,
             communicator=nothing, run_in_tree=self._in_tree, run_tool=nothing, environment={},
-            kept=KeptFiles(cache, emitter, {}, "finish"), epoch_is_given=self.epoch_is_given,
-        ), lends_zstd=self.lends_zstd)  # fmt: skip
-        return "\n".join(self.told)
+            kept=KeptFiles(cache, emitter, {}, step), epoch_is_given=self.epoch_is_given,
+        )  # fmt: skip
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, Said):
@@ -165,6 +173,30 @@ def test_a_changed_input_is_told(build: Build) -> None:
     )
     assert again.calls == 1
     assert next_build(build, "third").run() == UNCHANGED
+
+
+def test_one_of_a_tree_that_nobody_uses_is_taken_if_its_inputs_are_the_same(build: Build) -> None:
+    lay(build.tree, "etc/passwd", "fewer")
+    assert build.run_beside() == "Making the initramfs beside the bootstrap: never built"
+    finished = next_build(build)
+    lay(finished.tree, "etc/passwd", "more")
+    assert finished.run() == UNCHANGED
+    assert (build.calls, finished.calls) == (1, 0)
+    assert next_build(build, "again").run_beside() == ""
+    other = next_build(build, "other")
+    lay(other.tree, "etc/fstab", "another")
+    assert other.run() == "Making the initramfs: file /etc/fstab added"
+    assert other.calls == 1
+
+
+def test_what_hooks_make_of_other_files_is_never_taken(build: Build) -> None:
+    lay(build.tree, "etc/passwd", "fewer")
+    build.packs = "etc/passwd"
+    assert "nothing says beforehand what is in /etc/passwd" in build.run_beside()
+    finished = next_build(build, packs="etc/passwd")
+    lay(finished.tree, "etc/passwd", "more")
+    finished.run()
+    assert finished.calls == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ def test_devices_have_the_names_that_hooks_know(wishes):
 
 def heard(lines: Sequence[str]) -> tuple[list[str], guest_phases._Heard]:
     told: list[str] = []
-    hooks = Hooks({"finalise.d/50-x": HookFile("mine", None, "finalise.d/50-x")})
+    places = {"finalise.d/50-x": "mine", "environment.d/10-a": "other"}
+    hooks = Hooks({place: HookFile(name, None, place) for place, name in places.items()})
     run = SimpleNamespace(
         emitter=SimpleNamespace(output=lambda line, stream: told.append(line)),
         surroundings=SimpleNamespace(setup=SimpleNamespace(hooks=hooks)),
@@ -88,7 +89,7 @@ def test_a_snippet_that_fails_is_named():
     _, found = heard(["dib-run-parts Sourcing environment file /x/10-a", "+ z", "unbound"])
     error = found.failed(failing(1))
     assert isinstance(error, ElementError)
-    assert str(error) == "environment file /x/10-a failed with status 1\nunbound"
+    assert str(error) == "environment file /x/10-a of element other failed with status 1\nunbound"
 
 
 def test_another_command_of_the_guest_is_its_own_error():

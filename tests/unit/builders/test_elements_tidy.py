@@ -48,6 +48,14 @@ def test_a_link_that_an_element_has_made_stays(tree):
     assert os.listdir(tree / "etc") == ["resolv.conf"]
 
 
+def test_what_holds_inodes_of_this_build_goes(tree):
+    for name in ("aux-cache", "kept"):
+        (tree / "var/cache/ldconfig").mkdir(parents=True, exist_ok=True)
+        (tree / "var/cache/ldconfig" / name).write_text("x")
+    tidy(tree)
+    assert os.listdir(tree / "var/cache/ldconfig") == ["kept"]
+
+
 def test_tmp_is_emptied_and_logs_are(tree):
     (tree / "tmp/a b").mkdir()
     (tree / "tmp/a b/c").write_text("x")

@@ -16,7 +16,7 @@ def plain_environment(monkeypatch):
             monkeypatch.delenv(name)
 
 
-@pytest.mark.parametrize("words", [["-h"], ["--help"], ["--he"]])
+@pytest.mark.parametrize("words", [["-h"], ["--help"], ["--he"], ["-help"]])
 def test_help_lists_options_and_variables(words, capsys):
     assert disk_image_create.run(words, False) == 0
     printed = capsys.readouterr().out
@@ -61,6 +61,35 @@ def test_a_link_of_that_name_is_the_verb(name, monkeypatch, capsys):
         app.main()
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"Usage: {name} ")
+
+
+def test_a_link_called_dib_lint_has_its_name_and_checks_a_whole_project(
+    tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "diskimage_builder/elements/mine").mkdir(parents=True)
+    (tmp_path / "diskimage_builder/elements/mine/element-deps").write_text("b\na\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ELEMENTS_DIR", raising=False)
+    for words, status, told in (
+        ([], 1, "element-deps"), (["--help"], 0, "usage: dib-lint "),
+        (["--nosuch"], 2, "dib-lint: error: "),
+    ):  # fmt: skip
+        monkeypatch.setattr(sys, "argv", ["/usr/local/bin/dib-lint", *words])
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        assert ended.value.code == status
+        printed = capsys.readouterr()
+        assert told in printed.out + printed.err
+
+
+def test_wrong_words_and_a_wrong_image_are_told_together(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--image-size", "big", "-a", "amd46", "-o", "/proc/x", "-t", "tar", "nosuch"]
+    assert disk_image_create.run(words, False) == 1
+    told = capsys.readouterr().err
+    for mistake in ("--image-size big: ", "-a amd46: ", "-o /proc/x: ", "Element 'nosuch' "):
+        assert f"ERROR: {mistake}" in told
+    assert "ERROR: ERROR" not in told
 
 
 def test_dry_run_prints_commands_and_runs_none(tmp_path, capsys):

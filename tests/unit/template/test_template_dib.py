@@ -171,7 +171,7 @@ def test_a_command_shows_no_secret():
     assert found == []
     assert command == (
         "A_PASSWORD=*** B=http://me@h/ C='-***' D_TOKEN=*** "
-        "disk-image-create -o image --docker-target '***' x"
+        "disk-image-create --docker-target '***' x"
     )
 
 

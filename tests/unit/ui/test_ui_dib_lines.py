@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from goldsmith.core.engine import BuildResult
 from goldsmith.errors import GoldsmithError
 from goldsmith.events import Emitter, Output, Said, StepStarted
@@ -41,8 +43,17 @@ def test_a_cached_step_says_so(capsys):
     assert capsys.readouterr().out == "Running root.d (cached)\n"
 
 
+def test_the_directory_of_a_log_is_not_made(tmp_path):
+    absent = tmp_path / "logs"
+    opening = dib_lines(logfile=str(absent / "x.log"), quiet=True, timestamps=False)
+    with pytest.raises(GoldsmithError, match="is not a directory") as caught, opening:
+        pass
+    assert caught.value.hint == f"make it first: mkdir -p {absent}"
+    assert not absent.exists()
+
+
 def test_a_log_has_every_line_with_its_time_and_quiet_prints_none(tmp_path, capsys):
-    log = tmp_path / "logs/build.log"
+    log = tmp_path / "build.log"
     with dib_lines(logfile=str(log), quiet=True, timestamps=False) as lines:
         Emitter("x", lines.render).say("Hello")
         lines.error(GoldsmithError("it broke", hint="mend it"))

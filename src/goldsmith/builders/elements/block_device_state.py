@@ -1,7 +1,7 @@
 """What `goldsmith block-device` keeps between its verbs: devices and mounts that outlive each call.
 
 Parameters and state are the files that upstream's program has, so that hooks which call the one or
-read the other's results find what they know. Within a build nothing of this is used.
+read the other's results find what they know. Within a build only `getval` has something to tell.
 Source: `specs/diskimage-builder.md`, A12; upstream's `block_device`.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.builders.elements.attached_disk import AttachedDisk, attach, detach
+from goldsmith.builders.elements.device_files import STATE_FILE, STATES
 from goldsmith.builders.elements.disk import write_fstab
 from goldsmith.builders.elements.disk_size import empty_plan
 from goldsmith.builders.elements.disk_wishes import (
@@ -89,11 +90,11 @@ class BlockDeviceState:
     @property
     def directory(self) -> Path:
         """Where the state lies."""
-        return self.parameters.build / "states/block-device"
+        return self.parameters.build / STATES
 
     @property
     def _state(self) -> Path:
-        return self.directory / "state.json"
+        return self.directory / STATE_FILE
 
     def wishes(self) -> DiskWishes:
         """The configuration, checked; raises TemplateError with every finding."""

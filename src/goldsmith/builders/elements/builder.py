@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from goldsmith.core.builder import BuildContext
 from goldsmith.core.kept_trees import KeptTrees
 from goldsmith.core.options import Finding, Options
 from goldsmith.core.plan import BuildPlan, PlanContext
+from goldsmith.elements.places import make_places
 from goldsmith.errors import Diagnostics, MissingToolError, NotRootError, TemplateError
 from goldsmith.host.process import get_tool
 
@@ -43,8 +45,11 @@ class ElementsBuilder:
         return ExpectedArtifact(tuple(disks), ())
 
     def check(self) -> Sequence[Finding]:
-        """Nothing but what the model says: elements are looked for when a build starts."""
-        return ()
+        """The elements, what they declare, the disk and the outputs, as far as no host decides."""
+        # Late: it takes YAML, which a template without elements does not need.
+        from goldsmith.builders.elements.checks import findings
+
+        return tuple(findings(self.recipe, Path.cwd()))
 
     def preflight(self, directory: Path, *, force: bool) -> None:
         """Raise an error for elements that cannot be, and for what this host lacks.
@@ -66,8 +71,8 @@ class ElementsBuilder:
                 get_tool(tool)
             except MissingToolError as e:
                 findings.error(str(e), e.hint or "")
-        for text in recipe.outputs(directory).findings():
-            findings.error(text)
+        for finding in recipe.outputs(directory).findings():
+            findings.error(finding.text)
         findings.raise_if_errors(sources)
 
     def claims(self, directory: Path) -> Sequence[Path]:
@@ -83,9 +88,12 @@ class ElementsBuilder:
 
     def kept_trees(self, context: PlanContext) -> KeptTrees:
         """What is kept of the phases, for a look into the tree."""
+        from goldsmith.builders.elements.kept_shell import surroundings_of
         from goldsmith.builders.elements.planning import planned
 
-        return planned(self.recipe, context).kept_trees()
+        recipe, trees = self.recipe, planned(self.recipe, context).kept_trees()
+        places = make_places(context.state, recipe.description, context.directory)
+        return replace(trees, around=surroundings_of(recipe, places, recipe.disk_variables))
 
     def build(self, context: BuildContext) -> Artifact:
         """Run the phases that have to; raises GoldsmithError and leaves nothing half made."""

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from goldsmith.builders.elements.break_shell import BreakShell
+from goldsmith.builders.elements.device_files import write_devices, write_parameters
 from goldsmith.builders.elements.disk_size import plan_disk, usage_report
 from goldsmith.builders.elements.disk_wishes import DiskWishes
 from goldsmith.builders.elements.finishing import fill_stand_ins, trim
 from goldsmith.builders.elements.guest_phases import (
     GuestPhases,
+    device_names,
     has_late_hooks,
     prepare_tree,
 )
@@ -135,6 +137,7 @@ def make_disk(
     run_block_device_hooks(_late_run(making, place, environment))
     planned = _plan(built.tree, making)
     environment["DIB_IMAGE_SIZE"] = str(planned.size_bytes // KIB)
+    environment |= write_parameters(built.build, places, wishes, planned.size_bytes)
     write_fstab(built.tree, fstab_text(making.wishes.devices))
     raw = image_directory / IMAGE_FILE
     reasons = [*need_guest(planned.layout), *need_guest_for_hooks(making.setup.hooks)]
@@ -146,6 +149,7 @@ def make_disk(
         if in_guest:
             copies = {one.volume.mount or "/": one.directory for one in volumes.stand_ins}
             block_bytes = making.wishes.disk.block_size_bytes
+            write_devices(built.build, places.image / IMAGE_FILE, device_names(planned))
             GuestPhases(
                 _late_run(making, place, environment), planned, raw, block_bytes, making.scratch,
                 hooks_place, reasons, copies,
@@ -154,6 +158,7 @@ def make_disk(
             raw, final, built.tree, block_bytes=making.wishes.disk.block_size_bytes
         ) as disk:
             if not in_guest:
+                write_devices(built.build, places.image / IMAGE_FILE, disk.names)
                 environment |= {
                     "IMAGE_BLOCK_DEVICE": disk.device, "IMAGE_BLOCK_DEVICES": disk.as_bash_array,
                 }  # fmt: skip
@@ -222,5 +227,5 @@ def _fill(tree: Path, planned: DiskPlan, raw: Path, making: _Making) -> Assemble
 def disk_tools(wishes: DiskWishes) -> list[str]:
     """The programs of this host that making the disk will run."""
     layout = wishes.layout(1 << 40)
-    return sorted({*required_tools(DiskPlan(layout, 0, ())), "partx", "fstrim", "nsenter", "chroot",
-                   "mount", "umount"})  # fmt: skip
+    return sorted({*required_tools(layout), "partx", "fstrim", "nsenter", "chroot", "mount",
+                   "umount"})  # fmt: skip

@@ -148,8 +148,9 @@ def choose_config(
         return _read(Path(given.removeprefix("file://")), CONFIG_VARIABLE)
     if given:
         return ConfigText(given, CONFIG_VARIABLE)
+    own = "ppc64el" if arch == "ppc64le" else arch  # two names of one architecture
     for element in elements:
-        for name in (f"block-device-{arch}.yaml", "block-device-default.yaml"):
+        for name in (f"block-device-{own}.yaml", "block-device-default.yaml"):
             path = element.path / name
             if path.is_file():
                 return _read(path, f"element {element.name}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from goldsmith.builders.elements import bound_mounts, resolver
 from goldsmith.communicators.chroot import ChrootCommunicator
-from goldsmith.core.tree_build import TreeAccess
+from goldsmith.core.tree_entrance import TreeAccess
 from goldsmith.elements.places import IN_TARGET, RECORDS, Places
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts
@@ -26,7 +26,7 @@ class PhaseEntrance:
     """Shows a build at its fixed place, with what programs in its tree expect to be mounted.
 
     `image` is the directory of the run that hooks see as TMP_IMAGE_DIR. Who runs a phase in the
-    tree says so by `shows_hooks` before the step begins. See `core.tree_build.TreeEntrance`.
+    tree says so by `shows_hooks` before the step begins. See `core.tree_entrance.TreeEntrance`.
     """
 
     places: Places

@@ -32,7 +32,6 @@ from goldsmith.disk import guest_assembly
 from goldsmith.disk.disk_plan import DiskPlan, PlannedLogicalVolume
 from goldsmith.elements import environment as snippets
 from goldsmith.elements import run_parts
-from goldsmith.elements.catalog import ElementError
 from goldsmith.elements.hook_environment import working_directory
 from goldsmith.elements.phase_runner import HookFailed, profile
 from goldsmith.elements.phases import Phase, Place
@@ -132,10 +131,9 @@ class _Heard:
             return HookFailed(
                 element, self.hook, error.status, tail=tuple(self.tail), duration_s=took_s
             )
-        told = "".join(f"\n{line}" for line in self.tail if not line.startswith("+"))
-        return ElementError(
-            f"environment file {self.snippet} failed with status {error.status}{told}"
-        )
+        told = [line for line in self.tail if not line.startswith("+")]
+        owners = self.run.surroundings.setup.hooks
+        return snippets.snippet_failed(self.snippet, error.status, told, owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +238,8 @@ class GuestPhases:
         if phase.place is Place.OUTSIDE:
             hooks = self.run.place.build / "hooks"
             redactor = self.run.emitter.redactor
-            sourced = snippets.sourced(hooks, given, on_secrets=redactor.add)
+            owners = self.run.surroundings.setup.hooks
+            sourced = snippets.sourced(hooks, given, on_secrets=redactor.add, owners=owners)
             given[NAMES_VARIABLE] = " ".join(secret_names(sourced))
         return joined(f"{name}={value}" for name, value in given.items())
 

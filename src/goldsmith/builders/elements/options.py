@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from goldsmith.core.options import DurationSeconds, Options, SizeBytes
+from goldsmith.elements.option_types import Architecture
 from goldsmith.units import MIB
 
 ChecksumType = Literal["md5", "sha256"]
@@ -24,7 +25,9 @@ class ElementsOptions(Options):
         False, description="Make a kernel and a ramdisk, as ramdisk-image-create does, and no disk."
     )
     ramdisk_element: str = Field("ramdisk", description="The element that makes a ramdisk.")
-    arch: str = Field("", description="Debian's name of the architecture; by default this host's.")
+    arch: Architecture = Field(
+        "", description="Debian's name of the architecture; by default this host's."
+    )
     image_name: str = Field(
         "", description="The path of the outputs without a suffix; by default the source's name."
     )

@@ -10,21 +10,38 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from goldsmith.builders.elements import output_names
 from goldsmith.builders.elements.disk_outputs import Conversion
 from goldsmith.builders.elements.oci_archive import REFERENCE
+from goldsmith.core.options import did_you_mean
 from goldsmith.errors import CommandTimedOut, MissingToolError
+from goldsmith.host import mounts
 from goldsmith.host.process import find_tool, get_tool, run, tool_environment
 
 TREE_TYPES: Final = ("tar", "tgz", "squashfs", "docker", "aci")
 """What is made of the tree; every other type is made of the disk."""
 
+_DISK_TYPES: Final = ("qcow2", "raw", "vhd", "luks", "parallels", "qcow", "qed", "vdi", "vhdx",
+                      "vmdk", "vpc")  # fmt: skip
+"""What every qemu-img writes: of other words it is asked."""
+_NO_TYPE: Final = "there is no such type of image."
+_OF_THE_KERNEL: Final = frozenset({
+    "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs",
+    "mqueue", "proc", "pstore", "securityfs", "sysfs", "tracefs",
+})  # fmt: skip
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _DOCKER_ANSWERS_S: Final = 30.0
 _DOCKER_VARIABLES: Final = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH",
                             "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION")  # fmt: skip
+
+
+class OutputFinding(NamedTuple):
+    """What is wrong with an option of the outputs, in words."""
+
+    path: tuple[str | int, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,17 +115,22 @@ class WantedOutputs:
             return False
         return asked.status == 0
 
-    def findings(self) -> list[str]:
-        """Everything that would make a type fail: unknown words, missing tools, places."""
-        found = [*self._findings_of_name()]
-        for type in self.types:
+    def findings(self, *, on_host: bool = True) -> list[OutputFinding]:
+        """Everything that would make a type fail: unknown words, missing tools, places.
+
+        Not `on_host`: only what no host would do, without asking for tools or permissions.
+        """
+        found = [OutputFinding(("image_name",), text) for text in self._findings_of_name(on_host)]
+        for number, type in enumerate(self.types):
+            told, at = f"-t {type}: ", ("types", number)
             if not _WORD.fullmatch(type):
-                found.append(f"-t {type}: there is no such type of image")
+                found.append(OutputFinding(at, f"{told}{_NO_TYPE}"))
                 continue
-            found += [f"-t {type}: {finding}" for finding in self._findings_of(type)]
+            for option, text in self._findings_of(type, on_host):
+                found.append(OutputFinding(at if option == "types" else (option,), told + text))
         return found
 
-    def _findings_of_name(self) -> Iterator[str]:
+    def _findings_of_name(self, on_host: bool) -> Iterator[str]:
         if not Path(self.name).name or self.name.endswith("/"):
             yield f"-o {self.name}: it names no file"
             return
@@ -117,30 +139,52 @@ class WantedOutputs:
             directory = directory.parent
         if not directory.is_dir():
             yield f"-o {self.name}: {directory} is not a directory"
-        elif not os.access(directory, os.W_OK | os.X_OK):
+        elif mounts.file_system_at(directory) in _OF_THE_KERNEL:
+            yield f"-o {self.name}: {directory} is the kernel's, and no place for files"
+        elif on_host and not os.access(directory, os.W_OK | os.X_OK):
             yield f"-o {self.name}: nothing can be written to {directory}"
 
-    def _findings_of(self, type: str) -> Iterator[str]:
+    def _findings_of(self, type: str, on_host: bool) -> Iterator[tuple[str, str]]:
+        """What is wrong with a type, each with the option that it is about."""
         path = self.path(type)
-        if os.path.lexists(path) and not path.is_file():
-            yield f"{path} is in the way and is no file"
+        if on_host and os.path.lexists(path) and not path.is_file():
+            yield "image_name", f"{path} is in the way and is no file"
         try:
             for tool in self._tools(type):
                 get_tool(tool)
         except MissingToolError as e:
-            yield f"{e} ({e.hint})"
+            if on_host:
+                yield "types", f"{e} ({e.hint})"
+            elif type not in (*TREE_TYPES, *_DISK_TYPES):
+                yield "types", _NO_TYPE + did_you_mean(type, (*TREE_TYPES, *_DISK_TYPES))
             return
         if type == "docker":
             if not self.docker_target:
-                yield "please set --docker-target REPOSITORY:TAG"
+                yield "docker_target", "please set --docker-target REPOSITORY:TAG"
             elif not REFERENCE.fullmatch(self.docker_target):
-                yield f"--docker-target {self.docker_target}: Docker calls no image like that"
+                text = f"--docker-target {self.docker_target}: Docker calls no image like that"
+                yield "docker_target", text
         elif type == "aci" and self.aci_manifest is not None and not self.aci_manifest.is_file():
-            yield f"ACI_MANIFEST: there is no file {self.aci_manifest}"
+            yield "environment", f"ACI_MANIFEST: there is no file {self.aci_manifest}"
         elif type not in (*TREE_TYPES, "raw"):
-            finding = self.conversion(type).finding()
-            if finding:
-                yield f"qemu-img cannot make it: {finding}"
+            yield from self._findings_of_qemu_img(type, on_host)
+
+    def _findings_of_qemu_img(self, type: str, on_host: bool) -> Iterator[tuple[str, str]]:
+        is_known = type in _DISK_TYPES
+        if is_known and not self.qemu_img_options and not on_host:
+            return
+        finding = self.conversion(type).finding()
+        if finding and is_known and self.qemu_img_options:
+            text = f"--qemu-img-options {self.qemu_img_options}: "
+            yield "qemu_img_options", f"qemu-img cannot make it: {text}{finding}"
+        elif finding:
+            meant = "" if is_known else did_you_mean(type, (*TREE_TYPES, *_DISK_TYPES))
+            yield (
+                "types",
+                f"qemu-img cannot make it: {finding}.{meant}"
+                if meant
+                else (f"qemu-img cannot make it: {finding}"),
+            )
 
     def _tools(self, type: str) -> tuple[str, ...]:
         if type == "squashfs":

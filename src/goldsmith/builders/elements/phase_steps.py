@@ -101,7 +101,8 @@ class HookSurroundings:
         """The step of a phase; what the user does in a shell is not known beforehand."""
         reuse = not self._breaks_at(phase)
         caching = Caching(reuse=reuse, ttl_s=self.description.cache_ttl_s)
-        return PhaseStep(phase, self, open_shell, caching=caching)
+        beside = phase.tree is Tree.EMPTY
+        return PhaseStep(phase, self, open_shell, caching=caching, runs_beside=beside)
 
     def _is_wanted(self, phase: Phase) -> bool:
         start = f"{phase.name}/"
@@ -233,7 +234,7 @@ class PackagesStep(StepTraits):
             words = around.words(phase, namespace)
             given = snippets.sourced(
                 hooks, around.environment(phase), words=words, seen_at=IN_TARGET,
-                on_secrets=context.emitter.redactor.add,
+                on_secrets=context.emitter.redactor.add, owners=around.setup.hooks,
             )  # fmt: skip
             with lent_connections.lent(build / "mnt"):
                 install_packages(context, words, given, around.description.packages)

@@ -107,15 +107,18 @@ class Recipe:
         }  # fmt: skip
         return {**options.environment, **{name: text for name, text in given.items() if text}}
 
-    def outputs(self, directory: Path) -> WantedOutputs:
-        """The files that are wanted, relative to a directory."""
+    def outputs(self, directory: Path, *, makes_disk: bool | None = None) -> WantedOutputs:
+        """The files that are wanted, relative to a directory.
+
+        `makes_disk` is for a look at them before the elements are known, which decide it.
+        """
         options = self.options
         return WantedOutputs(
             name=self.image_name, types=options.types, checksums=options.checksums,
             compress=options.compress, qemu_img_options=options.qemu_img_options,
             docker_target=options.docker_target, overwrite=options.overwrite,
-            makes_disk=self.has_disk, arch=self.arch, directory=directory,
-            environment=options.environment,
+            makes_disk=self.has_disk if makes_disk is None else makes_disk, arch=self.arch,
+            directory=directory, environment=options.environment,
         )  # fmt: skip
 
     def result_key(

@@ -1,4 +1,4 @@
-"""What is put right in a finished tree: its resolver, /tmp and logs.
+"""What is put right in a finished tree: its resolver, /tmp, logs, and a cache of times.
 
 Source: `specs/diskimage-builder.md`, A2 step 12 and A11.
 """
@@ -18,6 +18,8 @@ from goldsmith.host.file_flags import is_immutable
 RESOLVER: Final = "/etc/resolv.conf"
 ORIGINAL_RESOLVER: Final = "/etc/resolv.conf.ORIG"
 """What the tree had before the build, or what elements want it to have."""
+_LINKER_CACHE: Final = "/var/cache/ldconfig/aux-cache"
+"""ldconfig makes it anew where it is missing; it holds inodes and times of this build's files."""
 
 
 def tidy(tree: Path) -> None:
@@ -25,6 +27,7 @@ def tidy(tree: Path) -> None:
     restore_resolver(tree)
     empty_tmp(tree)
     truncate_logs(tree)
+    confined(tree, _LINKER_CACHE).unlink(missing_ok=True)
 
 
 def restore_resolver(tree: Path) -> None:

@@ -167,7 +167,13 @@ class ImageBuilder:
 
     def kept_trees(self, context: PlanContext) -> KeptTrees:
         """What is kept of the steps of the tree, for a look into it."""
-        return self._planned(context).kept_trees()
+        trees = self._planned(context).kept_trees()
+        if not self._of_elements:
+            return trees
+        from goldsmith.builders.image.element_making import around_hooks
+
+        source = self._source(context.directory, context.environment)
+        return replace(trees, around=around_hooks(source, context))
 
     def _planned(self, context: PlanContext) -> Planner:
         """Ask the cache about every step of the tree."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from goldsmith.builders.elements import bound_mounts
 from goldsmith.communicators.chroot import ChrootCommunicator
-from goldsmith.core.tree_build import TreeAccess
+from goldsmith.core.tree_entrance import TreeAccess
 from goldsmith.elements.places import RECORDS, Places
 from goldsmith.host import chroot, mounts
 from goldsmith.host.namespaces import StepNamespace
@@ -24,7 +24,7 @@ TREE: Final = "mnt"
 
 @dataclass(frozen=True, slots=True)
 class ElementTreeEntrance:
-    """See `core.tree_build.TreeEntrance`; the tree of every step is the build directory."""
+    """See `core.tree_entrance.TreeEntrance`; the tree of every step is the build directory."""
 
     places: Places
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,16 @@ def result_key(
         **elements.late_inputs(places, wishes, releases),
         "disk": wishes.config.text, "sizes": canonical(dict(wishes.variables)),
     })  # fmt: skip
+
+
+def around_hooks(
+    source: ElementSource, context: PlanContext
+) -> Callable[[str], dict[str, Any] | None]:
+    """What surrounds the hooks of each phase, for a shell in its tree."""
+    from goldsmith.builders.elements.kept_shell import surroundings_of
+
+    places = make_places(context.state, source.recipe.description, context.directory)
+    return surroundings_of(source.recipe, places, disk_variables(source.wishes))
 
 
 def plan_elements(source: ElementSource, builder_type: str, context: PlanContext) -> Planner:

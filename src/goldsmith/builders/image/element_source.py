@@ -25,7 +25,12 @@ from goldsmith.disk.model import Layout
 from goldsmith.elements import expansion
 from goldsmith.elements.catalog import ElementError
 from goldsmith.elements.description import DEBIAN_ARCHITECTURES
-from goldsmith.elements.option_types import absent, elements_path
+from goldsmith.elements.option_types import (
+    absent,
+    elements_path,
+    wrong_declarations,
+    wrong_install_type,
+)
 from goldsmith.errors import GoldsmithError, NotRootError, Severity, TemplateError
 from goldsmith.host.process import get_tool
 from goldsmith.units import TIB
@@ -36,6 +41,9 @@ _CMDLINE: Final = "DIB_BOOTLOADER_DEFAULT_CMDLINE"
 _ANY_SIZE_BYTES: Final = 1024 * TIB
 """For a look at a layout before anything has a size."""
 _PLACE: Final = ("bootstrap", "elements")
+_VARIABLES: Final = ("bootstrap", "environment")
+_ASKED: Final = (("bootstrap", "elements_path"), _VARIABLES)
+_INSTALL_TYPE: Final = "DIB_DEFAULT_INSTALLTYPE"
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class ElementSource:
         options = {
             "elements": self._elements, "skip_base": True, "arch": self.arch,
             "packages": bootstrap.packages, "environment": environment,
-            "install_type": given.get("DIB_DEFAULT_INSTALLTYPE") or "source",
+            "install_type": given.get(_INSTALL_TYPE) or "source",
             "offline": bool(given.get("DIB_OFFLINE")),
             "compat_elements": bootstrap.compat_elements,
             "root_filesystem": given.get("FS_TYPE") or "ext4",
@@ -144,7 +152,8 @@ class ElementSource:
     def _element_findings(self) -> Iterator[Finding]:
         bootstrap, wrong = self.options.bootstrap, False
         for found in absent(self.directory, bootstrap.elements_path, bootstrap.elements):
-            yield replace(found, path=("bootstrap", *found.path))
+            rests_on = tuple(("bootstrap", *path) for path in found.rests_on)
+            yield replace(found, path=("bootstrap", *found.path), rests_on=rests_on)
             wrong = True
         if self.options.disk is not None:
             in_disk = list(disk_findings(self.options.disk))
@@ -155,8 +164,11 @@ class ElementSource:
         try:
             _ = self.recipe.setup
         except ElementError as e:
-            yield Finding(str(e), _PLACE, e.hint or "")
+            yield Finding(str(e), _PLACE, e.hint or "", rests_on=_ASKED)
             return
+        type = self.recipe.options.install_type
+        yield from wrong_install_type(self.recipe.setup, type, (*_VARIABLES, _INSTALL_TYPE))
+        yield from wrong_declarations(self.recipe.setup, _PLACE, _ASKED)
         yield from self._layout_findings()
 
     def _overridden(self) -> Iterator[Finding]:

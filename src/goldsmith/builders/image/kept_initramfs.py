@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from goldsmith.core.step import TreeContext
+from goldsmith.core.step import KeptPart, TreeContext
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.confined import confined, make_directory
 from goldsmith.layers.content import scan
@@ -29,7 +29,8 @@ from goldsmith.packages.initramfs_key import InitramfsInputs, initramfs_inputs
 
 NAME: Final = "initramfs"
 LABEL: Final = "Making the initramfs"
-UNCHANGED: Final = "Initramfs unchanged: taken from an earlier build"
+UNCHANGED: Final = "Initramfs: nothing that goes into it has changed since it was made"
+LATER: Final = "The initramfs is made when the tree is finished: {}"
 
 _STATE: Final = b"var/lib/initramfs-tools/"
 _VOLATILE: Final = (b"dev", b"proc", b"run", b"sys", b"tmp")
@@ -47,17 +48,9 @@ def make_initramfs(context: TreeContext, *, lends_zstd: bool = False) -> None:
     Raises what `initramfs.make` does, which tells what `lends_zstd` means.
     """
     tree, emitter = context.tree, context.emitter
-    if not initramfs.prepare(tree, context.run_in_tree):
+    inputs = _prepared(context, lends_zstd)
+    if inputs is None:
         return
-    kernels = initramfs.installed_kernels(tree)
-    if not kernels:
-        return
-    dated_s = context.epoch_s if context.epoch_is_given else None
-    # Where the bytes are to be the same, only if we pack it ourselves, and so can do it again.
-    replaces = dated_s is None or (lends_zstd and initramfs.will_lend_zstd(tree, kernels))
-    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s, replaces_names=replaces)
-    if lends_zstd:
-        inputs.named["zstd"] = "lent where the tree has none"
     if context.kept is None or inputs.keyless:
         if inputs.keyless:
             emitter.message(f"The initramfs is made in every build: {inputs.keyless}")
@@ -69,19 +62,61 @@ def make_initramfs(context: TreeContext, *, lends_zstd: bool = False) -> None:
             emitter.message(UNCHANGED)
             return
         emitter.message(f"{LABEL}: {kept.reason}")
-        before = _statuses(tree)
-        made = _make(context, lends_zstd)
-        changes = Changes.between(before, _statuses(tree))
-        problem, slots = _problem(tree, made, inputs, changes)
-        if problem:
-            emitter.message(f"The initramfs is not kept for later builds: {problem}")
-            return
+        _make_and_keep(context, kept, inputs, lends_zstd)
 
-        def fill(place: Path) -> None:
-            _store(changes, tree, place)
-            _store_identities(inputs.identities, slots, place)
 
-        kept.keep(fill)
+def keep_initramfs(context: TreeContext) -> None:
+    """Make the initramfs of a tree that nobody uses, for one with the same inputs, unless there is.
+
+    Raises what `initramfs.make` does.
+    """
+    inputs = _prepared(context, False)
+    if inputs is None or context.kept is None:
+        return
+    if inputs.keyless:
+        context.emitter.message(LATER.format(inputs.keyless))
+        return
+    with context.kept.part(NAME, LABEL, inputs.named) as kept:
+        if kept.files is None:
+            context.emitter.message(f"{LABEL} beside the bootstrap: {kept.reason}")
+            _make_and_keep(context, kept, inputs, False)
+
+
+def _prepared(context: TreeContext, lends_zstd: bool) -> InitramfsInputs | None:
+    """Restore `update-initramfs` and read what goes into the initramfs; None where none is made."""
+    tree = context.tree
+    if not initramfs.prepare(tree, context.run_in_tree):
+        return None
+    kernels = initramfs.installed_kernels(tree)
+    if not kernels:
+        return None
+    dated_s = context.epoch_s if context.epoch_is_given else None
+    # Where the bytes are to be the same, only if we pack it ourselves, and so can do it again.
+    replaces = dated_s is None or (lends_zstd and initramfs.will_lend_zstd(tree, kernels))
+    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s, replaces_names=replaces)
+    if lends_zstd:
+        inputs.named["zstd"] = "lent where the tree has none"
+    return inputs
+
+
+def _make_and_keep(
+    context: TreeContext, kept: KeptPart, inputs: InitramfsInputs, lends_zstd: bool
+) -> None:
+    """Make it in the tree, and keep it if it may stand for that of another."""
+    tree = context.tree
+    before = _statuses(tree)
+    made = _make(context, lends_zstd)
+    changes = Changes.between(before, _statuses(tree))
+    problem, slots = _problem(tree, made, inputs, changes)
+    if problem:
+        context.emitter.message(f"The initramfs is not kept for later builds: {problem}")
+        return
+
+    def fill(place: Path) -> None:
+        _store(changes, tree, place)
+        _store_identities(inputs.identities, slots, place)
+
+    kept.keep(fill)
 
 
 def _make(context: TreeContext, lends_zstd: bool) -> tuple[initramfs.Initramfs, ...]:

@@ -13,6 +13,7 @@ from goldsmith.builders.image.cache import (
     open_results,
 )
 from goldsmith.builders.image.disk_steps import AssembleStep
+from goldsmith.builders.image.early_initramfs import is_of_use
 from goldsmith.builders.image.image_files import ImageFiles, MadeDisk, describe_tree
 from goldsmith.builders.image.preflight import require_packages
 from goldsmith.builders.image.recipe import Recipe
@@ -87,8 +88,11 @@ class _Making:
     def tree(self, request: AptRequest | None) -> None:
         """Run the steps of the tree."""
         recipe, trees, context = self.recipe, self.trees, self.context
-        base = base_steps(recipe.options.bootstrap, request, context.directory)
         finish = recipe.finish_step(context.directory)
+        finishing = finish.write_boot_files if is_of_use(context.policy, finish.name) else None
+        base = base_steps(
+            recipe.options.bootstrap, request, context.directory, finishing=finishing
+        )  # fmt: skip
         require_packages(
             context.provisioners({"PackerRunUUID": context.run_uuid}), recipe.options.bootstrap,
             request, context.directory, context.work,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -291,7 +292,11 @@ class ImageOptions(Options):
         method = bootstrap.get("method") if isinstance(bootstrap, Mapping) else None
         if isinstance(bootstrap, Bootstrap):
             method = bootstrap.method
-        return given if method == "elements" else {**given, "disk": _MISSING}
+        # Misspelled, it needs none either.
+        likely = isinstance(method, str) and difflib.get_close_matches(
+            method, ["elements"], cutoff=0.8
+        )
+        return given if likely else {**given, "disk": _MISSING}
 
     @field_validator("disk", mode="before")
     @classmethod

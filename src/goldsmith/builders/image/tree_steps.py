@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from goldsmith.builders.image.bootstrap_options import Bootstrap
+from goldsmith.builders.image.early_initramfs import made_beside
 from goldsmith.builders.image.kept_initramfs import NAME as INITRAMFS
 from goldsmith.builders.image.kept_initramfs import make_initramfs
 from goldsmith.builders.image.options import ImageOptions
@@ -88,6 +91,8 @@ class BootstrapStep(StepTraits):
     name: str = "bootstrap"
     declared: bool = field(default=True, kw_only=True)
     runs_apt: bool = field(default=False, kw_only=True)
+    finishing: Callable[[Path], None] | None = field(default=None, kw_only=True, compare=False)
+    """Writes what the last step writes for the initramfs, which is then made beside this one."""
 
     @property
     def enters(self) -> bool:
@@ -138,7 +143,9 @@ class BootstrapStep(StepTraits):
         """Fill the empty tree; every program for that ends with the step."""
         emit, run_tool = _Reporter(context), context.run_tool
         if self.request is not None and self._is_laid:
-            configure_apt(context.tree, self.request, emit=emit, run_tool=run_tool)
+            early = made_beside(context, self.finishing) if self.finishing else nullcontext()
+            with early:
+                configure_apt(context.tree, self.request, emit=emit, run_tool=run_tool)
             return
         if self.request is not None:
             bootstrap_apt(
@@ -180,11 +187,19 @@ class InstallStep(StepTraits):
 
 
 def base_steps(
-    bootstrap: Bootstrap, request: AptRequest | None, directory: Path
+    bootstrap: Bootstrap,
+    request: AptRequest | None,
+    directory: Path,
+    *,
+    finishing: Callable[[Path], None] | None = None,
 ) -> list[UnpackStep | BootstrapStep | InstallStep]:
-    """The steps that make the tree for the others: a base system, and its packages."""
+    """The steps that make the tree for the others: a base system, and its packages.
+
+    `finishing` is as in `BootstrapStep`.
+    """
     if request is not None and request.tool == STORE:
-        return [UnpackStep(request), BootstrapStep(bootstrap, request, directory)]
+        return [UnpackStep(request),
+                BootstrapStep(bootstrap, request, directory, finishing=finishing)]  # fmt: skip
     if request is None or not is_separate(request):
         return [BootstrapStep(bootstrap, request, directory)]
     return [
@@ -405,6 +420,16 @@ class FinishStep(StepTraits):
     def run(self, context: TreeContext) -> None:
         """Finish the tree; raises GoldsmithError when it cannot boot as asked."""
         tree = context.tree
+        self.write_boot_files(tree)
+        make_initramfs(context)
+        if self.options.firmware:
+            self._write_grub_cfg(tree)
+        finish.clamp_password_dates(tree, context.epoch_s)
+        for warning in finish.finish_tree(tree, self.sources):
+            context.emitter.warn(warning)
+
+    def write_boot_files(self, tree: Path) -> None:
+        """Write what the initramfs may be made of; raises GoldsmithError for no mount point."""
         for mount in sorted(self.layout.by_mount()):
             place = make_directory(tree, mount)
             if place != tree / mount.lstrip("/") or not place.is_dir():
@@ -421,12 +446,6 @@ class FinishStep(StepTraits):
         if self.options.firmware:
             text = render_default_grub(self.options.kernel_cmdline)
             write_confined(tree, DEFAULT_GRUB_FILE, text.encode())
-        make_initramfs(context)
-        if self.options.firmware:
-            self._write_grub_cfg(tree)
-        finish.clamp_password_dates(tree, context.epoch_s)
-        for warning in finish.finish_tree(tree, self.sources):
-            context.emitter.warn(warning)
 
     def _write_grub_cfg(self, tree: Path) -> None:
         mounts = self.layout.by_mount()

@@ -15,7 +15,7 @@ from goldsmith.builders.volume_steps.mounting import (
     MountCommands,
 )
 from goldsmith.communicators.chroot import ChrootEntrance
-from goldsmith.core.tree_build import TreeAccess
+from goldsmith.core.tree_entrance import TreeAccess
 from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot, mounts
 from goldsmith.host.confined import confined, make_directory

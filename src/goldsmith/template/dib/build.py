@@ -21,19 +21,16 @@ PLACE: Final = "the command line"
 
 @dataclass(frozen=True, slots=True)
 class PlainConfig:
-    """A configuration without expressions."""
+    """A configuration without expressions, and without lines that findings could show."""
 
     options: Mapping[str, Any]
-    range: SourceRange
 
     def resolve(
         self, run_values: Mapping[str, Value] | None, announced: Iterable[str] = ()
     ) -> RawBody:
         """The options, whatever the run."""
         given = {name: value for name, value in self.options.items() if value is not None}
-        return RawBody(
-            {name: plain_value(value) for name, value in given.items()}, range=self.range
-        )
+        return RawBody({name: plain_value(value) for name, value in given.items()})
 
 
 def plain_value(plain: Any) -> Value:
@@ -57,7 +54,7 @@ def template_of(
     start = Position(1, 1, 0)
     where = SourceRange(PLACE, start, start)
     source = Component(
-        kind="builder", type=BUILDER, name=name, config=PlainConfig(options, where), range=where
+        kind="builder", type=BUILDER, name=name, config=PlainConfig(options), range=where
     )
     build = Build(
         name=name, build_name="", source_type=BUILDER, source_name=name, source=source,

@@ -107,7 +107,11 @@ def _variables(item: Item) -> str:
 
 
 def _value(flag: str) -> Words:
-    return lambda value: [flag, str(value)]
+    return lambda value: [] if value == "" else [flag, str(value)]
+
+
+def _listed(flag: str) -> Words:
+    return lambda value: [flag, ",".join(value)] if value else []
 
 
 def _when(flag: str) -> Words:
@@ -117,7 +121,7 @@ def _when(flag: str) -> Words:
 _KEYS: Final[Mapping[str, tuple[Check, Words]]] = {
     "imagename": (_text, _value("-o")),
     "arch": (_one_of(ARCHITECTURES), _value("-a")),
-    "types": (_types, lambda value: ["-t", ",".join(value)]),
+    "types": (_types, _listed("-t")),
     "environment": (_variables, lambda value: []),
     "ramdisk": (_flag, lambda value: []),
     "debug-trace": (_whole(0, 2), lambda value: ["-x"] * value),
@@ -136,13 +140,13 @@ _KEYS: Final[Mapping[str, tuple[Check, Words]]] = {
     "offline": (_flag, _when("--offline")),
     "qemu-img-options": (
         _map,
-        lambda value: ["--qemu-img-options", ",".join(f"{k}={v}" for k, v in value.items())],
+        lambda value: _listed("--qemu-img-options")([f"{k}={v}" for k, v in value.items()]),
     ),
     "root-label": (_text, _value("--root-label")),
     "ramdisk-element": (_text, _value("--ramdisk-element")),
     "install-type": (_one_of(("source", "package")), _value("--install-type")),
     "docker-target": (_text, _value("--docker-target")),
-    "packages": (_texts, lambda value: ["-p", ",".join(value)]),
+    "packages": (_texts, _listed("-p")),
     "skip-base": (_flag, _when("-n")),
     "elements": (_texts, list),
 }
@@ -152,7 +156,8 @@ def read_images(texts: Sequence[tuple[str, str]], findings: Diagnostics) -> list
     """The commands of some files, as pairs of name and text, one for each image.
 
     Entries of one `imagename` are merged in order: a plain value is replaced, a list grows, a map
-    is updated. An entry without a name belongs to the image before it; the first one is `image`.
+    is updated. An entry without a name belongs to the image before it; the first one is `image`, if
+    the environment's IMAGE_NAME says nothing else.
     """
     images: dict[str, dict[str, Any]] = {}
     name = "image"
@@ -167,7 +172,7 @@ def read_images(texts: Sequence[tuple[str, str]], findings: Diagnostics) -> list
         for entry in document.value:
             checked = _checked(entry, findings)
             name = checked.get("imagename", name)
-            _merge(images.setdefault(name, {"imagename": name}), checked)
+            _merge(images.setdefault(name, {}), checked)
     return [_command(image) for image in images.values()]
 
 

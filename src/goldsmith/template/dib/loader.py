@@ -14,7 +14,7 @@ from goldsmith.core.build import Template
 from goldsmith.elements.secret_variables import secret_values
 from goldsmith.errors import GoldsmithError
 from goldsmith.template.dib.build import options_of, template_of
-from goldsmith.template.dib.request import ImageRequest, read_request
+from goldsmith.template.dib.request import ImageRequest, RequestError, read_request
 from goldsmith.values.world import World
 
 
@@ -32,14 +32,24 @@ def load(
         )
     program, *words = _words(path)
     environment = _environment(world)
-    request = requested(program, words, environment)
+    try:
+        request, wrong = requested(program, words, environment), None
+    except RequestError as e:
+        wrong = e.each()
+        if e.partial is None:
+            raise wrong from e
+        request = e.partial
     if request.clear_environment:
         environment = {}
     options = options_of(request, environment, " ".join(words))
     if request.breaks.words:
         options["terminal"] = world.outside("terminal", _terminal)
     secrets = frozenset(secret_values(environment))
-    return template_of(request.name, path, options, secrets=secrets)
+    template = template_of(request.name, path, options, secrets=secrets)
+    if wrong is not None:
+        wrong.partial = template
+        raise wrong
+    return template
 
 
 def check_syntax(

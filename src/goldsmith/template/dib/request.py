@@ -13,9 +13,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from goldsmith.elements.description import DEBIAN_ARCHITECTURES, DEFAULT_JOURNAL_MIB
+from goldsmith.elements.description import (
+    DEBIAN_ARCHITECTURES,
+    DEFAULT_JOURNAL_MIB,
+    known_architecture,
+)
 from goldsmith.elements.phases import Breaks
-from goldsmith.errors import GoldsmithError
+from goldsmith.errors import Diagnostic, GoldsmithError, TemplateError
 from goldsmith.template.dib.getopt_words import read_words
 
 TYPES: Final = ("qcow2", "tar", "tgz", "squashfs", "vhd", "docker", "aci", "raw")
@@ -34,11 +38,25 @@ _LONG: Final = {
 
 
 class RequestError(GoldsmithError):
-    """An image was asked for that cannot be; `findings` has every reason."""
+    """An image was asked for that cannot be; `findings` has every reason.
 
-    def __init__(self, findings: Sequence[str], *, hint: str | None = None) -> None:
+    `partial` is the image without what is wrong, where that can be looked at for more; else None.
+    """
+
+    def __init__(
+        self,
+        findings: Sequence[str],
+        *,
+        hint: str | None = None,
+        partial: ImageRequest | None = None,
+    ) -> None:
         self.findings = tuple(findings)
+        self.partial = partial
         super().__init__("\n".join(self.findings), hint=hint)
+
+    def each(self) -> TemplateError:
+        """The same with a finding for each reason."""
+        return TemplateError([Diagnostic(finding) for finding in self.findings])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +153,9 @@ class _Reader:
         target = self.said.get("docker-target", "")
         if "docker" in types and not target:
             self.findings.append("-t docker needs --docker-target REPOSITORY:TAG")
+            types = tuple(type for type in types if type != "docker")
         request = ImageRequest(
-            elements, ramdisk, text("a", "ARCH") or _this_architecture(), name, types,
+            elements, ramdisk, self._architecture(text("a", "ARCH")), name, types or ("qcow2",),
             self.trace + _count(environment.get("DIB_DEBUG_TRACE", "")),
             "u" not in self.said, "c" in self.said,
             "n" in self.said or environment.get("SKIP_BASE") == "1", tuple(self.packages),
@@ -159,8 +178,15 @@ class _Reader:
             "no-compat-elements" not in self.said,
         )  # fmt: skip
         if self.findings:
-            raise RequestError([f"ERROR: {finding}" for finding in self.findings])
+            raise RequestError(self.findings, partial=request if elements else None)
         return request
+
+    def _architecture(self, text: str) -> str:
+        try:
+            return known_architecture(text) or _this_architecture()
+        except ValueError as e:
+            self.findings.append(f"-a {e}")
+            return _this_architecture()
 
     def _types(self, text: str) -> tuple[str, ...]:
         types = tuple(dict.fromkeys(word for word in re.split(r"[,\s]+", text) if word))
@@ -169,7 +195,7 @@ class _Reader:
             if word not in TYPES and not _FORMAT.fullmatch(word):
                 self.findings.append(f"-t {word}: there is no such type of image; there are "
                                      f"{', '.join(TYPES)}, and what qemu-img writes")  # fmt: skip
-        return types
+        return tuple(word for word in types if word in TYPES or _FORMAT.fullmatch(word))
 
     def _checksums(self, text: str) -> tuple[str, ...]:
         words = [word for word in re.split(r"[,\s]+", text) if word]

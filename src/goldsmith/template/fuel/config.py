@@ -39,6 +39,8 @@ class FuelConfig:
     http_request_timeout: float = 10.0
     http_retry_delay: float = 2.0
     default_root_password: str | None = field(default=None, repr=False)
+    distinct_disks: str = ""
+    """Ours: names of disks, by commas, that share an identifier and are disks of their own."""
     log_file: str | None = None
     debug: bool = False
 

@@ -260,6 +260,7 @@ def to_deployment(
         seed=with_drive and not config.use_configdrive,
         interfaces=tuple(_interfaces(given, config)), secrets=tuple(_secrets(given)),
         kernel=kernel if _is_centos(given) else "", initrd=initrd if _is_centos(given) else "",
+        distinct_disks=tuple(filter(None, map(str.strip, config.distinct_disks.split(",")))),
     )  # fmt: skip
 
 

@@ -1,0 +1,112 @@
+"""Which variables count for a phase: what its hooks can read is in its key, and no more."""
+
+import pytest
+from making_elements import OPERATING_SYSTEM, described, inputs, make, places
+
+from goldsmith.elements.hook_environment import hook_environment
+from goldsmith.elements.hook_files import reads_all
+from goldsmith.elements.setup import COMPAT_ELEMENTS
+
+PHASES = ("root.d", "extra-data.d", "pre-install.d", "install.d", "post-install.d")
+READING_ALL = [
+    "env > /x", "env | sort", "env -0", "x=$(env)", "sudo /usr/bin/env", "printenv", "compgen -e",
+    "export -p", "export", "declare -p", "declare -x | grep DIB", 'declare -p "$name"', "set > /x",
+    "echo ${!name}", "echo ${!IMAGE_@}", "eval echo \\$$name", "declare -n one=$name",
+    "cat /proc/self/environ", "envsubst < /x", "print(dict(os.environ))", "os.environ[name]",
+    "os.getenv(name)", "for name in os.environ:", "awk 'BEGIN { for (n in ENVIRON) print }'",
+    "perl -e 'print %ENV'",
+]  # fmt: skip
+NAMING_ONE = [
+    "#!/usr/bin/env python3", "env A=b /bin/prog", "env python3 x.py", "set -eu", "set -o pipefail",
+    "export A=b", "declare -A map", "declare -p NAME", "printenv NAME", "for i in ${!list[@]}; do",
+    "os.environ['A']", 'os.environ.get("A", "")', "os.getenv('A')", "if 'A' in os.environ:",
+    "# env prints all", "the environment", "eval set -- \"$words\"", "my-env", "env.sh",
+]  # fmt: skip
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """The phases whose keys change with the name of the outputs, for elements like these."""
+
+    def look(files, more=None, **given):
+        make(tmp_path, {"my-os": {**OPERATING_SYSTEM, **files}, **(more or {})})
+        found = []
+        for name in ("one", "other"):
+            description, setup = described(tmp_path, "my-os", *(more or {}), image_name=name,
+                                           arguments=f"-o {name} my-os", **given)  # fmt: skip
+            told = hook_environment(description, setup, places(tmp_path))
+            found.append({one: inputs(description, setup, one, told) for one in PHASES})
+        return [one for one in PHASES if found[0][one] != found[1][one]]
+
+    return look
+
+
+@pytest.mark.parametrize("line", READING_ALL)
+def test_what_may_read_all_variables_is_known(tmp_path, line):
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/bin/bash\n{line}\n")
+    assert reads_all((hook,))
+
+
+@pytest.mark.parametrize("line", NAMING_ONE)
+def test_and_what_names_those_that_it_reads(tmp_path, line):
+    hook = tmp_path / "hook"
+    hook.write_text(f"{line}\n")
+    assert not reads_all((hook,))
+
+
+def test_a_hook_that_reads_all_has_the_name_of_the_outputs_in_its_key(changed):
+    assert changed({"install.d/10-a": "#!/bin/bash\nenv > /etc/built-with\n"}) == ["install.d"]
+
+
+def test_so_has_one_that_calls_a_program_which_does(changed):
+    files = {"bin/tell": "#!/bin/bash\nprintenv\n", "install.d/10-a": "#!/bin/bash\ntell\n"}
+    assert "install.d" in changed(files)
+
+
+def test_a_file_that_a_hook_can_find_may_name_them(changed):
+    reaching = '#!/bin/bash\n. "$(dirname "$0")/../lib/names"\n'
+    files = {"install.d/10-a": reaching, "lib/names": "name() { echo $IMAGE_NAME; }\n"}
+    assert changed(files) == ["install.d"]
+
+
+def test_so_may_a_package_list(changed):
+    hook = "#!/bin/bash\nprog --path=$ELEMENTS_PATH\n"
+    lists = "curl:\n  when: IMAGE_NAME = other\n"
+    assert changed({"extra-data.d/10-a": hook, "package-installs.yaml": lists}) == ["extra-data.d"]
+
+
+def test_what_snippets_make_of_them_is_followed(changed):
+    files = {
+        "environment.d/10-a": "if [ $IMAGE_NAME = x ]; then read -r KIND < /x; fi\n",
+        "environment.d/20-b": "export LABEL=$KIND\n",
+        "install.d/10-a": "#!/bin/bash\necho $LABEL\n",
+        "post-install.d/10-b": "#!/bin/bash\nif true; then echo $OTHER; fi\n",
+    }
+    assert changed(files) == ["install.d"]
+
+
+def test_stored_settings_of_images_by_apt_do_not_depend_on_the_outputs(changed):
+    found = changed({"extra-data.d/10-a": "#!/bin/bash\n"}, {"dpkg": {}, "manifests": {}})
+    assert found == []
+
+
+def test_the_stored_settings_are_those_of_every_key(tmp_path):
+    make(tmp_path, {"my-os": OPERATING_SYSTEM, "dpkg": {}})
+    description, setup = described(tmp_path, "my-os", "dpkg", environment={"USER": "me"})
+    assert set(COMPAT_ELEMENTS) <= set(setup.expansion.names)
+    told = hook_environment(description, setup, places(tmp_path))
+    key = inputs(description, setup, "extra-data.d", told)
+    stored = told.keys() - set(told["GOLDSMITH_PASSING"].split())
+    assert {name for name in stored if f"env:{name}" not in key} <= {"IMAGE_ELEMENT"}
+    assert "config:elements" in key
+
+
+def test_who_builds_counts_where_a_hook_asks(tmp_path):
+    make(tmp_path, {"my-os": {**OPERATING_SYSTEM, "install.d/10-a": "#!/bin/bash\necho $USER\n"}})
+    keys = []
+    for user in ("me", "you"):
+        description, setup = described(tmp_path, "my-os", environment={"USER": user})
+        told = hook_environment(description, setup, places(tmp_path))
+        keys.append({one: inputs(description, setup, one, told) for one in PHASES})
+    assert [one for one in PHASES if keys[0][one] != keys[1][one]] == ["install.d"]
