@@ -24,6 +24,7 @@ def body(link):
     if not link.receive_lock():
         return 3
     link.emit(Said(build="b", text=link.read_start_document()["word"]))
+    link.listen()
     link.ask(lambda number: Asked(build="b", id=number, question="go on?"))
     return 0
 
@@ -87,3 +88,31 @@ def test_a_wrong_template_is_told_as_ever(
     result = goldsmith("build", "t.pkr.hcl")
     assert result.status == 1 and "Traceback" not in str(result)
     assert list((goldsmith.state / "runs").glob("*/journal.jsonl")) == []
+
+
+LISTED = r"""
+# "amazon-chroot"
+source "null" "n" {
+  communicator = "none"
+}
+build {
+  sources = ["source.null.n"]
+  provisioner "shell-local" {
+    inline = [
+      "p=$PPID",
+      "until tr '\\0' ' ' </proc/$p/cmdline | grep -q 'build t.pkr.hcl'; do",
+      "  p=$(sed -n 's/^PPid:\\t//p' /proc/$p/status)",
+      "done",
+      "for c in $(cat /proc/$p/task/*/children); do tr '\\0' ' ' </proc/$c/cmdline; echo; done",
+    ]
+  }
+}
+"""
+
+
+def test_one_that_no_build_needs_does_not_wait_for_their_end(
+    goldsmith: Any, tmp_path: Path, host_unchanged: None
+) -> None:
+    (tmp_path / "t.pkr.hcl").write_text(LISTED)
+    result = goldsmith("build", "t.pkr.hcl")
+    assert result.status == 0 and "/bin/sh -c" in result.stdout and "_worker" not in str(result)

@@ -26,9 +26,9 @@ def hook(directory, name, text, mode=0o755):
     place.chmod(mode)
 
 
-def run(directory, merged=None, **given):
+def run(directory, merged=None, words=list, **given):
     lines = []
-    place = phase_runner.HookPlace(directory, str(directory))
+    place = phase_runner.HookPlace(directory, str(directory), words)
     took_s = phase_runner.run_phase(
         phase_runner.PhaseRun(
             phase_named("install"), place, merged or hooks.Hooks({}), {**BASE, **given},
@@ -81,6 +81,19 @@ def test_the_first_failing_hook_ends_the_phase_and_names_its_element(directory, 
     )
     assert caught.value.status == 7
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "hint"),
+    [("#!/bin/nope -e\n", "names /bin/nope"), ("#!/bin/bash\r\n", "as those of Windows do"),
+     ("#!/bin/bash\nexit 127\n", None), ("#!/bin/bash\n/nosuch\n", None)],
+)  # fmt: skip
+def test_a_hook_that_cannot_be_started_is_told_with_its_first_line(directory, first, hint):
+    hook(directory, "20-bad", "")
+    (directory / "install.d/20-bad").write_text(first, newline="")
+    with pytest.raises(phase_runner.HookFailed) as caught:
+        run(directory, words=lambda argv: ["env", *argv])
+    assert (caught.value.hint is None) if hint is None else (hint in caught.value.hint)
 
 
 def test_a_hook_that_a_hook_has_made_runs_too(directory):

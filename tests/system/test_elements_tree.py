@@ -240,6 +240,16 @@ def test_so_can_one_of_the_host_whose_tree_is_not_finished(image):
     assert directory == str(image.goldsmith.directory)
 
 
+def test_in_a_tree_without_bash_the_way_beside_it_is_told(image):
+    image.hook("root.d/05-fail", "exit 3")
+    failed = image.make(check=False)
+    (command,) = re.findall(r"goldsmith shell (.*)$", failed, re.M)
+    words = [word for word in shlex.split(command) if word != "-outside"]
+    looked = image.goldsmith("shell", *words, "--", "true", env=image.environment, check=False)
+    assert looked.status == 1
+    assert "the tree has no bash\n  -> -outside opens a shell beside it" in looked.stderr
+
+
 def test_hooks_that_call_die_fail(image):
     image.hook("install.d/60-die", 'true && die "this cannot be"')
     failed = image.make(check=False)

@@ -37,6 +37,7 @@ def say(link, text):
 
 def body(link):
     document = link.read_start_document()
+    link.listen()
 """
 EPILOGUE = """
     return 0

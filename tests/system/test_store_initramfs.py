@@ -144,6 +144,15 @@ def test_it_is_taken_only_where_every_input_is_the_same(site: StoreSite, project
     assert UNCHANGED not in told
 
 
+def test_a_step_of_the_same_build_is_told_as_the_reason(site: StoreSite, project: Project) -> None:
+    site.offer(packages())
+    write(project, site, shell("mkdir -p /etc/modprobe.d; echo blacklist x > /etc/modprobe.d/x"))
+    told = project.built("-force", env=EPOCH).stdout
+    assert f"{BESIDE}: never built" in told
+    assert f"{OWN}file /etc/modprobe.d added, file /etc/modprobe.d/x added" in told
+    assert UNCHANGED not in told
+
+
 @pytest.mark.parametrize(
     ("hook", "maker"), [("getent passwd _own", ""), ("", "test -e /etc/finished")],
     ids=["a hook asks for more", "it fails before the end"],

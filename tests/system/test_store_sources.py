@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from debs import deb, directory, entry
 from private_namespace import run_privately
+from signed_repository import signing
 from store_site import StoreSite, configured, lay, store_site
 from tree_comparison import differences
 
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.errors import PackageError
+from goldsmith.packages.keyrings import read_key
 from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.unpacked.content_store import ContentStore, changed_packages
 from goldsmith.packages.unpacked.resolution import ResolutionStore
@@ -144,6 +146,26 @@ def test_another_request_by_the_same_release_files_fetches_no_index(
     lay(place, site.known(site.request(place, "gamma", "beta"), place))
     assert indexes(site)
     assert (place / "laid/usr/share/beta.text").read_bytes().endswith(b"other")
+
+
+def test_indexes_of_another_mirror_do_not_reach_the_tree(site: StoreSite, place: Path) -> None:
+    lay(place, site.known(site.request(place, "alpha"), place))
+    known = site.known(site.request(place, "beta"), place)
+    # The Release files are the same, the names of the files are the address.
+    other = replace(site.source, uris=(f"{site.source.uris[0]}/.",))
+    lay(place, replace(known, sources=(other,)))
+    names = [path.name for path in (place / "laid/var/lib/apt/lists").iterdir()]
+    assert names
+    assert [name for name in names if "_._" not in name] == []
+
+
+def test_kept_indexes_are_verified_by_the_keys_of_the_request(site: StoreSite, place: Path) -> None:
+    lay(place, site.known(site.request(place, "alpha"), place))
+    known = site.known(site.request(place, "beta"), place)
+    with signing(place / "gnupg") as stranger:
+        other = replace(site.source, signed_by=read_key(stranger.key))
+        with pytest.raises(PackageError, match=r"(?i)signature|signed|key"):
+            lay(place, replace(known, sources=(other,)))
 
 
 def test_a_changed_file_among_those_that_are_kept_is_fetched_again(

@@ -204,7 +204,14 @@ def module_of(verb: str) -> str:
 
 
 def _verb(name: str) -> Verb:
-    module = import_module(module_of(name))
+    import signal
+
+    # Libraries break in many ways when they are interrupted while they are imported.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        module = import_module(module_of(name))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     verb: Verb = module.run
     return verb
 
@@ -221,11 +228,13 @@ def _guarded(
 ) -> S | int:
     """The last border: what is not one of our errors is a defect, and says so."""
     from goldsmith.errors import GoldsmithError
+    from goldsmith.host.signals import noting_interrupts
     from goldsmith.ui.diagnostics import render_error
     from goldsmith.ui.terminal import write_line
 
     try:
-        return verb(words, machine_readable)
+        with noting_interrupts():
+            return verb(words, machine_readable)
     except GoldsmithError as e:
         write_line(render_error(e), stream=sys.stderr)
         return e.exit_code
@@ -233,7 +242,9 @@ def _guarded(
         return 130
     except OSError as e:
         return _tell_os_error(e)
-    except Exception:
+    except Exception as e:
+        if isinstance(e.__cause__, KeyboardInterrupt):
+            return 130  # Python 3.11 wraps what comes while a class is made (__set_name__)
         import traceback
 
         write_line(traceback.format_exc(), stream=sys.stderr)

@@ -16,7 +16,7 @@ from pathlib import Path
 from goldsmith.cli.app import collect_as_usual
 from goldsmith.cli.clean import finish_dead_runs
 from goldsmith.cli.components import undo_functions
-from goldsmith.cli.early_worker import take_worker, worker_argv
+from goldsmith.cli.early_worker import dismiss_worker, take_worker, worker_argv
 from goldsmith.cli.flags import Flag, FlagError, Flags, read_flags, usage_of
 from goldsmith.cli.output import OUTPUT_FLAGS, Renderer, choose_renderer, told
 from goldsmith.cli.planning import (
@@ -146,7 +146,9 @@ def _results(
     with redactor.errors():
         refuse_conflicts(prepared, directory, loaded.template.sources)
     _show_warnings(warnings_of(prepared), loaded, renderer)
-    if any(build.builder.needs_worker for build in prepared) and os.geteuid() != 0:
+    if not any(build.builder.needs_worker for build in prepared):
+        dismiss_worker()
+    elif os.geteuid() != 0:
         user_namespace.require()
     force, debug = flags.on("force"), flags.on("debug")
     if debug:

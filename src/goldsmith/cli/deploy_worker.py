@@ -38,6 +38,7 @@ def _work(link: Link) -> int:
             return 1
 
         try:
+            link.listen()
             _deploy(document, Emitter(name, link.emit, redactor))
             interrupts.settle()
         except (GoldsmithError, OSError) as e:

@@ -32,6 +32,12 @@ def take_worker() -> EarlyWorker | None:
     return _waiting.pop() if _waiting else None
 
 
+def dismiss_worker() -> None:
+    """End the one that waits: as it turns out, no build needs a worker."""
+    if (worker := take_worker()) is not None:
+        worker.kill()
+
+
 @contextmanager
 def worker_started_early(words: Sequence[str]) -> Iterator[None]:
     """Start one if the words of a command line call for it; it ends with the block if nobody came.

@@ -30,6 +30,7 @@ def _work(link: Link) -> int:
     with interruptible() as interrupts:
         document = link.read_start_document()
         try:
+            link.listen()
             return _run_in_tree(document, link)
         except (GoldsmithError, OSError) as e:
             interrupts.settle()

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from goldsmith.errors import GoldsmithError
-from goldsmith.host.worker import Link, become_worker
+from goldsmith.host.worker import become_worker, receive_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from goldsmith.core.artifact import Artifact
     from goldsmith.core.registry import Registry
     from goldsmith.events import Emitter
+    from goldsmith.host.worker import Link
 
 
 def run_worker(words: list[str]) -> int:
@@ -29,6 +30,8 @@ def run_worker(words: list[str]) -> int:
             int(control), int(events), int(parent_pid), _work_early if early else _work
         )
     except GoldsmithError as e:
+        if early and not receive_lock(int(control)):
+            return e.exit_code  # no build has wanted a worker: none has failed
         from goldsmith.ui.diagnostics import render_error
         from goldsmith.ui.terminal import write_line
 
@@ -38,12 +41,14 @@ def run_worker(words: list[str]) -> int:
 
 def _work_early(link: Link) -> int:
     """Import what a build of amazon-chroot will need, then wait for it."""
+    import contextlib
     import gc
 
-    from goldsmith.cli.early_imports import import_early
-
     gc.disable()
-    import_early()
+    with contextlib.suppress(Exception):  # who needs what is missing here tells so
+        from goldsmith.cli.early_imports import import_early
+
+        import_early()
     gc.freeze()  # what is there now stays: no collection need look at it
     gc.enable()
     return _work(link) if link.receive_lock() else 0
@@ -72,6 +77,7 @@ def _work(link: Link) -> int:
             return 1
 
         try:
+            link.listen()
             artifact = _build(document, link, emitter, interrupts.settle)
             interrupts.settle()
         except GoldsmithError as e:

@@ -28,8 +28,10 @@ OPERATIONS: Final = (
     "RegisterImage",
 )  # fmt: skip
 """What of EC2 is called anywhere."""
-SERVICES: Final = ("ebs", "ec2", "s3", "sts")
-"""What clients are made for."""
+SERVICES: Final = ("ebs", "ec2", "s3", "sts", "signin", "sso", "sso-oidc")
+"""What clients are made for; the last three by the library, for profiles of people who sign in."""
+_ENDPOINTS: Final = (*SERVICES, "portal.sso", "oidc")
+"""Some services are called otherwise there."""
 _FORM: Final = 2
 """Counts changes of what is kept."""
 
@@ -51,7 +53,7 @@ def descriptions() -> Any:
             whole = functools.partial(super().load_data_with_path, name)
             if name != "endpoints":
                 return whole()
-            kept = _kept(f"endpoints-{__version__}", lambda: cut_endpoints(whole()[0], SERVICES))
+            kept = _kept(f"endpoints-{__version__}", lambda: cut_endpoints(whole()[0], _ENDPOINTS))
             return kept, os.path.join(self.BUILTIN_DATA_PATH, name)
 
         def load_service_model(
@@ -78,7 +80,7 @@ def _kept(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _from_state(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    wanted = [_FORM, *OPERATIONS, *SERVICES]
+    wanted = [_FORM, *OPERATIONS, *_ENDPOINTS]
     file = state_directory() / "aws" / f"{name}.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(file.read_bytes())

@@ -60,6 +60,7 @@ class Kept:
                 draft.tree.mkdir(mode=0o700)
                 fill(draft.tree)
                 draft.publish(made, instead_of=self._answer.too_old)
+            self._cache.look_at_records_again()
         except Interrupted:
             raise
         except (GoldsmithError, OSError) as e:

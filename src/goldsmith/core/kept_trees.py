@@ -75,7 +75,8 @@ class KeptTrees:
             absent = (*chosen, step)[records.index(None)]
             raise GoldsmithError(
                 f"nothing is kept of {absent.name} ({absent.label}) as the template stands now",
-                hint="build it first; `goldsmith plan` says why a result does not count",
+                hint="build it first, or give the variables of the environment that it was built "
+                "with; `goldsmith plan` says why a result does not count",
             )
         if known[-1].kind == PLAIN:
             return known[-1:]

@@ -182,6 +182,10 @@ class StepCache:
             build=self.build, now_s=self.now(),
         )  # fmt: skip
 
+    def look_at_records_again(self) -> None:
+        """Explain what follows by what is kept now, too, not by what was when first asked."""
+        self._records = None
+
     def _label(self, step: KeyedStep) -> str:
         """A label as it may lie on the disk: it may quote a script."""
         return self.redactor.redact(step.label)

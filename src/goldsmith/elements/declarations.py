@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -96,6 +96,8 @@ class _Document:
 class _Check:
     findings: Diagnostics
     sources: dict[str, str]
+    owners: dict[str, str] = field(default_factory=dict)
+    """The element of every service so far."""
 
     def package_list(self, element: str, path: Path) -> None:
         """A map of packages, each with nothing, a map or several maps."""
@@ -152,6 +154,12 @@ class _Check:
                                 document.whole)  # fmt: skip
             return
         for service, names in document.value.items():
+            other = self.owners.setdefault(str(service), element)
+            if other != element:
+                self.findings.error(
+                    f"{document.what}: service {service} is in that of element {other} too",
+                    "leave it out of one of the two", document.place(str(service)),
+                )  # fmt: skip
             if not isinstance(names, dict | list | str):
                 self.findings.error(
                     f"{document.what}: service {service} has no map of names",

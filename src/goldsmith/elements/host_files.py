@@ -18,6 +18,11 @@ from goldsmith.errors import GoldsmithError
 from goldsmith.host.tree_digests import tree_digests
 
 _IN_HOME: Final = re.compile(rb"(?:~|\$HOME|\$\{HOME\})/([A-Za-z0-9._/-]*[A-Za-z0-9_-])")
+_BY_PATH: Final = re.compile(
+    rb"(?:^|[\s=:(,])['\"]?(/(?:etc|root|home|srv|opt|mnt|media|data|usr/local)/"
+    rb"[A-Za-z0-9._/@+-]*[A-Za-z0-9_-])", re.MULTILINE,
+)  # fmt: skip
+"""Where users keep what they put into images; in a tree (`$TMP_MOUNT_PATH/etc/x`) it is another."""
 _MOST_BYTES: Final = 64 << 20
 """Of larger files (images of disks) the size and the time of the last change have to do."""
 _MOST_FILES: Final = 2000
@@ -31,12 +36,13 @@ def file_inputs(
     *,
     directory: Path,
     leave_out: frozenset[str],
+    by_path: Iterable[Path] = (),
 ) -> dict[str, str]:
     """Digests of the files and directories that variables and hooks name, by the name of an input.
 
     Relative paths start at `directory`, where hooks run. Variables in `leave_out` name places of a
     run. What does not exist is not there, which is as good as a digest: a file that comes later is
-    a new input.
+    a new input. Of the hooks in `by_path` whole paths of files count, too.
     """
     found: dict[str, str] = {}
     for name, value in environment.items():
@@ -52,6 +58,10 @@ def file_inputs(
         digest = _digest(path)
         if digest is not None:
             found[f"file:~/{path.relative_to(environment.get('HOME', '/root'))}"] = digest
+    for path in sorted(set(_named_by_path(by_path))):
+        digest = _digest(path, only_files=True)
+        if digest is not None:
+            found[f"file:{path}"] = digest
     return found
 
 
@@ -70,20 +80,30 @@ def _paths_in(value: str, home: str, directory: Path) -> Iterator[Path]:
 
 
 def _named_in_home(hooks: Iterable[Path], home: str) -> Iterator[Path]:
+    for below in _matches(hooks, _IN_HOME):
+        if not below.startswith(_NOT_INPUTS):
+            yield Path(home) / below
+
+
+def _named_by_path(hooks: Iterable[Path]) -> Iterator[Path]:
+    yield from map(Path, _matches(hooks, _BY_PATH))
+
+
+def _matches(hooks: Iterable[Path], pattern: re.Pattern[bytes]) -> Iterator[str]:
     for hook in hooks:
         if not hook.is_file() or hook.stat().st_size > MOST_READ_BYTES:
             continue
-        for match in _IN_HOME.finditer(hook.read_bytes()):
-            below = match.group(1).decode()
-            if not below.startswith(_NOT_INPUTS) and ".." not in below.split("/"):
-                yield Path(home) / below
+        for match in pattern.finditer(hook.read_bytes()):
+            found = match.group(1).decode()
+            if ".." not in found.split("/"):
+                yield found
 
 
-def _digest(path: Path) -> str | None:
+def _digest(path: Path, *, only_files: bool = False) -> str | None:
     """What says whether a file or a directory is what it was; None when there is neither."""
     try:
         if path.is_dir():
-            return _of_directory(path)
+            return None if only_files else _of_directory(path)
         if not path.is_file():
             return None
         status = path.stat()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from goldsmith.elements.hook_files import reads_all, words_of
+from goldsmith.elements.hook_files import reads_all, seems_to_read_all, words_of
 from goldsmith.elements.setup import OWN_ELEMENTS, Setup
 
 PATHS: Final = frozenset({
@@ -38,6 +39,7 @@ COUNTED_IF_NAMED: Final = OF_OUTPUTS | _OF_THE_USER | {"IMAGE_ELEMENT"}
 NOT_STORED: Final = OF_OUTPUTS | _OF_THE_USER | PATHS
 """What is not to be stored in what outlives a build, since it is no part of every key."""
 
+_EXPANDED: Final = re.compile(r"\$\{?!?([A-Za-z_][A-Za-z0-9_]*)")
 _ASSIGNED: Final = re.compile(r"\b([A-Za-z_][A-Za-z0-9_]*)\+?=")
 _OF_THE_SHELL: Final = frozenset({
     "break", "case", "continue", "declare", "do", "done", "echo", "elif", "else", "esac", "eval",
@@ -47,17 +49,28 @@ _OF_THE_SHELL: Final = frozenset({
 """Words of every script: that two of them have one in common says nothing."""
 
 
-def counted(files: tuple[Path, ...], setup: Setup) -> frozenset[str]:
+def counted(
+    files: tuple[Path, ...], setup: Setup, environment: Mapping[str, str]
+) -> frozenset[str]:
     """The variables that count for a phase whose hooks can read or run these files.
 
     All of them, where one reads its environment as a whole, or by names that it makes. What
-    upstream's hooks read so is of other variables, and our own leave these out.
+    upstream's hooks read so is of other variables, and our own leave these out. What other
+    variables say may be run by a hook as well, or expanded once more.
     """
-    known = (setup.package, OWN_ELEMENTS)
-    others = tuple(file for file in files if not any(map(file.is_relative_to, known)))
-    if reads_all(others):
+    others = tuple(file for file in files if not is_known(file, setup))
+    values = [value for name, value in environment.items()
+              if name not in COUNTED_IF_NAMED and name not in PATHS]  # fmt: skip
+    if reads_all(others) or any(map(seems_to_read_all, values)):
         return COUNTED_IF_NAMED
-    return named_by(words_of(files), COUNTED_IF_NAMED, setup)
+    expanded = {name for value in values for name in _EXPANDED.findall(value)}
+    return named_by(words_of(files) | expanded, COUNTED_IF_NAMED, setup)
+
+
+def is_known(file: Path, setup: Setup) -> bool:
+    """Whether it is of upstream's elements or of ours."""
+    # Asked of every file for every phase: `is_relative_to` takes ten times as long.
+    return str(file).startswith((f"{setup.package}/", f"{OWN_ELEMENTS}/"))
 
 
 def named_by(words: frozenset[str], names: frozenset[str], setup: Setup) -> frozenset[str]:

@@ -7,6 +7,7 @@ knows whose hook has failed, and ends it with everything that it has started.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,9 @@ from goldsmith.host import process
 
 _TAIL_LINES: Final = 20
 _NAME_WIDTH: Final = 40
+_NOT_FOUND: Final = re.compile(r"^(?!.*: line \d+: ).*: No such file or directory$")
+"""What a program says that could not start a hook, and no shell of one that runs."""
+_LONGEST_FIRST_LINE: Final = 256
 
 Words = Callable[[Sequence[str]], list[str]]
 """The words that run a program where the hooks run: as it is, in namespaces, or in the tree."""
@@ -34,7 +38,14 @@ class HookFailed(CommandFailed):
     """A hook ended with a status other than 0."""
 
     def __init__(
-        self, element: str, place: str, status: int, *, tail: Sequence[str], duration_s: float
+        self,
+        element: str,
+        place: str,
+        status: int,
+        *,
+        tail: Sequence[str],
+        duration_s: float,
+        hint: str | None = None,
     ) -> None:
         super().__init__([place], status, tail=tail, duration_s=duration_s)
         self.element = element
@@ -42,8 +53,9 @@ class HookFailed(CommandFailed):
         ended = f"was killed by signal {-status}" if status < 0 else f"failed with status {status}"
         told = "\n".join(tail)
         GoldsmithError.__init__(
-            self, f"{place}{whose} {ended}" + (f"; it said last:\n{told}" if told else "")
-        )
+            self, f"{place}{whose} {ended}" + (f"; it said last:\n{told}" if told else ""),
+            hint=hint,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +155,26 @@ def _run_hook(run: PhaseRun, program: str, name: str, given: Mapping[str, str]) 
     if done.status != 0:
         place = f"{run.phase.name}/{name}"
         element = run.hooks.element_of(place)
-        raise HookFailed(element, place, done.status, tail=tuple(tail), duration_s=took_s)
+        is_missing = any(_NOT_FOUND.search(line) and program in line for line in tail)
+        hint = _interpreter(run.place.hooks / place) if is_missing else None
+        raise HookFailed(element, place, done.status, tail=tuple(tail), duration_s=took_s,
+                         hint=hint)  # fmt: skip
     return took_s
+
+
+def _interpreter(hook: Path) -> str | None:
+    """What may be wrong with the first line of a hook: "no such file" is told of the hook then."""
+    try:
+        with hook.open("rb") as file:
+            first = file.readline(_LONGEST_FIRST_LINE)
+    except OSError:
+        return None
+    if not first.startswith(b"#!"):
+        return None
+    if first.endswith(b"\r\n"):
+        return "its lines end as those of Windows do: write it with a newline alone"
+    named = first[2:].decode(errors="replace").split()
+    return f"its first line names {named[0]}, which must be where it runs" if named else None
 
 
 def profile(phase: str, took_s: Mapping[str, float]) -> list[str]:

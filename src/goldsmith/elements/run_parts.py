@@ -47,7 +47,7 @@ def scripts_of(directory: Path, names: str = DEFAULT_NAMES) -> Parts:
     for entry in (
         sorted(os.scandir(directory), key=lambda one: one.name) if directory.is_dir() else ()
     ):
-        if not entry.is_file():
+        if not _is_file(entry):
             continue
         if not entry.stat().st_mode & _EXECUTE_BITS:
             not_executable.append(entry.name)
@@ -86,7 +86,14 @@ def _files_in(directory: Path) -> list[os.DirEntry[str]]:
     if not directory.is_dir():
         return []
     with os.scandir(directory) as entries:
-        return sorted((one for one in entries if one.is_file()), key=lambda one: one.name)
+        return sorted(filter(_is_file, entries), key=lambda one: one.name)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False  # a link that leads to itself
 
 
 def in_order(names: list[str]) -> tuple[str, ...]:

@@ -71,18 +71,18 @@ def beside(work: Callable[[], T]) -> Iterator[Callable[[], T]]:
 
     try:
         with ThreadPoolExecutor(1) as pool:
-            future = pool.submit(run)
-
-            def result() -> T:
-                while not wait([future], timeout=_LOOK_S).done:
-                    check_cancelled()
-                return future.result()
-
+            # An interrupt may come before it is known whether the thread has begun.
             try:
+                future = pool.submit(run)
+
+                def result() -> T:
+                    while not wait([future], timeout=_LOOK_S).done:
+                        check_cancelled()
+                    return future.result()
+
                 yield result
             finally:
-                if not future.done():
-                    _cancel(pool, [scope])
+                _cancel(pool, [scope])
     finally:
         scope.close()
 

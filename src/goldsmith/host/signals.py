@@ -69,6 +69,34 @@ def check_interrupted() -> None:
             raise Interrupted(seen.first)
 
 
+_noted: list[str] = []
+
+
+@contextmanager
+def noting_interrupts() -> Iterator[None]:
+    """Within the block SIGINT is a KeyboardInterrupt, as ever; one that is lost is found later.
+
+    Imports have finalizers too: what Python has dropped there `interruptible` raises. Where SIGINT
+    is ignored, and on other threads than the main one, nothing changes.
+    """
+    usual = signal.default_int_handler
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not usual:
+        yield
+        return
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        _noted.append(signal.Signals(signum).name)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        _noted.clear()
+
+
 @contextmanager
 def interruptible() -> Iterator[Interrupts]:
     """Raise Interrupted in the main thread at the first signal.
@@ -87,6 +115,8 @@ def interruptible() -> Iterator[Interrupts]:
     before = {signum: signal.signal(signum, handler) for signum in _SIGNALS}
     _heard.append(seen)
     try:
+        if _noted:
+            raise Interrupted(_noted.pop())
         yield seen
     finally:
         _heard.remove(seen)

@@ -47,7 +47,8 @@ class Worker:
     def send(self, message: Mapping[str, Any]) -> None:
         """Send a message down; one to a worker that has ended goes nowhere."""
         data = memoryview((json.dumps(message) + "\n").encode())
-        with self._lock, contextlib.suppress(BrokenPipeError):
+        # The second is what a socket says whose other end had not read all.
+        with self._lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             while data:
                 data = data[os.write(self.control_fd, data) :]
 
@@ -86,10 +87,13 @@ def spawn_worker(
     Must be called from the main thread: the parent-death signal fires when the *thread* that
     created the process ends. `argv` gets the descriptors and our pid as its last three words. The
     worker keeps `lock_fd` open, so that the run directory counts as alive until it has ended, and
-    `pass_fds`, of which its start document speaks. `early` is one that runs already. An
-    ordinary user's gets the ids of a user namespace; raises HostError, CommandFailed when it can't.
+    `pass_fds`, of which its start document speaks. `early` is one that runs already, and can be
+    given the lock alone. An ordinary user's gets the ids of a user namespace; raises HostError,
+    CommandFailed when it can't.
     """
     if early is not None:
+        if pass_fds:
+            raise RuntimeError("a worker that runs already can be given no descriptors")
         with early.taken() as worker:
             early.lend(lock_fd)
             worker.send(start_document)
@@ -157,8 +161,9 @@ class EarlyWorker:
             socket.send_fds(control, [_LOCK_COMES], [lock_fd])
 
     def kill(self) -> None:
-        """End it before anybody has taken it: it has nothing to clean up."""
-        self.worker.running.end(hurry=True)
+        """End one that nobody has taken: it has nothing to clean up."""
+        with self.taken() as worker:
+            worker.running.end(hurry=True)
 
 
 @contextmanager
@@ -200,6 +205,15 @@ def _environment() -> dict[str, str]:
     return {**kept, **process.tool_environment()}
 
 
+def receive_lock(control: int) -> bool:
+    """What an early worker does with its end of the control socket before it reads from it."""
+    import socket
+
+    with socket.socket(fileno=os.dup(control)) as reading:
+        data, fds, _, _ = socket.recv_fds(reading, len(_LOCK_COMES), 1, socket.MSG_CMSG_CLOEXEC)
+    return data == _LOCK_COMES and len(fds) == 1
+
+
 class Link:
     """The build's view of its parent: emits events up, asks questions, hears of cancel."""
 
@@ -212,20 +226,22 @@ class Link:
 
     def receive_lock(self) -> bool:
         """Wait for the lock of an early worker, and keep it open; False when nobody needs one."""
-        import socket
-
-        with socket.socket(fileno=os.dup(self._control.fileno())) as control:
-            data, fds, _, _ = socket.recv_fds(control, len(_LOCK_COMES), 1, socket.MSG_CMSG_CLOEXEC)
-        return data == _LOCK_COMES and len(fds) == 1
+        return receive_lock(self._control.fileno())
 
     def read_start_document(self) -> dict[str, Any]:
-        """Read the first message and begin to listen for the others; raises WorkerError."""
+        """Read the first message; raises WorkerError."""
         line = self._control.readline(MESSAGE_LIMIT_BYTES)
         if not line.endswith(b"\n"):
             raise WorkerError("ProtocolError", "the start document did not arrive whole")
-        threading.Thread(target=self._listen, name="control", daemon=True).start()
         document: dict[str, Any] = json.loads(line)
         return document
+
+    def listen(self) -> None:
+        """Begin to hear of answers and of cancel, which may have been sent long ago.
+
+        To be called where an interrupt is told of.
+        """
+        threading.Thread(target=self._listen, name="control", daemon=True).start()
 
     def emit(self, event: Event) -> None:
         """Send an event up; whole lines only, from any thread."""

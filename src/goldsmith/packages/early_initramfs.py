@@ -13,11 +13,11 @@ import re
 from pathlib import Path
 from typing import Final
 
-from goldsmith.host.confined import confined, read_confined
+from goldsmith.host.confined import confined, read_confined, write_confined
 from goldsmith.host.namespaces import RunTool
 from goldsmith.host.process import LineSink
 from goldsmith.packages.initramfs import installed_kernels
-from goldsmith.packages.initramfs_key import NAMED, counted_packages
+from goldsmith.packages.initramfs_key import HARDWARE, NAMED, counted_packages
 from goldsmith.packages.package_closure import package_files
 from goldsmith.packages.unpacked.configuring import configure_early, laid_names
 
@@ -38,12 +38,20 @@ _HOOKS: Final = tuple(
     for folder in ("/usr/share/initramfs-tools", "/etc/initramfs-tools")
     for name in ("hooks", "conf-hooks.d", "conf.d")
 )
-_STATE: Final = re.compile(r"/(?:etc|var|home|root|srv|opt)/[\w.+@-]*(?:/[\w.+@-]+)?")
+_STATE: Final = re.compile(
+    r"/(?:etc|var|home|root|srv|opt)(?![\w.+@-])(?P<below>(?:/[\w.+@-]+){0,2})"
+)
 _ASKS: Final = re.compile(
     r"\b(?:getent|passwd|group|debconf|db_get|dpkg|ucf|systemctl|deb-systemd-\w+|hostname|useradd"
-    r"|adduser|id(?=\s+-))\b"
+    r"|adduser|chown|chgrp|id(?=\s+-)|uname(?=\s+-\w*[an])"
+    r"|install(?=[^\n;|&]*\s(?:-[og]|--owner|--group)))\b"
 )
-_OWN: Final = ("/var/tmp", "/etc/", "/etc")  # noqa: S108 - words in a script
+_IN_ITSELF: Final = re.compile(r"DESTDIR\}?\"?$")
+"""What stands before a place in the initramfs."""
+_CUT_OFF: Final = re.compile(r"/?\}")
+"""What follows a directory that a shell takes away from the name of something in it."""
+_SCRATCH: Final = "/var/tmp"  # noqa: S108 - a word in a script
+_NOT_MADE_YET: Final = b"made when udev is configured\n"
 
 
 def unsuitable(tree: Path) -> str:
@@ -71,8 +79,14 @@ def _asked(hook: str) -> str:
         return word.group()
     for match in _STATE.finditer(code):
         path = match.group()
-        counts = any(path == named or path.startswith(f"{named}/") for named in NAMED)
-        if not counts and os.path.normpath(path) not in _OWN and path not in _OWN:
+        counts = path == _SCRATCH or any(
+            path == named or path.startswith(f"{named}/") for named in NAMED
+        )
+        # A whole directory of the tree is more than what is named of it.
+        is_name = not match["below"] and (
+            _IN_ITSELF.search(code, 0, match.start()) or _CUT_OFF.match(code, match.end())
+        )
+        if not counts and not is_name:
             return path
     return ""
 
@@ -85,4 +99,21 @@ def configure_for_initramfs(tree: Path, *, run_tool: RunTool, on_line: LineSink)
         text = _RENAMES.sub("", postinst)
         return _WRITES.search(text) is not None or (name in counted and _CHOOSES in text)
 
-    return configure_early(tree, is_wanted, run_tool=run_tool, on_line=on_line)
+    if not configure_early(tree, is_wanted, run_tool=run_tool, on_line=on_line):
+        return False
+    _stand_in_for_hardware(tree)
+    return True
+
+
+def _stand_in_for_hardware(tree: Path) -> None:
+    """Put something where the finished tree has what is no input, so that no hook goes without.
+
+    An initramfs that holds it came from what nothing tells of, so it is not kept.
+    """
+    for path in HARDWARE:
+        place = confined(tree, path, follow_last=True)
+        if place.parent.is_dir() and not os.path.lexists(place):
+            status = place.parent.stat()
+            write_confined(tree, path, _NOT_MADE_YET)
+            # The time of a directory may be an input.
+            os.utime(place.parent, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -43,9 +43,9 @@ NAMED: Final = tuple(
 )  # fmt: skip
 """Everything in them counts by content, whoever laid it."""
 
-_NO_INPUTS: Final = frozenset({
-    "/etc/udev/hwdb.bin", "/lib/udev/hwdb.bin", "/usr/lib/udev/hwdb.bin", DPKG_FILE,
-})  # fmt: skip
+HARDWARE: Final = ("/etc/udev/hwdb.bin", "/lib/udev/hwdb.bin", "/usr/lib/udev/hwdb.bin")
+"""Where udev's hardware database may be."""
+_NO_INPUTS: Final = frozenset({*HARDWARE, DPKG_FILE})
 """Made of files that count, or not in the finished image; an initramfs with one is not kept."""
 _LOCAL: Final = ("/usr/local/bin", "/usr/local/sbin", "/usr/local/lib", "/usr/local/lib32",
                  "/usr/local/lib64")  # fmt: skip

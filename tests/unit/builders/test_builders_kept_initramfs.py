@@ -199,6 +199,14 @@ def test_what_hooks_make_of_other_files_is_never_taken(build: Build) -> None:
     assert finished.calls == 1
 
 
+def test_one_with_what_is_no_input_is_never_taken(build: Build) -> None:
+    build.packs = "usr/lib/udev/hwdb.bin"
+    lay(build.tree, build.packs, "a database")
+    said = "The initramfs is not kept for later builds: nothing says beforehand what is in /usr/lib"
+    assert said in build.run_beside()
+    assert Store.open(build.store).records() == []
+
+
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import credentials, tokens
 from botocore.loaders import Loader
 from botocore.session import Session
 
@@ -101,3 +103,11 @@ def test_a_rehearsal_leaves_errors_to_the_build(
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody-has-this")
     rehearse()
+
+
+def test_the_library_itself_has_the_services_that_it_asks_for_credentials() -> None:
+    """Profiles of people who sign in (sso_session, login_session) need clients of its own."""
+    called = re.compile(r"""client(?:_creator)?\((?:self\._session, )?['"]([a-z0-9-]+)['"]""")
+    own = {name for module in (credentials, tokens)
+           for name in called.findall(inspect.getsource(module))}  # fmt: skip
+    assert {"sts", "sso", "sso-oidc"} <= own and own <= set(SERVICES)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from goldsmith.cloud.ebs_direct.digest_index import (
     read_index,
     write_index,
 )
+from goldsmith.errors import NoSpaceError
 
 BLOCKS = 2048
 CONTENTS = [ZERO_DIGEST, *(hashlib.sha256(bytes([n])).digest() for n in range(3))]
@@ -147,3 +150,18 @@ def test_a_cut_file_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DigestIndexError):
         read_index(tmp_path / "index")
+
+
+def test_a_full_directory_for_temporary_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "pwrite", full)
+    index = DigestIndex(1)
+    index.append(0, ZERO_DIGEST)
+    with pytest.raises(NoSpaceError, match=str(tmp_path)):
+        index.append(2, ZERO_DIGEST)
+    assert not list(tmp_path.iterdir())

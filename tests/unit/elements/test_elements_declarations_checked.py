@@ -46,6 +46,15 @@ def test_each_mistake_has_its_element_and_its_place(tmp_path, name, text, place,
     assert sources[one.range.filename] == text
 
 
+def test_a_service_of_two_elements_is_told_with_both(tmp_path):
+    make(tmp_path, {"other": {"svc-map": "nova:\n  default: n\n"}})
+    findings, _ = found(tmp_path, {"svc-map": "a: {}\nnova: {}\n"}, "svc-map", "other")
+    [one] = findings.found
+    assert "service nova is in that of element " in one.summary
+    assert "my-os" in one.summary
+    assert "other" in one.summary
+
+
 GOOD = {
     "package-installs.yaml": "curl:\nvim:\n  phase: pre-install.d\nx:\n  - when: A = b\n"
     "    uninstall: true\n  - when: [B != c, 'C=d']\n    arch: amd64, arm64\nx: {}\n"

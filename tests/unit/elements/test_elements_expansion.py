@@ -220,12 +220,14 @@ def test_parts_are_those_that_can_run_in_the_order_of_their_numbers(tmp_path):
     (tmp_path / "15-link").symlink_to("5x")
     (tmp_path / "16-broken").symlink_to("nosuch")
     (tmp_path / "17-directory").mkdir()
+    (tmp_path / "18-loop").symlink_to("18-loop")
     found = run_parts.scripts_of(tmp_path)
     assert found.scripts == (
         "ABC", "nonum", "01_q", "5x", "9-z", "10-a", "10-b", "15-link", "100-x"
     )  # fmt: skip
     assert found.not_executable == ("plain",)
     assert found.other_names == ("10-c~", "foo.sh")
+    assert {"16-broken", "18-loop"}.isdisjoint(run_parts.snippets_of(tmp_path))
 
 
 def test_a_missing_phase_has_no_parts(tmp_path):

@@ -51,6 +51,40 @@ def test_what_is_not_there_counts_for_nothing(tmp_path, value):
     assert named(tmp_path, A=value, HOME="/none") == {}
 
 
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("cp /etc/passwd $TARGET_ROOT/x", True),
+        ("x='/etc/passwd'", True),
+        ("open('/etc/passwd')", True),
+        ("--from=/etc/passwd", True),
+        ("cat $TARGET_ROOT/etc/passwd", False),
+        ('cat "$TARGET_ROOT"/etc/passwd', False),
+        ("cat ${TARGET_ROOT}/etc/passwd", False),
+        ("date >/etc/passwd", False),
+        ("cp -r /etc/apt x", False),
+        ("cat /etc/../etc/passwd", False),
+        ("cat /etc/" + "a" * 5000, False),
+    ],
+)
+def test_a_file_that_a_hook_of_the_user_names_by_its_path_counts(tmp_path, line, counts):
+    hook = tmp_path / "hook"
+    hook.write_text(f"#!/usr/local/bin/bash\n{line}\n")
+    found = file_inputs({}, [hook], directory=tmp_path, leave_out=frozenset(), by_path=[hook])
+    assert list(found) == ["file:/etc/passwd"] * counts
+    assert named(tmp_path) == {}
+
+
+def test_it_is_in_the_keys_of_phases_beside_the_tree(tmp_path):
+    hooks = {place: "#!/bin/bash\ncat /etc/passwd\n" for place in ("root.d/20-a", "install.d/10-a")}
+    make(tmp_path, {"my-os": {**OPERATING_SYSTEM, **hooks}})
+    description, setup = described(tmp_path, "my-os")
+    told = hook_environment(description, setup, places(tmp_path))
+    found = {phase: "file:/etc/passwd" in inputs(description, setup, phase, told)
+             for phase in ("root.d", "install.d", "post-root.d")}  # fmt: skip
+    assert found == {"root.d": True, "install.d": False, "post-root.d": False}
+
+
 def test_a_relative_file_is_in_the_keys_of_phases_beside_the_tree(tmp_path):
     make(tmp_path / "elements", {"my-os": OPERATING_SYSTEM})
     description, setup = described(

@@ -73,6 +73,14 @@ def test_what_is_sourced_counts_for_all(changed, tmp_path):
     assert changed(lambda: write(snippet, "export DISTRO_NAME=other\n")) == list(PHASES)
 
 
+def test_so_is_what_a_snippet_sources(changed, tmp_path):
+    write(tmp_path / "my-os/environment.d/20-x", ". $(dirname ${BASH_SOURCE[0]})/../lib/names\n")
+    helper = tmp_path / "my-os/lib/names"
+    write(helper, "export LABEL=a\n")
+    assert changed(lambda: write(helper, "export LABEL=$IMAGE_NAME\n")) == list(PHASES)
+    assert changed(image_name="other") == list(PHASES)
+
+
 def test_programs_and_package_lists_count_where_hooks_can_find_them(changed, tmp_path):
     assert changed(lambda: write(tmp_path / "my-os/bin/tool", "new")) == [
         "extra-data.d", "pre-install.d",
@@ -101,6 +109,16 @@ def test_install_types_are_chosen_from_before_they_run(changed, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_file_of_another_phase_counts_where_hooks_can_look_for_it(changed, tmp_path):
+    hook, data = tmp_path / "my-os/install.d/10-a", tmp_path / "my-os/install.d/functions"
+    write(tmp_path / "my-os/post-install.d/10-b", "#!/bin/bash\n. ${0%/*}/../install.d/functions\n")
+    data.write_text("f() { true; }\n")
+    assert changed(lambda: data.write_text("f() { false; }\n")) == [
+        "extra-data.d", "pre-install.d", "install.d", "post-install.d",
+    ]  # fmt: skip
+    assert changed(lambda: write(hook, "#!/bin/bash\n")) == ["install.d", "post-install.d"]
+
+
 def test_the_install_type_counts_after_root_d(changed):
     assert changed(install_type="package") == list(PHASES[1:])
 
@@ -123,10 +141,10 @@ def test_the_names_of_outputs_and_the_disk_do_not_count(changed):
     assert changed(image_name="other", arguments="-o other", more=more) == []
 
 
-def test_but_for_a_phase_that_names_them(changed, tmp_path):
+def test_but_for_a_phase_that_names_them_and_what_it_may_leave_a_program_for(changed, tmp_path):
     hook = tmp_path / "my-os/install.d/10-a"
     write(hook, "#!/bin/bash\necho $IMAGE_NAME\n")
-    assert changed(image_name="other") == ["install.d"]
+    assert changed(image_name="other") == ["install.d", "post-install.d"]
 
 
 def test_or_names_what_a_snippet_has_made_of_them(changed, tmp_path):

@@ -13,6 +13,8 @@ from debian_tree import KERNEL, debian_tree, lay
 
 from goldsmith.host.process import Completed
 from goldsmith.packages.early_initramfs import configure_for_initramfs, unsuitable
+from goldsmith.packages.initramfs import installed_kernels
+from goldsmith.packages.initramfs_key import initramfs_inputs
 
 LAID = ("base-files", "base-passwd", "initramfs-tools-core", "kmod", "mawk", "tmux", "tzdata")
 HOOK = "/usr/share/initramfs-tools/hooks/own"
@@ -45,14 +47,20 @@ def described(name: str, conffiles: Sequence[str]) -> dict[str, Any]:
 
 def test_hooks_that_ask_only_for_inputs(tree: Path) -> None:
     lay(tree, HOOK, "# not for dpkg\ncp -p /etc/udev/udev.conf \"$DESTDIR/etc/udev/\"\n"
-                    "[ -e /etc/fstab ] && mkdir -p \"$DESTDIR/var/tmp\"\n")  # fmt: skip
+                    "[ -e /etc/fstab ] && mkdir -p \"$DESTDIR/var/tmp\"\n"
+                    "cp a \"${DESTDIR}/etc\"; cp b \"$DESTDIR\"/etc/; test /lib/${x#/etc/}\n"
+                    "install -m 0644 -D c \"$DESTDIR/root\"; ls /rootfs\n")  # fmt: skip
     assert unsuitable(tree) == ""
 
 
 @pytest.mark.parametrize(
     ("line", "asks"),
     [("id=$(getent passwd _own)", "getent"), ("cp /etc/hostname $DESTDIR/etc", "hostname"),
-     ("cp /etc/own/key $DESTDIR", "/etc/own/key"), ("[ -e /var/lib/own ]", "/var/lib/own")],
+     ("cp /etc/own/key $DESTDIR", "/etc/own/key"), ("[ -e /var/lib/own ]", "/var/lib/own"),
+     ("cp /etc/*.conf $DESTDIR", "/etc"), ("cp /etc/$name $DESTDIR", "/etc"),
+     ("cd /etc && cp key $DESTDIR", "/etc"), ("cp -a /root/ $DESTDIR", "/root"),
+     ("name=$(uname -n)", "uname"),
+     ("chown -R _own $DESTDIR", "chown"), ("install -m 0600 -o _own key $DESTDIR", "install")],
 )  # fmt: skip
 def test_hooks_that_ask_for_more(tree: Path, line: str, asks: str) -> None:
     lay(tree, HOOK, f"#!/bin/sh\n{line}\n")
@@ -86,6 +94,38 @@ def test_who_writes_inputs_is_configured(tree: Path) -> None:
     assert words[words.index("--configure") + 1 :] == ["base-passwd", "kmod", "mawk", "tzdata"]
     assert (tree / "etc/issue").exists()
     assert not os.path.lexists(tree / "etc/issue.dpkg-new")
+
+
+def test_the_linker_is_told_of_libraries_when_its_directories_are_named(tree: Path) -> None:
+    calls: list[str] = []
+
+    def run_tool(argv: Sequence[str], **_: Any) -> Completed:
+        # The directories are configuration files, too.
+        named = (tree / "etc/issue").exists()
+        calls.append(f"{'named' if named else 'new'} {argv[-1]}")
+        return Completed(tuple(argv), 0, b"", (), 0.0)
+
+    lay(tree, "/sbin/ldconfig", "a program")
+    assert configure_for_initramfs(tree, run_tool=run_tool, on_line=lambda *_: None)
+    assert calls == ["new tzdata", "named /sbin/ldconfig"]
+
+
+def test_no_hook_goes_without_what_is_no_input(tree: Path) -> None:
+    def run_tool(argv: Sequence[str], **_: Any) -> Completed:
+        return Completed(tuple(argv), 0, b"", (), 0.0)
+
+    lay(tree, "/etc/udev/udev.conf", "")
+    os.utime(tree / "etc/udev", (1000, 1000))
+    assert configure_for_initramfs(tree, run_tool=run_tool, on_line=lambda *_: None)
+    assert (tree / "etc/udev/hwdb.bin").read_bytes()
+    assert (tree / "etc/udev").stat().st_mtime == 1000
+    (kernel,) = installed_kernels(tree)
+    inputs = initramfs_inputs(tree, [kernel])
+    assert not [name for name in (*inputs.named, *inputs.covered) if "hwdb" in name]
+    # One that is there is not touched.
+    lay(tree, "/etc/udev/hwdb.bin", "its own")
+    assert configure_for_initramfs(tree, run_tool=run_tool, on_line=lambda *_: None)
+    assert (tree / "etc/udev/hwdb.bin").read_text() == "its own"
 
 
 def test_a_package_that_cannot_be_configured(tree: Path) -> None:

@@ -198,7 +198,7 @@ def test_entries_of_one_name_are_merged_over_files():
         ("- {image-size: 0}\n", "at least 1"),
         ("- {image-size: true}\n", "at least 1"),
         ("- {ramdisk: yes please}\n", "true or false"),
-        ("- {environment: {A: 1}}\n", "a map of texts"),
+        ("- {environment: {A: 1}}\n", "put the value of A in quotes"),
         ("- {environment: {A=B: c}}\n", '"A=B" is no name of a variable'),
         ('- {environment: {A: "a\\0b"}}\n', "without NUL"),
         ('- {environment: {"A\\0": a}}\n', "without NUL"),

@@ -5,12 +5,13 @@ The command says it in plain data, and the worker that holds the tree makes it a
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from goldsmith.builders.elements.entrance import PhaseEntrance
 from goldsmith.builders.elements.phase_steps import HookSurroundings
@@ -23,10 +24,12 @@ from goldsmith.elements.hook_environment import in_tree, working_directory
 from goldsmith.elements.hooks import HookFile, Hooks
 from goldsmith.elements.phases import Place, Tree, phase_named
 from goldsmith.elements.places import IN_TARGET, RECORDS, Places
+from goldsmith.errors import GoldsmithError
 from goldsmith.host import chroot
 from goldsmith.host.process import get_tool
 
 _BESIDE = phase_named("post-root.d")
+_SHELLS: Final = ("bin/bash", "usr/bin/bash")
 
 
 def surroundings_of(
@@ -75,8 +78,12 @@ def hook_shell(
 ) -> Iterator[HookShell]:
     """Show a kept build, which may be changed, as hooks see it: in its tree, or `outside` of it.
 
-    `image` is made and stands for TMP_IMAGE_DIR. Must be called from the main thread of a worker.
+    `image` is made and stands for TMP_IMAGE_DIR. Raises GoldsmithError for a tree without bash.
+    Must be called from the main thread of a worker.
     """
+    if not outside and not any(os.path.lexists(build / "mnt" / place) for place in _SHELLS):
+        raise GoldsmithError("the tree has no bash",
+                             hint="-outside opens a shell beside it, on this host")  # fmt: skip
     places = Places(*map(Path, around["places"]))
     files = {place: HookFile(element, Path(source), place)
              for element, source, place in around["files"]}  # fmt: skip

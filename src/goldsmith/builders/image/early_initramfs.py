@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from goldsmith.builders.image.kept_initramfs import LATER, NAME, keep_initramfs
@@ -34,22 +35,25 @@ def made_beside(context: TreeContext, prepare: Callable[[Path], None]) -> Iterat
     # Late: only trees of the store are ever laid.
     from goldsmith.packages.early_initramfs import unsuitable
 
-    if context.beside is None or unsuitable(context.tree):
+    if context.beside is None:
         yield
         return
     events: list[Event] = []
     emitter = Emitter(context.emitter.build, events.append, context.emitter.redactor)
     emitter.step = context.emitter.step
     with ExitStack() as held:
+        view = None
         try:
-            view = held.enter_context(context.beside(emitter))
+            if not unsuitable(context.tree):
+                view = held.enter_context(context.beside(emitter))
         except Interrupted:
             raise
         except (GoldsmithError, OSError) as e:
             context.emitter.message(LATER.format(_told(e)))
+        if view is None:
             yield
             return
-        wait = held.enter_context(beside(lambda: _make(view, prepare)))
+        wait = held.enter_context(beside(partial(_make, view, prepare)))
         yield
         wait()
     for event in events:

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from goldsmith.cloud.ebs_direct.block_set import BlockSet
 from goldsmith.errors import GoldsmithError
+from goldsmith.host.sparse import full_file_system_named
 from goldsmith.units import GIB
 
 BLOCK_BYTES: Final = 512 << 10
@@ -55,7 +56,10 @@ class DigestIndex:
         self._fd = -1
 
     def append(self, number: int, digest: bytes) -> None:
-        """Add a block behind the last one; raises DigestIndexError for any other order, OSError."""
+        """Add a block behind the last one; raises DigestIndexError for any other order.
+
+        Raises NoSpaceError where the file finds no room, OSError.
+        """
         if not 0 <= number < self.size_gib * BLOCKS_PER_GIB or len(digest) != _DIGEST_BYTES:
             raise DigestIndexError(f"block {number} is not one of a volume of {self.size_gib} GiB")
         if number <= self._last:
@@ -69,15 +73,16 @@ class DigestIndex:
     def _flush(self) -> None:
         if not self._rest:
             return
-        if self._fd < 0:
-            # The descriptor lives as long as the index does.
-            with tempfile.TemporaryFile(prefix="goldsmith-index-") as file:
-                self._fd = os.dup(file.fileno())
-            weakref.finalize(self, os.close, self._fd)
-        data, at = memoryview(self._rest), self._rest_start * _DIGEST_BYTES
-        while data:
-            count = os.pwrite(self._fd, data, at)
-            data, at = data[count:], at + count
+        with full_file_system_named(Path(tempfile.gettempdir())):
+            if self._fd < 0:
+                # The descriptor lives as long as the index does.
+                with tempfile.TemporaryFile(prefix="goldsmith-index-") as file:
+                    self._fd = os.dup(file.fileno())
+                weakref.finalize(self, os.close, self._fd)
+            data, at = memoryview(self._rest), self._rest_start * _DIGEST_BYTES
+            while data:
+                count = os.pwrite(self._fd, data, at)
+                data, at = data[count:], at + count
         self._rest = bytearray()
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from goldsmith.cloud.ebs_direct.block_set import BlockSet
 from goldsmith.cloud.ebs_direct.connections import Connections
 from goldsmith.cloud.ebs_direct.delta import Delta
-from goldsmith.cloud.ebs_direct.digest_index import DigestIndex, KnownSnapshot
+from goldsmith.cloud.ebs_direct.digest_index import BLOCKS_PER_GIB, DigestIndex, KnownSnapshot
 from goldsmith.cloud.ebs_direct.reader import PAGE, OnBlocks, fetch_blocks
 from goldsmith.errors import GoldsmithError
 
@@ -43,7 +43,10 @@ def _compare_changes(
         return written is not None and written == parent.index.get(number)
 
     changed = BlockSet()
+    blocks = delta.size_gib * BLOCKS_PER_GIB
     for number in _changed(connections, parent.snapshot_id, snapshot_id):
+        if not 0 <= number < blocks:
+            raise _failed(snapshot_id, f"it is said to have a block {number}")
         if not is_again(number):
             changed.add(number)
     anew = BlockSet()

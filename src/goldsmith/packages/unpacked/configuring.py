@@ -44,6 +44,7 @@ _FORCED: Final = "--force-unsafe-io"
 _FSTAB: Final = b"# UNCONFIGURED FSTAB FOR BASE SYSTEM\n"
 """What mmdebstrap writes besides, too."""
 _LATE_S: Final = 0.02
+_LINKER: Final = "/sbin/ldconfig"
 _TRACES: Final = (
     "/var/log/dpkg.log", "/var/log/alternatives.log", "/var/cache/ldconfig/aux-cache",
     "/var/lib/dbus/machine-id", "/var/lib/dpkg/status-old", "/var/lib/dpkg/available-old",
@@ -83,7 +84,8 @@ def configure_early(
 
     `is_wanted` is asked with a package's name and the text of its postinst; base-passwd, which
     makes users and groups, is always one. Then the configuration files of all others get their
-    names, too. False when a program failed. Not for a tree that anybody uses.
+    names, too, and the dynamic linker is told of all libraries. False when a program failed. Not
+    for a tree that anybody uses.
     """
     state = json.loads(confined(tree, STATE_FILE).read_text())
     making = _Making(tree, run_tool, on_line, 0.0)
@@ -94,15 +96,22 @@ def configure_early(
         making.run_preinsts(users)
         names = dict.fromkeys([*(one["info"] for one in users), *wanted])
         making.dpkg("--force-depends", "--no-triggers", "--configure", *names)
+        for package in everything:
+            _name_conffiles(tree, package)
+        # A trigger would; without it ldd(1) misses what lies in directories of ld.so.conf.
+        if confined(tree, _LINKER, follow_last=True).is_file():
+            making.run([_LINKER])
     except ToolFailed:
         return False
-    for package in everything:
-        for conffile in package["conffiles"]:
-            path = confined(tree, conffile)
-            new = path.with_name(path.name + NEW_CONFFILE)
-            if os.path.lexists(new) and not os.path.lexists(path):
-                new.rename(path)
     return True
+
+
+def _name_conffiles(tree: Path, package: Mapping[str, Any]) -> None:
+    for conffile in package["conffiles"]:
+        path = confined(tree, conffile)
+        new = path.with_name(path.name + NEW_CONFFILE)
+        if os.path.lexists(new) and not os.path.lexists(path):
+            new.rename(path)
 
 
 def laid_names(tree: Path) -> frozenset[str]:
@@ -148,7 +157,7 @@ class _Making:
                 own_name = file.name.removeprefix(f"{package['info']}.")
                 shutil.copy(file, here / own_name, follow_symlinks=False)
             try:
-                self._run([f"/{_CONTROL_IN_USE}/preinst", "install"], own)
+                self.run([f"/{_CONTROL_IN_USE}/preinst", "install"], own)
             finally:
                 shutil.rmtree(here)
 
@@ -203,11 +212,12 @@ class _Making:
 
     def dpkg(self, *words: str) -> None:
         """Run the tree's own dpkg."""
-        self._run(["dpkg", _FORCED, *words], {})
+        self.run(["dpkg", _FORCED, *words])
 
-    def _run(self, words: Sequence[str], own: Mapping[str, str]) -> None:
+    def run(self, words: Sequence[str], own: Mapping[str, str] | None = None) -> None:
+        """Run a program of the tree, with an environment of its `own`; raises ToolFailed."""
         argv = chroot.chroot_argv(self.tree, words)
-        environment = {**_ENVIRONMENT, **own}
+        environment = {**_ENVIRONMENT, **(own or {})}
         done = self.run_tool(argv, env=environment, check=False, on_line=self.on_line)
         if done.status != 0:
             raise ToolFailed

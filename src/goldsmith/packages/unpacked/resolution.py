@@ -130,7 +130,7 @@ class ResolutionStore:
             # Another build may drop the oldest answers meanwhile.
             with contextlib.suppress(OSError):
                 if _release_digests(answer.lists) == wanted and answer.changed() is None:
-                    return tuple(index_files(answer.lists))
+                    return tuple(answer.lists / name for name in sorted(answer.indexes))
         return ()
 
     def absence(self, request: AptRequest) -> str:

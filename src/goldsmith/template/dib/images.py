@@ -95,10 +95,15 @@ def _types(item: Item) -> str:
 
 
 def _map(item: Item) -> str:
-    good = isinstance(item.value, dict)
-    if good and all(_is_word(name) and _is_word(one.value) for name, one in item.entries.items()):
-        return ""
-    return "it is a map of texts (in UTF-8, without NUL)"
+    told = "it is a map of texts (in UTF-8, without NUL)"
+    if not isinstance(item.value, dict):
+        return told
+    for name, one in item.entries.items():
+        if not isinstance(one.value, str):
+            return f"{told}; put the value of {name} in quotes"
+        if not (_is_word(name) and _is_word(one.value)):
+            return told
+    return ""
 
 
 def _variables(item: Item) -> str:

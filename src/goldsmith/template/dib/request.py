@@ -206,7 +206,7 @@ class _Reader:
         for word in words:
             if word not in CHECKSUMS:
                 self.findings.append(f"DIB_CHECKSUM={text}: it is 1, or of md5 and sha256")
-        return tuple(words)
+        return tuple(word for word in words if word in CHECKSUMS)
 
     def _size(self, what: str, text: str, unit_bytes: int) -> int | None:
         """A decimal number of GiB or MiB, upstream's "GB" and "MB"."""
