@@ -215,13 +215,17 @@ def test_a_failed_hook_can_be_run_again_by_hand(image):
     image.hook("environment.d/20-mine", "export DIB_OF_SNIPPET=sourced")
     image.hook("install.d/60-fail", 'echo "$DIB_OF_SNIPPET $DIB_GIVEN"; test -e /mended')
     image.environment["DIB_GIVEN"] = "given"
-    image.make(check=False)
-    template = " ".join(["disk-image-create", *image.words()])
+    failed = image.make(check=False)
+    (line,) = re.findall(r"is kept: (.* goldsmith shell .*)$", failed, re.M)
+    words = shlex.split(line)
+    start = words.index("goldsmith")
+    given = dict(word.split("=", 1) for word in words[:start])
+    assert given["DIB_GIVEN"] == "given"
+    assert "FS_TYPE" not in given, "only what was given"
     hook = "/tmp/in_target.d/install.d/60-fail"
     looked = image.goldsmith(
-        "shell", "-at=install.d", template, "--", "bash", "-c",
-        f"{hook}; echo $?; touch /mended; {hook} && echo well",
-        env=image.environment, check=True,
+        *words[start + 1 :], "--", "bash", "-c",
+        f"{hook}; echo $?; touch /mended; {hook} && echo well", env=given, check=True,
     )  # fmt: skip
     assert looked.stdout.split("\n") == ["sourced given", "1", "sourced given", "well", ""]
 

@@ -67,6 +67,8 @@ class TreeBuild:
     """Downloaded packages, which steps with network find in APT's archives."""
     template: str = ""
     """The template, as the command line that opens a failed step's tree names it."""
+    assignments: str = ""
+    """Variables of the environment that this command line needs, before it."""
     doorway: Path | None = None
     """A directory that every user can reach: the first tree is bound there while it is made.
 
@@ -283,7 +285,7 @@ class TreeBuild:
         if beside:
             only += " -outside"
         self.emitter.say(
-            f"The tree as the step left it is kept: goldsmith shell {only} "
+            f"The tree as the step left it is kept: {self.assignments}goldsmith shell {only} "
             f"{shlex.quote(self.template)}"
         )
 

@@ -28,6 +28,7 @@ from goldsmith.core.results import NOT_RECORDED, Results
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.elements.phase_runner import HookFailed
 from goldsmith.elements.places import Places, make_places
+from goldsmith.elements.shown_variables import assignments_for
 from goldsmith.errors import explain_os_error
 from goldsmith.host.signals import check_interrupted
 
@@ -121,8 +122,9 @@ class _Making:
             recipe, context = self.recipe, self.context
             steps = tree_steps(recipe.description, recipe.setup, self.places)
             if context.policy.use and self.trees.tree_id is not None:
+                given = assignments_for(context.template, recipe.description.environment)
                 context.emitter.say(
-                    f"The tree as it was before its disk is kept: goldsmith shell "
+                    f"The tree as it was before its disk is kept: {given}goldsmith shell "
                     f"-only={context.emitter.build} -after={steps[-1].name} "
                     f"{shlex.quote(context.template)}"
                 )

@@ -30,6 +30,7 @@ from goldsmith.elements.hook_environment import hook_environment
 from goldsmith.elements.phases import Place, phase_named
 from goldsmith.elements.places import RECORDS, Places
 from goldsmith.elements.setup import Setup
+from goldsmith.elements.shown_variables import assignments_for
 from goldsmith.host.journal import remove_tree
 from goldsmith.host.process import find_tool
 from goldsmith.layers.method import choose_method
@@ -71,6 +72,7 @@ def open_trees(
         entrance=PhaseEntrance(places, context.work / "image"), environment=context.environment,
         epoch_s=context.epoch_s, ask=context.ask, on_error=context.on_error,
         template=context.template,
+        assignments=assignments_for(context.template, description.environment),
         epoch_is_given=context is not clock or "SOURCE_DATE_EPOCH" in context.environment,
     )  # fmt: skip
 
