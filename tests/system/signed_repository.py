@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +16,14 @@ from pathlib import Path
 
 
 class Signer:
-    """A key of its own in a directory of its own; `key` is its public half, binary."""
+    """A key of its own, kept in `home`; `key` is its public half in `folder`, binary."""
 
-    def __init__(self, home: Path) -> None:
-        home.mkdir(mode=0o700)
+    def __init__(self, home: Path, folder: Path) -> None:
+        folder.mkdir(mode=0o700)
         self._environment = {**os.environ, "GNUPGHOME": str(home), "LC_ALL": "C"}
         self._gpg("--passphrase", "", "--quick-gen-key", "Test <t@example.invalid>", "ed25519",
                   "sign", "never")  # fmt: skip
-        self.key = home / "public.gpg"
+        self.key = folder / "public.gpg"
         self.key.write_bytes(self._gpg("--export"))
         self.armored = self._gpg("--armor", "--export").decode()
 
@@ -46,12 +47,15 @@ class Signer:
 
 
 @contextmanager
-def signing(home: Path) -> Iterator[Signer]:
-    signer = Signer(home)
-    try:
-        yield signer
-    finally:
-        signer.close()
+def signing(folder: Path) -> Iterator[Signer]:
+    """A new key, whose public half is put into `folder`."""
+    # The path of the agent's socket has room for 107 bytes, and paths of tests are long.
+    with tempfile.TemporaryDirectory(prefix="gpg-") as home:
+        signer = Signer(Path(home), folder)
+        try:
+            yield signer
+        finally:
+            signer.close()
 
 
 class Repository:

@@ -23,7 +23,7 @@ from goldsmith.host.journal import UNDO, find_dead_runs, finish_run, open_run
 from goldsmith.host.process import find_tool
 
 pytestmark = pytest.mark.root
-SETTLES_WITHIN_S = 10.0
+SETTLES_WITHIN_S = 60.0
 
 
 @pytest.fixture
