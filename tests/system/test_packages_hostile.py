@@ -18,13 +18,13 @@ from goldsmith.packages.apt_sources import AptSource
 from goldsmith.packages.errors import PackageError, StoreRefused
 from goldsmith.packages.host_apt import HostApt
 from goldsmith.packages.package_store import Archive, PackageStore
-from goldsmith.packages.unpacked.configuring import missing_paths
 from goldsmith.packages.unpacked.content_store import (
     ContentStore,
     changed_packages,
     changed_path,
 )
 from goldsmith.packages.unpacked.dpkg_state import write_database
+from goldsmith.packages.unpacked.laid_paths import missing_paths
 from goldsmith.packages.unpacked.laying import Links, lay_tree
 from goldsmith.packages.unpacked.resolution import Resolution, resolve
 from goldsmith.packages.unpacked.tree_plan import plan_tree

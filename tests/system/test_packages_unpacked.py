@@ -13,10 +13,10 @@ from goldsmith.cli import cache
 from goldsmith.layers import content as layer_content
 from goldsmith.layers.content import describe
 from goldsmith.packages.errors import PackageError
-from goldsmith.packages.unpacked.configuring import missing_paths
 from goldsmith.packages.unpacked.content_store import ContentStore
 from goldsmith.packages.unpacked.deb_file import DebFile, UnusualPackage
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
+from goldsmith.packages.unpacked.laid_paths import missing_paths
 from goldsmith.packages.unpacked.laying import Links, lay_tree
 from goldsmith.packages.unpacked.tree_plan import is_first, merged, plan_tree
 

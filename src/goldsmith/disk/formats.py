@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ from goldsmith.disk.format_headers import NEEDS_CONTENT, stamp
 from goldsmith.disk.qcow2_writer import write_qcow2
 from goldsmith.errors import CommandFailed, GoldsmithError
 from goldsmith.host import cancellation
-from goldsmith.host.parallel import OnPercent, run_all
+from goldsmith.host.parallel import OnPercent, beside, run_all
 from goldsmith.host.process import run, start
 from goldsmith.host.sparse import (
     OnBytes,
@@ -99,13 +100,20 @@ def _qemu_options(format: str) -> Sequence[str]:
 
 
 def _write_format(
-    image: Path, target: Path, format: str, compression: str, on_percent: OnPercent | None
+    image: Path,
+    target: Path,
+    format: str,
+    compression: str,
+    on_percent: OnPercent | None,
+    *,
+    is_synced: bool = True,
 ) -> None:
     if format == "qcow2":
         if compression not in COMPRESSIONS:
             raise GoldsmithError(f'"{compression}" is no compression of qcow2',
                                  hint=f"choose {' or '.join(COMPRESSIONS)}")  # fmt: skip
-        write_qcow2(image, target, compression=compression, on_bytes=in_percent(on_percent))
+        write_qcow2(image, target, compression=compression, on_bytes=in_percent(on_percent),
+                    is_synced=is_synced)  # fmt: skip
         return
     options = _qemu_options(format)
     if format == "vpc":
@@ -148,7 +156,11 @@ def run_qemu_img_convert(
                 # qemu-img 7.2 calls a full disk "Invalid argument" when it writes a vmdk.
                 raise no_space(target) from failed
             raise failed
-    with open(target, "rb") as stream:
+    _sync(target)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as stream:
         os.fsync(stream.fileno())
 
 
@@ -317,10 +329,13 @@ def _write(
         packed = pack(image, target, container, on_bytes=in_percent(on_percent))
         return WrittenFile(packed.size_bytes, packed.sha256)
     with full_file_system_named(target):
-        _write_format(image, target, format, compression, on_percent)
+        _write_format(image, target, format, compression, on_percent, is_synced=False)
         if format in NEEDS_CONTENT:
             stamp(target, format, known.result().sha256, epoch_s)
-        digest = hash_sparse(target, on_bytes=in_percent(None))["sha256"]
+        # The disk and a processor.
+        with beside(partial(_sync, target)) as synced:
+            digest = hash_sparse(target, on_bytes=in_percent(None))["sha256"]
+            synced()
         return WrittenFile(target.stat().st_size, digest)
 
 

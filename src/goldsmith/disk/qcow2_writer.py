@@ -83,12 +83,13 @@ def write_qcow2(
     on_bytes: OnBytes | None = None,
     threads: int | None = None,
     is_new: bool = True,
+    is_synced: bool = True,
 ) -> None:
-    """Write a raw image as compressed qcow2 under a new name, fsynced; `compression` zstd or zlib.
+    """Write a raw image as compressed qcow2 under a new name; `compression` zstd or zlib.
 
     `level` is zstd's. Uses all cores, or `threads`; memory is bounded by some 40 MiB for each.
-    Without `is_new` a file that is there is written over. Raises FileExistsError and OSError; what
-    was begun stays.
+    Without `is_new` a file that is there is written over, without `is_synced` nobody has told the
+    disk to keep it. Raises FileExistsError and OSError; what was begun stays.
     """
     number = _TYPES[compression]
     compress = _zlib if compression == "zlib" else partial(_zstd, level=level)
@@ -101,7 +102,8 @@ def write_qcow2(
             if on_bytes is not None:
                 on_bytes(offset, size_bytes)
         writing.finish(number)
-        os.fsync(file.fileno())
+        if is_synced:
+            os.fsync(file.fileno())
     if on_bytes is not None:
         on_bytes(size_bytes, size_bytes)
 
@@ -132,8 +134,9 @@ def _compressed(
 
 def _clusters(data: bytearray, compress: Compress) -> Clusters:
     found: list[bytes | None] = []
+    view = memoryview(data)
     for start in range(0, len(data), CLUSTER_BYTES):
-        cluster = bytes(data[start : start + CLUSTER_BYTES])
+        cluster = bytes(view[start : start + CLUSTER_BYTES])
         if cluster == _ZEROS:
             found.append(None)
             continue

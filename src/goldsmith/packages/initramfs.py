@@ -40,6 +40,7 @@ _MAGICS: Final = (
     ("none", b"07070"),
 )
 _SAME_FORMAT: Final = {"pigz": "gzip"}
+_LEVEL: Final = "COMPRESSLEVEL"
 MAGIC_BYTES: Final = 8
 CPIO_HEADER_BYTES: Final = 110
 CPIO_MAGICS: Final = (b"070701", b"070702")
@@ -145,24 +146,24 @@ def make(
 
     The same tree and `source_date_epoch` give the same bytes; `run_in_tree` must hide the host's
     /proc/cmdline, from which libkmod reads `modprobe.blacklist`. With `lends_zstd` a tree without
-    zstd gets along all the same (`lent_zstd`); without it, raises PackageError when the result is
-    not compressed as the tree's configuration says: mkinitramfs falls back to gzip without failing.
+    zstd gets along all the same (`packs_itself`); without it, raises PackageError when the result
+    is not compressed as the tree's configuration says: mkinitramfs falls back to gzip silently.
     """
     wanted = configured_compression(tree)
     kernels = installed_kernels(tree)
-    lends = lends_zstd and will_lend_zstd(tree, kernels)
+    packs = packs_itself(tree, kernels, lends_zstd=lends_zstd)
     made = []
     for kernel in kernels:
         emit(f"Making the initramfs of {kernel}")
         path = initramfs_path(kernel)
-        with lent_zstd.lent(tree) if lends else nullcontext(), quick_copies.lent(tree):
+        with lent_zstd.lent(tree) if packs else nullcontext(), quick_copies.lent(tree):
             _run(
                 run_in_tree,
                 ["update-initramfs", "-c", "-k", kernel],
                 env={"SOURCE_DATE_EPOCH": str(source_date_epoch)},
             )
         place = confined(tree, path, follow_last=True)
-        if lends:
+        if packs:
             lent_zstd.compress_marked(place, start_of_main)
         with place.open("rb") as file:
             found = compression_of(file)
@@ -176,10 +177,14 @@ def make(
     return tuple(made)
 
 
-def will_lend_zstd(tree: Path, kernels: Sequence[str]) -> bool:
-    """Whether `make` with `lends_zstd` compresses the initramfs itself."""
-    wanted = configured_compression(tree)
-    return wanted == lent_zstd.COMPRESSION and lent_zstd.can_lend(tree, kernels)
+def packs_itself(tree: Path, kernels: Sequence[str], *, lends_zstd: bool) -> bool:
+    """Whether `make` compresses the initramfs itself: by zstd, unless a level is configured.
+
+    In a tree without zstd only with `lends_zstd`.
+    """
+    if configured_compression(tree) != lent_zstd.COMPRESSION or configured(tree, _LEVEL, ""):
+        return False
+    return (lends_zstd or lent_zstd.has_own(tree)) and lent_zstd.can_lend(tree, kernels)
 
 
 def initramfs_path(kernel: str) -> str:

@@ -27,7 +27,7 @@ from goldsmith.packages.initramfs import configured
 from goldsmith.packages.initramfs_identities import MOST_IDENTITY_BYTES, PLACES, name_in
 from goldsmith.packages.package_closure import PackageFiles, closure, package_files
 
-TYPE: Final = "initramfs/3"
+TYPE: Final = "initramfs/4"
 
 NAMED: Final = tuple(
     f"/etc/{name}"

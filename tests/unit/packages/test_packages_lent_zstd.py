@@ -1,5 +1,6 @@
-"""An initramfs is compressed by the host where the tree has no zstd; what is before it stays."""
+"""An initramfs is compressed by the host in place of the tree's zstd; what is before it stays."""
 
+import os
 import stat
 
 import pytest
@@ -7,7 +8,7 @@ import zstandard
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.packages.initramfs import compression_of, start_of_main
-from goldsmith.packages.lent_zstd import MARK, can_lend, compress_marked, lent
+from goldsmith.packages.lent_zstd import MARK, can_lend, compress_marked, has_own, lent
 
 KERNEL = "6.1.0-1-test"
 
@@ -69,8 +70,27 @@ def test_a_tree_without_zstd_is_lent_one(tree):
         program = tree / "usr/bin/zstd"
         assert stat.S_IMODE(program.stat().st_mode) == 0o755
         assert MARK in program.read_bytes()
-        assert not can_lend(tree, [KERNEL])
+        assert b"exit 1" in program.read_bytes()
     assert not program.exists()
+
+
+def test_a_zstd_of_the_tree_steps_aside_and_still_decompresses(tree):
+    (tree / f"lib/modules/{KERNEL}/x.ko.zst").touch()
+    program = tree / "usr/bin/zstd"
+    program.write_text("#!/bin/sh\necho real $*\n")
+    program.chmod(0o751)
+    os.utime(program, (1, 2))
+    os.utime(program.parent, (3, 4))
+    assert has_own(tree)
+    assert can_lend(tree, [KERNEL])
+    with lent(tree):
+        assert MARK in program.read_bytes()
+        assert b'exec /usr/bin/zstd.goldsmith "$@"' in program.read_bytes()
+        assert (tree / "usr/bin/zstd.goldsmith").read_text().startswith("#!/bin/sh\necho real")
+    assert list(program.parent.iterdir()) == [program]
+    assert stat.S_IMODE(program.stat().st_mode) == 0o751
+    assert (program.stat().st_mtime, program.parent.stat().st_mtime) == (2, 4)
+    assert program.read_text() == "#!/bin/sh\necho real $*\n"
 
 
 def test_nothing_is_lent_where_it_cannot_be_used(tree):
@@ -84,4 +104,5 @@ def test_nothing_is_lent_where_it_cannot_be_used(tree):
     assert not can_lend(tree, [KERNEL])
     (tree / f"boot/config-{KERNEL}").write_text("CONFIG_RD_ZSTD=y\n")
     (tree / "usr/bin/zstd").symlink_to("../../opt/zstd")
+    assert not has_own(tree)
     assert not can_lend(tree, [KERNEL])

@@ -92,8 +92,10 @@ def _prepared(context: TreeContext, lends_zstd: bool) -> InitramfsInputs | None:
         return None
     dated_s = context.epoch_s if context.epoch_is_given else None
     # Where the bytes are to be the same, only if we pack it ourselves, and so can do it again.
-    replaces = dated_s is None or (lends_zstd and initramfs.will_lend_zstd(tree, kernels))
-    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s, replaces_names=replaces)
+    packs = initramfs.packs_itself(tree, kernels, lends_zstd=lends_zstd)
+    inputs = initramfs_inputs(
+        tree, kernels, dated_s=dated_s, replaces_names=dated_s is None or packs
+    )
     if lends_zstd:
         inputs.named["zstd"] = "lent where the tree has none"
     return inputs

@@ -14,10 +14,12 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from goldsmith.errors import GoldsmithError, LayoutError
+from goldsmith.host.parallel import OnPercent, run_all
 from goldsmith.host.process import Completed
 from goldsmith.host.sparse import full_file_system_named
 from goldsmith.units import format_size
@@ -98,15 +100,20 @@ def make_boot_loader(
     with _directory_in(tree) as outside:
         inside = "/" + outside.name
         (outside / "embedded.cfg").write_text(embedded_config(filesystem_uuid, own_boot=own_boot))
-        made: dict[str, bytes] = {}
-        for word in sorted(firmware):
-            platform, _, modules = _PLATFORMS[word]
+
+        def make(platform: str, modules: Sequence[str], _on_percent: OnPercent) -> bytes:
             run_in_tree(
                 ["grub-mkimage", "-O", platform, "-d", f"/usr/lib/grub/{platform}",
                  "-c", f"{inside}/embedded.cfg", "-p", "/grub" if own_boot else "/boot/grub",
                  "-o", f"{inside}/{platform}", *_COMMON_MODULES, *modules]
             )  # fmt: skip
-            made[word] = (outside / platform).read_bytes()
+            return (outside / platform).read_bytes()
+
+        made = run_all({
+            word: partial(make, platform, modules)
+            for word in sorted(firmware)
+            for platform, _, modules in [_PLATFORMS[word]]
+        })  # fmt: skip
     boot_img = None
     if "bios" in made:
         boot_img = (tree / "usr/lib/grub/i386-pc/boot.img").read_bytes()

@@ -7,12 +7,10 @@ left there by `unpacking`.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
-import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -32,9 +30,9 @@ from goldsmith.packages.host_apt import ToolFailed
 from goldsmith.packages.package_store import Archive, PackageStore
 from goldsmith.packages.policy import allow_services
 from goldsmith.packages.unpacked.dpkg_state import DATABASE
+from goldsmith.packages.unpacked.laid_paths import missing_paths
 from goldsmith.packages.unpacked.laying import NEW_CONFFILE
-from goldsmith.packages.unpacked.tree_plan import MERGED, merged
-from goldsmith.packages.unpacked.unpacking import ARCHIVES, MOVED, STATE_FILE
+from goldsmith.packages.unpacked.unpacking import ARCHIVES, STATE_FILE
 
 _ENVIRONMENT: Final = {
     **chroot.CLEAN_ENVIRONMENT, "DEBCONF_NONINTERACTIVE_SEEN": "true",
@@ -172,8 +170,9 @@ class _Making:
         Asked before they are configured: dpkg would have laid that path after the script.
         """
         found = []
+        folders: dict[str, str] = {}
         for package in packages:
-            path = next(missing_paths(self.tree, package, self.since_s), None)
+            path = next(missing_paths(self.tree, package, self.since_s, folders), None)
             if path is None:
                 continue
             self.on_line(
@@ -229,44 +228,6 @@ def _control_files(names: Iterable[str], info_name: str) -> list[str]:
     owned = ((name, name[len(before) :]) for name in names if name.startswith(before))
     # python3.11.list is no file of python3.
     return sorted(name for name, own in owned if own != "list" and "." not in own)
-
-
-def missing_paths(
-    tree: Path, package: Mapping[str, Any], since_s: float = math.inf
-) -> Iterator[str]:
-    """The paths of a laid package that are not there any more, or were written since then."""
-    conffiles = set(package["conffiles"])
-    listed = f"/{DATABASE}/info/{package['info']}.list"
-    text = read_confined(tree, listed)
-    if text is None:
-        yield listed
-        return
-    folders: dict[str, Path] = {}
-    # A name may hold what Python, but not dpkg, takes for the end of a line.
-    for line in text.decode("utf-8", "surrogateescape").split("\n"):
-        place = merged(line.strip("/"))
-        if place in ("", ".", *MERGED):
-            continue
-        name = MOVED.get(place, place)
-        if line in conffiles:
-            name += NEW_CONFFILE
-        folder, _, last = name.rpartition("/")
-        if folder not in folders:
-            # A script may have made a link of it, which must not lead to this host.
-            folders[folder] = confined(tree, folder, follow_last=True)
-        if not _is_there(folders[folder] / last, since_s):
-            yield line
-
-
-def _is_there(path: Path, since_s: float) -> bool:
-    try:
-        status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    if not stat.S_ISDIR(status.st_mode) and status.st_mtime >= since_s:
-        return False
-    # An overlay shows no whiteouts, but a file of that kind is none of a package's.
-    return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
 
 
 def _finish(tree: Path) -> None:

@@ -42,11 +42,12 @@ _REFUSED: Final = "refused"
 _MOST_KEPT: Final = 32
 _VALID_UNTIL: Final = re.compile(rb"^Valid-Until: *(\S.*?)\s*$", re.MULTILINE)
 _RELEASE_NAMES: Final = ("InRelease", "Release")
-_ESSENTIAL: Final = (
-    "-oPkgCacheGen::ForceEssential=,", "-oDir::Cache::pkgcache=", "-oDir::Cache::srcpkgcache=",
-    "?essential",
-)  # fmt: skip
-"""APT counts itself among the essential packages unless it is told not to."""
+_APT: Final = "apt"
+_ESSENTIAL: Final = (f"?and(?essential, ?not(?exact-name({_APT})))",)
+"""APT counts itself among the essential packages.
+
+It would not with an option for that, but then reads all indexes again: for a second, each time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +310,8 @@ def _automatic(
     names = {archive.name.partition("_")[0]: archive for archive in archives}
     # The index may give a package another priority than its own control file does.
     records = apt.records(list(names))
+    if _APT in names and records.get(_APT, {}).get("essential") == "yes":
+        by_dpkg.add(names[_APT].sha256)
     found = []
     for name, archive in names.items():
         priority = records.get(name, {}).get("priority", "")
