@@ -46,7 +46,7 @@ TEMPLATE = ROOT / "examples/debian.pkr.hcl"
 SAMPLE_EVERY_S = 0.2
 START_RUNS = 21
 
-LIMITS = {"bare": 1.0, "diskimage-builder": 0.4}
+LIMITS = {"bare": 1.0, "diskimage-builder": 0.15}
 """The most that goldsmith may take, in times of each other."""
 MEMORY_LIMIT_BYTES = 200 << 20
 START_LIMIT = 4.0

@@ -12,6 +12,7 @@ import pytest
 from debs import archive, deb, directory, entry, take
 from private_namespace import run_privately
 
+from goldsmith.host.confined import ConfinedPathError
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import AptSource
@@ -131,6 +132,11 @@ def test_a_path_behind_a_link_of_a_script_is_the_trees(store, tmp_path):
     (tree / "usr/share").rmdir()
     (tree / "usr/share").symlink_to(outside)
     assert list(missing_paths(tree, described)) == ["/usr/share/x"]
+    (tree / "var/lib/dpkg/info/a.list").write_text("/../outside/x\n")
+    assert list(missing_paths(tree, described)) == ["/../outside/x"]
+    (tree / "var/lib/dpkg/info/a.list").write_text("/us\0r/x\n")
+    with pytest.raises(ConfinedPathError):
+        list(missing_paths(tree, described))
     (tree / "var/lib/dpkg/info/a.list").unlink()
     (tree / "var/lib/dpkg/info/a.list").symlink_to(outside / "x")
     assert list(missing_paths(tree, described)) == ["/var/lib/dpkg/info/a.list"]

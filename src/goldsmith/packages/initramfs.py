@@ -182,9 +182,14 @@ def packs_itself(tree: Path, kernels: Sequence[str], *, lends_zstd: bool) -> boo
 
     In a tree without zstd only with `lends_zstd`.
     """
-    if configured_compression(tree) != lent_zstd.COMPRESSION or configured(tree, _LEVEL, ""):
+    if configured_compression(tree) != lent_zstd.COMPRESSION or has_level(tree):
         return False
     return (lends_zstd or lent_zstd.has_own(tree)) and lent_zstd.can_lend(tree, kernels)
+
+
+def has_level(tree: Path) -> bool:
+    """Whether the tree's configuration says how hard mkinitramfs is to compress."""
+    return bool(configured(tree, _LEVEL, ""))
 
 
 def initramfs_path(kernel: str) -> str:

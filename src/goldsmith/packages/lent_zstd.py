@@ -2,16 +2,19 @@
 
 initramfs-tools wants zstd and only suggests it: without it mkinitramfs falls back to gzip, on one
 processor and three times as long. With it, zstd takes as long as everything else in mkinitramfs,
-as its level is 9 where nothing says another. So while the initramfs is made, a stand-in for zstd
-lies in the tree, which hands on what it is given, marked; the host compresses it afterwards, on all
-processors. No package is added, and nothing of it stays. Source: mkinitramfs of initramfs-tools
-0.142; the kernel's Documentation/driver-api/early-userspace/buffer-format.
+as its level is 9 where nothing says another. So what is to be compressed is only marked, and the
+host compresses it afterwards, on all processors. While the initramfs is made, a stand-in for zstd
+does that in a tree without it. A tree's own zstd stays in its place, as hooks may call it or copy
+it into the initramfs: there mkinitramfs has a line of ours, where it is known to the letter. No
+package is added, and nothing of it stays. Source: mkinitramfs of initramfs-tools 0.142; the
+kernel's Documentation/driver-api/early-userspace/buffer-format.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.confined import confined, read_confined
-from goldsmith.host.process import write_program
+from goldsmith.packages.lent_file import lent_file
 
 if TYPE_CHECKING:
     import zstandard
@@ -30,17 +33,27 @@ _PROGRAM: Final = "/usr/bin/zstd"
 _PLACES: Final = (_PROGRAM, "/sbin/zstd", "/bin/zstd")
 MARK: Final = b"goldsmth"
 """As long as what tells the compression of an archive, and none of those."""
-_STAND_IN: Final = """#!/bin/sh
+_CPIO: Final = b"07070"
+_STAND_IN: Final = b"""#!/bin/sh
 # goldsmith: stands in for zstd while the initramfs is made; the host compresses what comes out
 for word; do
     case $word in
-    -d | --decompress) {decompress} ;;
+    -d | --decompress) exit 1 ;;
     esac
 done
-printf %s {mark}
+printf %s goldsmth
 exec cat "$word"
 """
-_ASIDE: Final = ".goldsmith"
+_MKINITRAMFS: Final = "/usr/sbin/mkinitramfs"
+_MOST_BYTES: Final = 1 << 20
+_PACKING: Final = b'\n$compress -c "${__TMPMAINCPIO}" ||\n'
+_MARKING: Final = b"""
+# goldsmith: the host compresses what comes out
+case $compress in
+zstd\\ *) printf %s goldsmth && cat "${__TMPMAINCPIO}" ;;
+*) $compress -c "${__TMPMAINCPIO}" ;;
+esac ||
+"""
 _KERNEL_OPTION: Final = b"\nCONFIG_RD_ZSTD=y\n"
 _LEVEL: Final = 3
 """A third of the time of mkinitramfs's own 9, and still smaller than gzip makes it."""
@@ -54,18 +67,21 @@ def has_own(tree: Path) -> bool:
 
 
 def can_lend(tree: Path, kernels: Sequence[str]) -> bool:
-    """Whether a stand-in can take the place of the tree's zstd or is lent to a tree that has none.
+    """Whether the initramfs can be marked instead of compressed by zstd.
 
-    And every kernel can read what zstd makes.
+    That is in a tree whose mkinitramfs is known, or that has no zstd; and if every kernel can read
+    what zstd makes.
     """
     lacks = not has_own(tree)
     if lacks and any(os.path.lexists(confined(tree, place)) for place in _PLACES):
+        return False
+    if not lacks and _marking(tree) is None:
         return False
     for kernel in kernels:
         config = read_confined(tree, f"/boot/config-{kernel}")
         if config is None or _KERNEL_OPTION not in b"\n" + config:
             return False
-        # mkinitramfs decompresses such modules, which the stand-in alone cannot.
+        # mkinitramfs decompresses such modules, which the stand-in cannot.
         modules = confined(tree, f"/lib/modules/{kernel}", follow_last=True)
         if lacks and any(modules.rglob("*.ko.zst")):
             return False
@@ -74,27 +90,27 @@ def can_lend(tree: Path, kernels: Sequence[str]) -> bool:
 
 @contextmanager
 def lent(tree: Path) -> Iterator[None]:
-    """Put the stand-in in place for the length of a block.
-
-    Afterwards the tree's own zstd is back, if it has one, and their directory has its time.
-    """
-    place = confined(tree, _PROGRAM)
-    directory = place.parent.stat()
-    aside = place.with_name(place.name + _ASIDE)
-    has = has_own(tree)
-    decompress = f'exec {_PROGRAM}{_ASIDE} "$@"' if has else "exit 1"
-    text = _STAND_IN.format(decompress=decompress, mark=MARK.decode())
-    if has:
-        os.rename(place, aside)
-    try:
-        write_program(place, text.encode(), 0o755)
+    """Have the initramfs marked for the length of a block, where `can_lend` says so."""
+    marking = _marking(tree) if has_own(tree) else None
+    if marking is None:
+        place, content = confined(tree, _PROGRAM), _STAND_IN
+    else:
+        place, content = confined(tree, _MKINITRAMFS), marking
+    with lent_file(place, content):
         yield
-    finally:
-        if has:
-            os.rename(aside, place)
-        else:
-            place.unlink(missing_ok=True)
-        os.utime(place.parent, ns=(directory.st_atime_ns, directory.st_mtime_ns))
+
+
+def _marking(tree: Path) -> bytes | None:
+    """The tree's mkinitramfs with the line of ours; None for one that is not known."""
+    try:
+        place = confined(tree, _MKINITRAMFS)
+        status = place.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+            return None
+        text = place.read_bytes()
+    except OSError:
+        return None
+    return text.replace(_PACKING, _MARKING) if text.count(_PACKING) == 1 else None
 
 
 def compressor() -> zstandard.ZstdCompressor:
@@ -118,8 +134,11 @@ def compress_marked(path: Path, skip_early: Callable[[BinaryIO], int]) -> None:
         with path.open("rb") as source, temporary.open("xb") as target:
             start = skip_early(source)
             source.seek(start)
-            if source.read(len(MARK)) != MARK:
+            head = source.read(len(MARK) + len(_CPIO))
+            if not head.startswith(MARK):
                 raise GoldsmithError(f"mkinitramfs has not used zstd for {path.name}")
+            if not head.endswith(_CPIO):
+                raise GoldsmithError(f"mkinitramfs has put no archive into {path.name}")
             source.seek(0)
             _copy(source, target, start)
             source.seek(start + len(MARK))

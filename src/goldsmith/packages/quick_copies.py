@@ -11,7 +11,6 @@ lent only where those are known to the letter. Source: hook-functions of initram
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Iterator
@@ -20,10 +19,9 @@ from pathlib import Path
 from typing import Final
 
 from goldsmith.host.confined import confined
-from goldsmith.host.process import write_program
+from goldsmith.packages.lent_file import lent_file
 
 FUNCTIONS: Final = "/usr/share/initramfs-tools/hook-functions"
-_ASIDE: Final = ".goldsmith"
 _KNOWN: Final = {
     "copy_file": frozenset({"51544bd45a9588e55bc4e0360c984bffb32384200502abecb9dfd99d068d0aa1"}),
     "manual_add_modules": frozenset(
@@ -202,16 +200,8 @@ def lent(tree: Path) -> Iterator[bool]:
     if text is None:
         yield False
         return
-    mode = stat.S_IMODE(place.lstat().st_mode)
-    directory = place.parent.stat()
-    aside = place.with_name(place.name + _ASIDE)
-    os.rename(place, aside)
-    try:
-        write_program(place, text.encode("utf-8", "surrogateescape"), mode)
+    with lent_file(place, text.encode("utf-8", "surrogateescape")):
         yield True
-    finally:
-        os.rename(aside, place)
-        os.utime(place.parent, ns=(directory.st_atime_ns, directory.st_mtime_ns))
 
 
 def _quickened_file(place: Path) -> str | None:

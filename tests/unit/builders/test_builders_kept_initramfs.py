@@ -71,7 +71,7 @@ class Build:
     epoch_s: int = 5000
     epoch_is_given: bool = True
     lends_zstd: bool = False
-    """The tree wants zstd and has none; the stand-in marks what comes out."""
+    """The tree wants zstd."""
     calls: int = 0
     told: list[str] = field(default_factory=list)
 
@@ -113,9 +113,9 @@ class Build:
         content = (self.tree / self.packs).read_bytes()
         place = self.tree / INITRD
         packed = archive(self.packs, content)
-        place.write_bytes(
-            MARK + packed if self.lends_zstd else gzip.compress(packed, mtime=epoch_s)
-        )
+        program = self.tree / "usr/sbin/mkinitramfs"
+        marks = self.lends_zstd or (program.exists() and MARK in program.read_bytes())
+        place.write_bytes(MARK + packed if marks else gzip.compress(packed, mtime=epoch_s))
         place.chmod(0o640)
         lay(self.tree, f"var/lib/initramfs-tools/{KERNEL}", "state")
         (self.tree / "var/tmp/work").touch()
@@ -294,6 +294,10 @@ def test_nothing_is_kept_where_nothing_is_made(build: Build) -> None:
 
 NAME = "etc/iscsi/initiatorname.iscsi"
 FIRST_NAME = "InitiatorName=iqn.1993-08.org.debian:01:d38cf889558\n"
+MKINITRAMFS = """
+$compress -c "${__TMPMAINCPIO}" ||
+	exit 1
+"""
 SECOND_NAME = "InitiatorName=iqn.1993-08.org.debian:01:17\n"
 
 
@@ -324,15 +328,19 @@ def test_a_name_counts_where_the_bytes_are_to_be_the_same(build: Build) -> None:
     assert again.calls == 1
 
 
-def test_what_we_pack_ourselves_gets_another_name_to_the_byte(build: Build) -> None:
+@pytest.mark.parametrize("lacks", [True, False], ids=["none", "of its own"])
+def test_what_we_pack_ourselves_gets_another_name_to_the_byte(build: Build, lacks: bool) -> None:
     def named(build: Build, name: str) -> Build:
         lay(build.tree, "etc/initramfs-tools/initramfs.conf", "COMPRESS=zstd\n")
         lay(build.tree, f"boot/config-{KERNEL}", "CONFIG_RD_ZSTD=y\n")
         lay(build.tree, NAME, name)
         (build.tree / "usr/bin").mkdir()
+        if not lacks:
+            lay(build.tree, "usr/bin/zstd", "zstd")
+            lay(build.tree, "usr/sbin/mkinitramfs", MKINITRAMFS)
         # As a step leaves it that made it just now.
         os.utime(build.tree / NAME, (build.epoch_s, build.epoch_s))
-        build.packs, build.lends_zstd = NAME, True
+        build.packs, build.lends_zstd = NAME, lacks
         return build
 
     assert "not kept" not in named(build, FIRST_NAME).run()
@@ -342,6 +350,19 @@ def test_what_we_pack_ourselves_gets_another_name_to_the_byte(build: Build) -> N
     fresh.run()
     assert (again.calls, fresh.calls) == (0, 1)
     assert (again.tree / INITRD).read_bytes() == (fresh.tree / INITRD).read_bytes()
+
+
+def test_a_name_counts_where_the_tree_says_how_hard_to_compress(build: Build) -> None:
+    def named(build: Build, name: str) -> Build:
+        lay(build.tree, "etc/initramfs-tools/conf.d/level", "COMPRESSLEVEL=9\n")
+        lay(build.tree, NAME, name)
+        build.packs, build.epoch_is_given = NAME, False
+        return build
+
+    named(build, FIRST_NAME).run()
+    again = named(next_build(build), SECOND_NAME)
+    again.run()
+    assert again.calls == 1
 
 
 def test_a_name_without_a_file_any_more_counts(build: Build) -> None:

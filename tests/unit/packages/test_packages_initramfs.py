@@ -21,6 +21,7 @@ from goldsmith.packages.initramfs import (
     divert_update_initramfs,
     generate,
     installed_kernels,
+    packs_itself,
     restore_update_initramfs,
 )
 
@@ -180,3 +181,26 @@ def test_configured_compression(tmp_path: Path) -> None:
     assert configured_compression(tree) == "pigz"
     (tree / STUB[1:]).write_text("original")
     generate(tree, Chroot(tree, gzip.compress(b"")), source_date_epoch=1)
+
+
+def test_who_packs_it(tmp_path: Path) -> None:
+    def packs(lends_zstd: bool) -> bool:
+        return packs_itself(tree, installed_kernels(tree), lends_zstd=lends_zstd)
+
+    tree = make_tree(tmp_path)
+    config = tree / "boot/config-6.1.0-1"
+    config.write_text("CONFIG_RD_ZSTD=y\n")
+    assert (packs(True), packs(False)) == (True, False)
+    (tree / "usr/bin/zstd").touch()
+    (tree / "usr/sbin/mkinitramfs").write_text('\n$compress -c "${__TMPMAINCPIO}" ||\n\texit 1\n')
+    assert (packs(True), packs(False)) == (True, True)
+    config.write_text("# CONFIG_RD_ZSTD is not set\n")
+    assert (packs(True), packs(False)) == (False, False)
+    config.write_text("CONFIG_RD_ZSTD=y\n")
+    level = tree / "etc/initramfs-tools/conf.d/level"
+    level.write_text("# COMPRESSLEVEL=9\n")
+    assert packs(False)
+    level.write_text("COMPRESSLEVEL=9\n")
+    assert (packs(True), packs(False)) == (False, False)
+    level.write_text("COMPRESS=xz\n")
+    assert (packs(True), packs(False)) == (False, False)

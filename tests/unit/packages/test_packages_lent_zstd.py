@@ -28,10 +28,19 @@ def archive(*members):
 EARLY = archive((b"kernel/x86/microcode/x.bin", b"code"))
 MAIN = archive((b"init", b"#!/bin/sh\n" * 1000))
 
+MKINITRAMFS = """#!/bin/sh
+compress="zstd -q -9"
+{
+$compress -c "${__TMPMAINCPIO}" ||
+	{ echo "E: mkinitramfs failure $compress $?" >&2; exit 1; }
+} >"${outfile}" || exit 1
+"""
+
 
 @pytest.fixture
 def tree(tmp_path):
     (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/sbin").mkdir()
     (tmp_path / f"lib/modules/{KERNEL}").mkdir(parents=True)
     (tmp_path / "boot").mkdir()
     (tmp_path / f"boot/config-{KERNEL}").write_text("CONFIG_X=y\nCONFIG_RD_ZSTD=y\n")
@@ -64,6 +73,14 @@ def test_an_initramfs_without_the_mark_is_an_error_and_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_mark_without_an_archive_is_an_error(tmp_path):
+    path = tmp_path / "initrd.img"
+    path.write_bytes(MARK)
+    with pytest.raises(GoldsmithError, match="no archive"):
+        compress_marked(path, start_of_main)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_tree_without_zstd_is_lent_one(tree):
     assert can_lend(tree, [KERNEL])
     with lent(tree):
@@ -74,23 +91,41 @@ def test_a_tree_without_zstd_is_lent_one(tree):
     assert not program.exists()
 
 
-def test_a_zstd_of_the_tree_steps_aside_and_still_decompresses(tree):
+def lay_own(tree, mkinitramfs=MKINITRAMFS):
+    """A zstd of the tree's own, and the mkinitramfs that calls it."""
+    (tree / "usr/bin/zstd").write_text("real")
+    place = tree / "usr/sbin/mkinitramfs"
+    place.write_text(mkinitramfs)
+    place.chmod(0o751)
+    os.utime(place, (1, 2))
+    os.utime(place.parent, (3, 4))
+    return place
+
+
+def test_a_zstd_of_the_tree_stays_and_mkinitramfs_marks(tree):
     (tree / f"lib/modules/{KERNEL}/x.ko.zst").touch()
-    program = tree / "usr/bin/zstd"
-    program.write_text("#!/bin/sh\necho real $*\n")
-    program.chmod(0o751)
-    os.utime(program, (1, 2))
-    os.utime(program.parent, (3, 4))
+    place = lay_own(tree)
     assert has_own(tree)
     assert can_lend(tree, [KERNEL])
-    with lent(tree):
-        assert MARK in program.read_bytes()
-        assert b'exec /usr/bin/zstd.goldsmith "$@"' in program.read_bytes()
-        assert (tree / "usr/bin/zstd.goldsmith").read_text().startswith("#!/bin/sh\necho real")
-    assert list(program.parent.iterdir()) == [program]
-    assert stat.S_IMODE(program.stat().st_mode) == 0o751
-    assert (program.stat().st_mtime, program.parent.stat().st_mtime) == (2, 4)
-    assert program.read_text() == "#!/bin/sh\necho real $*\n"
+    with pytest.raises(RuntimeError), lent(tree):
+        assert (tree / "usr/bin/zstd").read_text() == "real"
+        assert MARK in place.read_bytes()
+        assert stat.S_IMODE(place.stat().st_mode) == 0o751
+        raise RuntimeError
+    assert list(place.parent.iterdir()) == [place]
+    assert stat.S_IMODE(place.stat().st_mode) == 0o751
+    assert (place.stat().st_mtime, place.parent.stat().st_mtime) == (2, 4)
+    assert place.read_text() == MKINITRAMFS
+
+
+@pytest.mark.parametrize("mkinitramfs", ["find . | cpio | $compress -c\n", MKINITRAMFS * 2])
+def test_a_mkinitramfs_that_is_not_known_packs_by_itself(tree, mkinitramfs):
+    place = lay_own(tree, mkinitramfs)
+    assert not can_lend(tree, [KERNEL])
+    place.unlink()
+    assert not can_lend(tree, [KERNEL])
+    place.symlink_to("elsewhere")
+    assert not can_lend(tree, [KERNEL])
 
 
 def test_nothing_is_lent_where_it_cannot_be_used(tree):

@@ -91,11 +91,11 @@ def _prepared(context: TreeContext, lends_zstd: bool) -> InitramfsInputs | None:
     if not kernels:
         return None
     dated_s = context.epoch_s if context.epoch_is_given else None
-    # Where the bytes are to be the same, only if we pack it ourselves, and so can do it again.
-    packs = initramfs.packs_itself(tree, kernels, lends_zstd=lends_zstd)
-    inputs = initramfs_inputs(
-        tree, kernels, dated_s=dated_s, replaces_names=dated_s is None or packs
+    # Where the bytes or the level are given, only if we pack it ourselves, and so can do it again.
+    replaces = initramfs.packs_itself(tree, kernels, lends_zstd=lends_zstd) or (
+        dated_s is None and not initramfs.has_level(tree)
     )
+    inputs = initramfs_inputs(tree, kernels, dated_s=dated_s, replaces_names=replaces)
     if lends_zstd:
         inputs.named["zstd"] = "lent where the tree has none"
     return inputs

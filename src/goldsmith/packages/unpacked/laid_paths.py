@@ -52,8 +52,8 @@ def _folder(tree: Path, folder: str, known: dict[str, str]) -> str:
     if folder not in known:
         above, _, last = folder.rpartition("/")
         place = f"{_folder(tree, above, known)}/{last}" if folder else os.fspath(tree)
-        if folder and not _is_folder(place):
-            # A script may have made a link of it, which must not lead to this host.
+        if folder and (last == ".." or not _is_folder(place)):
+            # A script may have made a link of it, or another list; neither leads to this host.
             place = os.fspath(confined(tree, folder, follow_last=True))
         known[folder] = place
     return known[folder]
@@ -62,14 +62,14 @@ def _folder(tree: Path, folder: str, known: dict[str, str]) -> str:
 def _is_folder(path: str) -> bool:
     try:
         return stat.S_ISDIR(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a name with a NUL
         return False
 
 
 def _is_there(path: str, since_s: float) -> bool:
     try:
         status = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
     if not stat.S_ISDIR(status.st_mode) and status.st_mtime >= since_s:
         return False
