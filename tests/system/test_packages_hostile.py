@@ -277,6 +277,32 @@ def test_a_killed_build_leaves_nothing_that_counts(store, tmp_path):
     assert len(store.packages()) == len(contents)
 
 
+@pytest.mark.parametrize("essential", ["yes", "no"])
+def test_apt_is_essential_only_where_the_index_says_so(tmp_path, essential):
+    repository, work = tmp_path / "repository", tmp_path / "work"
+    work.mkdir()
+    repository.mkdir()
+    tmp_path.chmod(0o755)
+    text = ""
+    for name, said in (("base", "yes"), ("apt", essential), ("library", "no"), ("leaf", "no")):
+        content = deb(name, USR)
+        (repository / f"{name}.deb").write_bytes(content)
+        needs = "Depends: library\n" if name == "apt" else ""
+        text += (
+            f"Package: {name}\nVersion: 1\nArchitecture: amd64\nEssential: {said}\n{needs}"
+            f"Filename: ./{name}.deb\nSize: {len(content)}\n"
+            f"SHA256: {hashlib.sha256(content).hexdigest()}\n\n"
+        )
+    (repository / "Packages").write_text(text)
+    source = AptSource(("deb",), (f"file:{repository}",), ("./",), ())
+    request = AptRequest(
+        "./", ("leaf",), (source,), architecture="amd64", variant="essential", trusted=True
+    )
+    found = resolve(request, HostApt(request, work, lambda stream, line: None))
+    assert len(found.archives) == 4
+    assert set(found.automatic) == (set() if essential == "yes" else {"apt", "library"})
+
+
 @pytest.mark.parametrize(("kind", "good"), [("SHA256", True), ("MD5sum", False)])
 def test_a_package_without_a_digest_is_never_left_out(tmp_path, kind, good):
     repository, work = tmp_path / "repository", tmp_path / "work"

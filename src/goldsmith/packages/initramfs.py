@@ -40,6 +40,7 @@ _MAGICS: Final = (
     ("none", b"07070"),
 )
 _SAME_FORMAT: Final = {"pigz": "gzip"}
+_CONF_HOOKS: Final = "/usr/share/initramfs-tools/conf-hooks.d"
 _LEVEL: Final = "COMPRESSLEVEL"
 MAGIC_BYTES: Final = 8
 CPIO_HEADER_BYTES: Final = 110
@@ -224,14 +225,17 @@ def configured_compression(tree: Path) -> str:
 def configured(tree: Path, name: str, default: str) -> str:
     """An option as mkinitramfs reads it: initramfs.conf, then each conf.d in order of names.
 
-    A value that a shell would have to work out is returned as it stands.
+    The files of packages in conf-hooks.d, of any name, come last. A value that a shell would have
+    to work out is returned as it stands.
     """
     folder, packaged = "/etc/initramfs-tools", "/usr/share/initramfs-tools/conf.d"
     own = _parts(tree, f"{folder}/conf.d")
     masked = {os.path.basename(path) for path in own}
     shipped = [path for path in _parts(tree, packaged) if os.path.basename(path) not in masked]
     value = default
-    for path in (f"{folder}/initramfs.conf", *shipped, *own):
+    hooks = sorted(confined(tree, _CONF_HOOKS, follow_last=True).glob("[!.]*"))
+    last = [f"{_CONF_HOOKS}/{path.name}" for path in hooks]
+    for path in (f"{folder}/initramfs.conf", *shipped, *own, *last):
         text = (read_confined(tree, path) or b"").decode(errors="replace")
         for match in re.finditer(
             rf"^\s*(?:export\s+)?{name}=[\"']?([^\s\"';#]*)", text, re.MULTILINE

@@ -17,8 +17,9 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.host.confined import confined, read_confined
@@ -113,6 +114,13 @@ def _marking(tree: Path) -> bytes | None:
     return text.replace(_PACKING, _MARKING) if text.count(_PACKING) == 1 else None
 
 
+def packer() -> str:
+    """What decides, besides the content, which bytes `compressor` makes."""
+    import zstandard
+
+    return f"zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))} level {_LEVEL}"
+
+
 def compressor() -> zstandard.ZstdCompressor:
     """What compresses an initramfs: by a level of ours, on all processors, always alike."""
     import zstandard
@@ -136,18 +144,43 @@ def compress_marked(path: Path, skip_early: Callable[[BinaryIO], int]) -> None:
             source.seek(start)
             head = source.read(len(MARK) + len(_CPIO))
             if not head.startswith(MARK):
-                raise GoldsmithError(f"mkinitramfs has not used zstd for {path.name}")
+                raise GoldsmithError(
+                    f"mkinitramfs has not used zstd for {path.name}, which is what COMPRESS says",
+                    hint="a file in /usr/share/initramfs-tools/conf-hooks.d may say otherwise",
+                )
             if not head.endswith(_CPIO):
                 raise GoldsmithError(f"mkinitramfs has put no archive into {path.name}")
             source.seek(0)
             _copy(source, target, start)
             source.seek(start + len(MARK))
-            compressor().copy_stream(source, target)
+            unmarked = cast("BinaryIO", _Unmarked(source, path.name))
+            compressor().copy_stream(unmarked, target)
         shutil.copystat(path, temporary)
         os.chown(temporary, status.st_uid, status.st_gid)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class _Unmarked:
+    """Reads what a hook has put nothing of the stand-in into; raises GoldsmithError."""
+
+    source: BinaryIO
+    name: str
+    _end: bytes = b""
+
+    def read(self, size: int) -> bytes:
+        data = self.source.read(size)
+        seen = self._end + data[: len(MARK)]
+        if MARK in data or MARK in seen:
+            raise GoldsmithError(
+                f"a hook of initramfs-tools has put zstd, or what zstd made, into {self.name}, but "
+                "the tree has no zstd",
+                hint="add the package zstd to the image",
+            )
+        self._end = (self._end + data)[-len(MARK) :]
+        return data
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size_bytes: int) -> None:

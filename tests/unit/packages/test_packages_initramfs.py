@@ -179,6 +179,11 @@ def test_configured_compression(tmp_path: Path) -> None:
     (tree / "etc/initramfs-tools/conf.d/a").write_text("COMPRESS=lz4\n")
     (tree / "etc/initramfs-tools/conf.d/c~").write_text("COMPRESS=xz\n")
     assert configured_compression(tree) == "pigz"
+    last = tree / "usr/share/initramfs-tools/conf-hooks.d/crypt~setup"
+    last.parent.mkdir(parents=True)
+    last.write_text("COMPRESS=lzop\n")
+    assert configured_compression(tree) == "lzop"
+    last.unlink()
     (tree / STUB[1:]).write_text("original")
     generate(tree, Chroot(tree, gzip.compress(b"")), source_date_epoch=1)
 

@@ -1,5 +1,6 @@
 """An initramfs is compressed by the host in place of the tree's zstd; what is before it stays."""
 
+import io
 import os
 import stat
 
@@ -8,7 +9,7 @@ import zstandard
 
 from goldsmith.errors import GoldsmithError
 from goldsmith.packages.initramfs import compression_of, start_of_main
-from goldsmith.packages.lent_zstd import MARK, can_lend, compress_marked, has_own, lent
+from goldsmith.packages.lent_zstd import MARK, _Unmarked, can_lend, compress_marked, has_own, lent
 
 KERNEL = "6.1.0-1-test"
 
@@ -73,6 +74,26 @@ def test_an_initramfs_without_the_mark_is_an_error_and_stays(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("before_bytes", [0, 5, 131_072, 262_100])
+def test_what_a_hook_took_of_the_stand_in_is_an_error(tmp_path, before_bytes):
+    path = tmp_path / "initrd.img"
+    copied = archive((b"bin/zstd", b"-" * before_bytes + b"printf %s " + MARK))
+    path.write_bytes(MARK + copied)
+    with pytest.raises(GoldsmithError, match="a hook"):
+        compress_marked(path, start_of_main)
+    assert path.read_bytes() == MARK + copied
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 8, 9, 64])
+def test_it_is_found_wherever_blocks_end(size):
+    for before in range(20):
+        source = _Unmarked(io.BytesIO(b"-" * before + MARK + b"-" * 9), "x")
+        with pytest.raises(GoldsmithError):
+            while source.read(size):
+                pass
+
+
 def test_a_mark_without_an_archive_is_an_error(tmp_path):
     path = tmp_path / "initrd.img"
     path.write_bytes(MARK)
@@ -110,7 +131,6 @@ def test_a_zstd_of_the_tree_stays_and_mkinitramfs_marks(tree):
     with pytest.raises(RuntimeError), lent(tree):
         assert (tree / "usr/bin/zstd").read_text() == "real"
         assert MARK in place.read_bytes()
-        assert stat.S_IMODE(place.stat().st_mode) == 0o751
         raise RuntimeError
     assert list(place.parent.iterdir()) == [place]
     assert stat.S_IMODE(place.stat().st_mode) == 0o751

@@ -22,7 +22,7 @@ from goldsmith.core.step import KeptPart, TreeContext
 from goldsmith.errors import GoldsmithError, Interrupted
 from goldsmith.host.confined import confined, make_directory
 from goldsmith.layers.content import scan
-from goldsmith.packages import initramfs
+from goldsmith.packages import initramfs, lent_zstd
 from goldsmith.packages.initramfs_contents import uncovered
 from goldsmith.packages.initramfs_identities import Slot, find_slots, replace_identities
 from goldsmith.packages.initramfs_key import InitramfsInputs, initramfs_inputs
@@ -92,10 +92,11 @@ def _prepared(context: TreeContext, lends_zstd: bool) -> InitramfsInputs | None:
         return None
     dated_s = context.epoch_s if context.epoch_is_given else None
     # Where the bytes or the level are given, only if we pack it ourselves, and so can do it again.
-    replaces = initramfs.packs_itself(tree, kernels, lends_zstd=lends_zstd) or (
-        dated_s is None and not initramfs.has_level(tree)
-    )
+    packs = initramfs.packs_itself(tree, kernels, lends_zstd=lends_zstd)
+    replaces = packs or (dated_s is None and not initramfs.has_level(tree))
     inputs = initramfs_inputs(tree, kernels, dated_s=dated_s, replaces_names=replaces)
+    if packs:
+        inputs.named["packer"] = lent_zstd.packer()
     if lends_zstd:
         inputs.named["zstd"] = "lent where the tree has none"
     return inputs

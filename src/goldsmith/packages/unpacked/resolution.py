@@ -310,8 +310,8 @@ def _automatic(
     names = {archive.name.partition("_")[0]: archive for archive in archives}
     # The index may give a package another priority than its own control file does.
     records = apt.records(list(names))
-    if _APT in names and records.get(_APT, {}).get("essential") == "yes":
-        by_dpkg.add(names[_APT].sha256)
+    if records.get(_APT, {}).get("essential") == "yes":
+        by_dpkg.update(archive.sha256 for archive in apt.all_listed(("?essential",))[0])
     found = []
     for name, archive in names.items():
         priority = records.get(name, {}).get("priority", "")
