@@ -237,7 +237,7 @@ def test_what_a_killed_build_leaves_clean_removes(
             if "image.small: waiting" in line:
                 break
         assert "image.small: waiting" in seen, seen
-        assert any("sleep 300" in line for line in user.processes())
+        wait_until(lambda: any("sleep 300" in line for line in user.processes()), "nothing sleeps")
         running.send_signal(signal.SIGKILL)
     wait_until(lambda: not user.processes(), "processes outlive a killed build")
     (left,) = [name for name in user.runs() if name != ".lock"]
@@ -356,7 +356,7 @@ def test_a_debian_image_has_the_bytes_that_root_gives_it(
     assert user.runs() == [".lock"]
 
 
-def wait_until(true: Callable[[], object], what: str, limit_s: float = 5.0) -> None:
+def wait_until(true: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
     """Poll a condition; the kernel needs some milliseconds to end a namespace."""
     deadline_s = time.monotonic() + limit_s
     while not true():

@@ -104,11 +104,11 @@ def test_a_step_that_is_stopped_and_goes_on_lives(tmp_path):
         with step_namespace(setup) as namespace:
             for number in (signal.SIGSTOP, signal.SIGCONT) * 20:
                 os.kill(namespace.init_pid, number)
-                if number == signal.SIGSTOP:
-                    while " (goldsmith-init) T" not in open(
-                        f"/proc/{namespace.init_pid}/stat"
-                    ).read():
-                        pass
+                # It may be stopped before it has its name.
+                while number == signal.SIGSTOP:
+                    with open(f"/proc/{namespace.init_pid}/stat") as status:
+                        if status.read().rpartition(")")[2].split()[0] == "T":
+                            break
             say(link, namespace.run(["sleep", "0.2"]).status)
         """,
     )

@@ -17,6 +17,7 @@ from goldsmith.deploy.config_drive import place_config_drive
 from goldsmith.deploy.copying.copy import copy_image
 from goldsmith.deploy.copying.grow import grow_filesystem
 from goldsmith.deploy.copying.images import CopyLimits, image_of_request
+from goldsmith.deploy.copying.reachable import unreachable
 from goldsmith.deploy.copying.sources import shown_address
 from goldsmith.deploy.copying.whole_disk import finish_disk
 from goldsmith.deploy.disks import HostDisk, pinned
@@ -66,12 +67,15 @@ def deploy(
 
     `scratch` is a private directory; files below `locks` keep two deployments from one disk. The
     disks are read again, since they may have changed since somebody agreed: they must still have
-    the `sequences` of then (HostDisk), by their names. Raises GoldsmithError.
+    the `sequences` of then (HostDisk), by their names. Before they are divided, servers are asked
+    whether they have the images. Raises GoldsmithError.
     """
     with Teardown() as teardown:
         _lock_disks(deployment, locks, teardown)
         deployment, disks = prepare_deployment(deployment, stages)
         _require_same(disks, sequences or {})
+        if {"partition", "copy"} <= {*stages}:
+            _require_images(deployment, emitter, limits)
         for found in disks.values():
             teardown.enter(f"close {found.device}", pinned(found))
         if "partition" not in stages:
@@ -93,6 +97,16 @@ def _require_same(disks: Mapping[str, HostDisk], sequences: Mapping[str, str]) -
     ]
     if changed:
         raise DeployRefused(tuple(changed))
+
+
+def _require_images(deployment: Deployment, emitter: Emitter, limits: CopyLimits) -> None:
+    """Raise DeployRefused for images that no server has, while the disks are as they were."""
+    wanted = [
+        image_of_request(image, may_be_unverified=deployment.allow_unverified)
+        for image in deployment.images
+    ]
+    if reasons := tuple(unreachable(wanted, emit=emitter, limits=limits)):
+        raise DeployRefused(reasons)
 
 
 def _lock_disks(deployment: Deployment, locks: Path, teardown: Teardown) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -303,6 +303,8 @@ def _of_images(deployment: Deployment, disks: Mapping[str, HostDisk]) -> Iterato
             yield f"there is no image {places[0]}"
         elif here and size is None and image.container == "raw":
             size = os.stat(here[0]).st_size
+        if None not in places:
+            yield from _of_other_sizes(image, [place for place in here if place is not None])
         map_place = local_path(image.block_map_uri) if image.block_map_uri else None
         if len(places) == 1 and map_place is not None and not os.path.exists(map_place):
             yield f"there is no block map {map_place}"
@@ -311,6 +313,16 @@ def _of_images(deployment: Deployment, disks: Mapping[str, HostDisk]) -> Iterato
         if size is not None and room is not None and size > room:
             yield (f"{name} has {format_size(size)} ({size} bytes), and {image.node} has "
                    f"room for {format_size(room)} ({room} bytes)")  # fmt: skip
+
+
+def _of_other_sizes(image: ImageRequest, here: Sequence[str]) -> Iterator[str]:
+    """Why files of this host, and there are no other addresses, cannot be the image."""
+    wanted = image.container_size_bytes
+    sizes = {place: os.stat(place).st_size for place in here}
+    if wanted is not None and wanted not in sizes.values():
+        for place, size_bytes in sizes.items():
+            yield f"{place} has {size_bytes} bytes, and its metadata say {wanted}: it was cut " \
+                  "short, or is another one"  # fmt: skip
 
 
 def _wrong_addresses(image: ImageRequest) -> Iterator[str]:

@@ -30,6 +30,7 @@ def checked(tmp_path):
 
 def test_a_good_one_has_no_findings(checked):
     assert checked(arch="arm64", types=["raw", "tgz", "vhd", "vmdk"], image_name="out/x") == []
+    assert checked(types=["raw"], image_name="x" * 247) == []
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,8 @@ def test_a_good_one_has_no_findings(checked):
         ({"image_name": "/sys/fs/x"}, ("image_name",), "is the kernel's"),
         ({"image_name": "/etc/passwd/x"}, ("image_name",), "/etc/passwd is not a directory"),
         ({"image_name": "x/"}, ("image_name",), "it names no file"),
+        ({"image_name": "x" * 248}, ("image_name",), "a file's name has 255 bytes at most"),
+        ({"image_name": "\u00e9" * 128 + "/x"}, ("image_name",), "255 bytes at most"),
         ({"types": ["tar", "t/r"]}, ("types", 1), "there is no such type of image"),
         ({"install_type": "foo"}, ("install_type",), "there is no install type foo"),
         ({"elements": ["my-os", "nope"]}, ("elements",), "Element 'nope' not found"),

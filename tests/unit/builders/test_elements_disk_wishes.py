@@ -71,6 +71,35 @@ def test_an_xfs_root_has_a_label_that_fits_and_no_words_of_ext4():
         read_wishes({"FS_TYPE": "xfs", "ROOT_LABEL": "cloudimg-rootfs"}, [])
 
 
+TABLE = """
+- local_loop: {name: image0}
+- partitioning:
+    base: image0
+    label: LABEL
+    partitions:
+      - {name: a, FLAGS, size: 8MiB}
+      - {name: b, FLAGS, size: 8MiB}
+      - {name: c, FLAGS, size: 8MiB}
+      - {name: d, FLAGS, size: 8MiB}
+      - {name: root, FLAGS, size: 100%, mkfs: {type: ext4, mount: {mount_point: /}}}
+"""
+
+
+def test_what_the_model_of_a_disk_refuses_has_a_line_too():
+    """And the hint is of this language, not of templates."""
+    text = TABLE.replace("LABEL", "mbr").replace("FLAGS", "flags: [primary]")
+    (told,) = findings_of({"DIB_BLOCK_DEVICE_CONFIG": text})
+    assert told.startswith("DIB_BLOCK_DEVICE_CONFIG:4:5: an mbr has 4 entries, 5 are wanted")
+    assert told.endswith('write "label: gpt"')
+    text = TABLE.replace("LABEL", "gpt").replace("c, FLAGS", "c, type: ZZ").replace("FLAGS, ", "")
+    (told,) = findings_of({"DIB_BLOCK_DEVICE_CONFIG": text})
+    assert told.startswith('DIB_BLOCK_DEVICE_CONFIG:9:9: c: "ZZ" is not one of the types')
+    text = BARE.replace("options: defaults", "options: a b")
+    (told,) = findings_of({"DIB_BLOCK_DEVICE_CONFIG": text})
+    assert "DIB_BLOCK_DEVICE_CONFIG:3:" in told
+    assert "cannot stand in fstab" in told
+
+
 def test_words_for_mkfs_have_upstreams_order():
     given = {"MKFS_OPTS": "-m 2", "MAX_ONLINE_RESIZE": "1000", "DIB_RELEASE": "trusty",
              "DIB_JOURNAL_SIZE": "16"}  # fmt: skip

@@ -175,6 +175,18 @@ def test_values_out_of_range_are_at_their_values(name, value, said):
     assert said in detail
 
 
+def test_what_is_too_short_is_told_without_the_words_of_python():
+    class Lists(Options):
+        words: tuple[str, ...] = Field(min_length=1)
+        two: tuple[str, ...] = Field(min_length=2)
+        text: str = Field(min_length=1)
+
+    given = {"words": (list_of(STRING, []), 1), "two": (list_of(STRING, [string("a")]), 2),
+             "text": (string(""), 3)}  # fmt: skip
+    found = read_options(Lists, body(given)).found
+    assert [one.detail for one in found] == ["it is empty", "it needs 2 at least", "it is empty"]
+
+
 def test_everything_wrong_is_said_at_once():
     raw = body(
         {"cpus": (string("x"), 2), "fats": (TRUE, 3), "wait": (string("-"), 4)},

@@ -1,6 +1,7 @@
 """Images from S3, over TLS and by proxies: real libraries against a server on the loopback."""
 
 import datetime
+import gzip
 import hashlib
 import ipaddress
 
@@ -11,7 +12,7 @@ from goldsmith.deploy.copying.copy import copy_image
 from goldsmith.deploy.copying.images import CopyLimits, ImageToCopy
 from goldsmith.deploy.copying.resuming import NoSource
 from goldsmith.deploy.copying.sources import SourceError
-from goldsmith.events import Emitter
+from goldsmith.events import Emitter, Said
 from goldsmith.units import MIB
 
 IMAGE = hashlib.shake_128(b"image").digest(3 * MIB)
@@ -128,3 +129,21 @@ def test_a_netrc_that_cannot_be_read_is_an_error(target, tmp_path, monkeypatch):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(SourceError, match="netrc cannot be read"):
         copy("http://127.0.0.1/image", target)
+
+
+def test_only_the_mirror_that_was_read_is_called_damaged(target):
+    packed = gzip.compress(IMAGE)
+    middle = len(packed) // 2
+    damaged = packed[:middle] + bytes([packed[middle] ^ 1]) + packed[middle + 1 :]
+    events = []
+    with fault_server() as server:
+        wrong, right = server.add("/wrong", damaged), server.add("/right", packed)
+        image = ImageToCopy(
+            uris=(wrong, right), container="gzip", digests=DIGESTS, size_bytes=len(IMAGE)
+        )
+        copy_image(image, target, emit=Emitter("copy", events.append), limits=LIMITS)
+    assert target.read_bytes()[: len(IMAGE)] == IMAGE
+    (warning,) = (e.text for e in events if isinstance(e, Said) and e.level == "warning")
+    told, _, then = warning.partition("; beginning again with ")
+    assert wrong in told and right not in told
+    assert then == right

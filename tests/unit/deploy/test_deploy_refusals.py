@@ -281,6 +281,20 @@ def test_an_image_without_any_digest_is_refused():
     assert reasons(allowed, host()) == []
 
 
+def test_a_file_of_another_size_than_the_metadata_say_is_refused(tmp_path):
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    cut.write_bytes(b"x")
+    whole.write_bytes(b"xy")
+    image = ImageRequest((str(cut),), "/dev/sda1", raw_md5="0" * 32, container_size_bytes=2)
+    assert reasons(replace(ONE, images=(image,)), host()) == [
+        f"{cut} has 1 bytes, and its metadata say 2: it was cut short, or is another one"
+    ]
+    # A mirror may have it in its size; of a server nothing is known yet.
+    for other in (str(whole), "http://h/a"):
+        mirrored = replace(image, uris=(str(cut), other))
+        assert reasons(replace(ONE, images=(mirrored,)), host()) == []
+
+
 def test_an_image_that_is_not_here_may_be_on_a_mirror(tmp_path):
     image = ImageRequest(("/nowhere/a",), "/dev/sda1", raw_md5="0" * 32)
     assert reasons(replace(ONE, images=(image,)), host()) == ["there is no image /nowhere/a"]

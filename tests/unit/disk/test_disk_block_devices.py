@@ -170,6 +170,8 @@ def test_what_the_model_cannot_say_is_refused():
         ("mount_point: /\n", "mountpoint: /\n", "it needs mount_point"),
         ("fsck-passno: 1", "fsck-passno: one", "not a whole number"),
         ("mkfs:\n", "mkfs:\n          label: 01234567890123456\n", "longer than the 16 bytes"),
+        ("mkfs:\n", "mkfs:\n          uuid: abc\n", '"abc" is not a UUID'),
+        ("mkfs:\n", "mkfs:\n          type: xfs\n          uuid: random\n", "is not a UUID"),
         ("name: image0", "name: image1", 'no disk is called "image0"'),
         ("name: image0\n", "name: image0\n    block_size: 1024\n", "512 or 4096"),
         ("- local_loop", "- local_loop: {name: root}\n- local_loop", 'is called "root" too'),

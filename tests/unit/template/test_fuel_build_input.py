@@ -117,7 +117,7 @@ def test_b17_signatures_are_checked_unless_the_input_says_otherwise():
         (with_change("image_data", "/boot", "uri", value="http://x/env_1_amd64.img.gz"),
          "same file name"),
         (with_change("image_data", "/boot", "uri", value="http://x/"), "plain file name"),
-        ({**GOOD, "repos": []}, "repos: "),
+        ({**GOOD, "repos": []}, "repos: it is empty"),
         (with_change("repos", 0, "type", value="deb-src"), "repos.0.type: it is 'deb'"),
         (with_change("repos", 0, "section", value=""), "a flat one it cannot"),
         (with_change("repos", 1, "suite", value="mos"), 'a slash: "mos/"'),
@@ -141,6 +141,13 @@ def test_everything_wrong_is_told_at_once():
     with pytest.raises(InputError) as caught:
         read_build_input(data, "in.json")
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_a_list_whose_entry_is_wrong_is_not_called_empty():
+    data = {**GOOD, "repos": [{**GOOD["repos"][0], "priority": "high"}]}
+    with pytest.raises(InputError) as caught:
+        read_build_input(data, "in.json")
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["repos.0.priority"]
 
 
 @pytest.mark.parametrize("name", ["root_password", "hashed_root_password"])

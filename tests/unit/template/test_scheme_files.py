@@ -209,6 +209,8 @@ def test_a_scheme_that_the_disks_cannot_have(text, words):
     with pytest.raises(LayoutError) as caught:
         to_deployment(parse_scheme(text, "s.hcl"), {"a": host("/dev/sda")})
     assert words in str(caught.value)
+    # A disk that is there has no size that could be chosen.
+    assert 'size = "auto"' not in (caught.value.hint or "")
 
 
 def test_every_disk_needs_a_device():

@@ -61,7 +61,8 @@ class Parameters:
         try:
             text = path.read_text()
         except (OSError, UnicodeDecodeError) as e:
-            raise GoldsmithError(f"the parameters cannot be read: {e}") from e
+            told = e.strerror if isinstance(e, OSError) else "it is no text"
+            raise GoldsmithError(f"{path}: the parameters cannot be read: {told}") from e
         findings = Diagnostics()
         item = read_yaml(text, str(path), findings)
         given = {name: one.value for name, one in (item.entries if item else {}).items()}

@@ -21,7 +21,7 @@ from goldsmith.disk.layout import check
 from goldsmith.disk.model import Layout
 from goldsmith.elements.catalog import Element
 from goldsmith.elements.description import DEFAULT_JOURNAL_MIB
-from goldsmith.errors import Diagnostics, GoldsmithError
+from goldsmith.errors import Diagnostics, GoldsmithError, SourceRange
 from goldsmith.units import GIB, KIB, MIB, TIB
 
 CONFIG_VARIABLE: Final = "DIB_BLOCK_DEVICE_CONFIG"
@@ -214,13 +214,22 @@ def _check_layout(wishes: DiskWishes, findings: Diagnostics) -> None:
         layout = wishes.layout(wishes.size_bytes or _PROBE_BYTES)
     except GoldsmithError as e:
         for line in str(e).splitlines():
-            findings.error(line, e.hint or "")
+            findings.error(line, e.hint or "", _place(wishes, line.partition(":")[0]))
         return
     for finding in check(layout):
         if layout.size_bytes == _PROBE_BYTES and finding.field == "size":
             continue
         hint = SIZE_HINT if finding.field == "size" else finding.hint
-        findings.error(str(finding), hint or "")
+        place = _place(wishes, finding.partition or "")
+        if layout.label == "mbr" and finding.field == "partition":
+            hint, place = 'write "label: gpt"', wishes.devices.tables[0].place
+        findings.error(str(finding), hint or "", place)
+
+
+def _place(wishes: DiskWishes, name: str) -> SourceRange | None:
+    """Where the entry stands that a finding names."""
+    name = name.rpartition("/")[2]  # of "group/volume"
+    return next((one.place for one in wishes.devices.every() if one.name == name), None)
 
 
 def _size(

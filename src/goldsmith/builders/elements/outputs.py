@@ -31,6 +31,8 @@ _OF_THE_KERNEL: Final = frozenset({
     "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs",
     "mqueue", "proc", "pstore", "securityfs", "sysfs", "tracefs",
 })  # fmt: skip
+_MOST_NAME_BYTES: Final = 255
+"""NAME_MAX of Linux: limits.h."""
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _DOCKER_ANSWERS_S: Final = 30.0
 _DOCKER_VARIABLES: Final = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH",
@@ -134,6 +136,9 @@ class WantedOutputs:
         if not Path(self.name).name or self.name.endswith("/"):
             yield f"-o {self.name}: it names no file"
             return
+        if any(len(os.fsencode(part)) > _MOST_NAME_BYTES for part in self._written_names()):
+            yield f"-o {self.name}: a file's name has {_MOST_NAME_BYTES} bytes at most"
+            return
         directory = self.path("raw").parent
         while not os.path.lexists(directory):
             directory = directory.parent
@@ -143,6 +148,13 @@ class WantedOutputs:
             yield f"-o {self.name}: {directory} is the kernel's, and no place for files"
         elif on_host and not os.access(directory, os.W_OK | os.X_OK):
             yield f"-o {self.name}: nothing can be written to {directory}"
+
+    def _written_names(self) -> Iterator[str]:
+        """The names of all directories and files that a build would make."""
+        yield from Path(self.name).parent.parts
+        for path in map(self.path, self.types):
+            sums = (output_names.sums_path(path, algorithm) for algorithm in self.checksums)
+            yield from (output_names.working_path(made).name for made in (path, *sums))
 
     def _findings_of(self, type: str, on_host: bool) -> Iterator[tuple[str, str]]:
         """What is wrong with a type, each with the option that it is about."""

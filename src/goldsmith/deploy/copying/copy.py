@@ -201,7 +201,9 @@ class _Attempt:
                     )
                 digests = writing.finish()
         except CorruptContainer as e:
-            raise ImageMismatch(str(e), hint=e.hint) from e
+            # It was named before anybody was asked; now it is known whose bytes these are.
+            told = str(e).replace(self._given_name, self._name)
+            raise ImageMismatch(told, hint=e.hint) from e
         except EOFError as e:
             raise ImageMismatch(f"{self._name}: {e}") from e
         if size_bytes is not None and at != size_bytes:
@@ -219,7 +221,7 @@ class _Attempt:
         if self._image.container != "raw":
             packed = io.BufferedReader(self.stream, _READ_BYTES)
             return stretches_of_reader(
-                unpack_into(packed, self._image.container, self._name), buffers
+                unpack_into(packed, self._image.container, self._given_name), buffers
             )
         if self._size_bytes is None:
             return stretches_of_reader(self.stream.readinto, buffers)
@@ -229,6 +231,10 @@ class _Attempt:
         elif len(self._turn) == 1 and isinstance(self._turn[0], FileSource):
             extents = extents_of_file(self._turn[0].path)
         return stretches_of_stream(self.stream, self._size_bytes, extents, buffers)
+
+    @property
+    def _given_name(self) -> str:
+        return ", ".join(one.shown for one in self._turn)
 
     @property
     def _name(self) -> str:

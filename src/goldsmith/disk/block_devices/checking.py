@@ -5,6 +5,7 @@ Upstream finds most of this after the tree is made, an hour of work later.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -27,6 +28,10 @@ from goldsmith.errors import Diagnostic
 
 ROOT_IMAGE: Final = "image0"
 """The name of the disk that becomes the image."""
+
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_EXT_UUIDS: Final = frozenset({"clear", "random", "time"})
+"""What mke2fs(8) takes in place of a UUID."""
 
 _LIES_ON: Final[Mapping[type[Node], tuple[type[Node], ...]]] = {
     Partitioning: (LocalLoop,),
@@ -64,6 +69,7 @@ def _findings(devices: BlockDevices) -> Iterator[_Finding]:
     yield from _bases(devices, nodes)
     yield from _disks(devices)
     yield from _labels(devices)
+    yield from _uuids(devices)
     yield from _mounts(devices)
     yield from _volumes(devices)
 
@@ -110,6 +116,17 @@ def _labels(devices: BlockDevices) -> Iterator[_Finding]:
         first = seen.setdefault(one.label, one)
         if first is not one:
             yield f'{one.name}: the label "{one.label}" is that of "{first.name}" too', "", one
+
+
+def _uuids(devices: BlockDevices) -> Iterator[_Finding]:
+    """A UUID that mkfs would refuse; upstream writes them on these file systems alone."""
+    for one in devices.filesystems:
+        is_ext = one.type.startswith("ext")
+        if not one.uuid or not (is_ext or one.type == "xfs") or _UUID.fullmatch(one.uuid):
+            continue
+        if not is_ext or one.uuid not in _EXT_UUIDS:
+            hint = "write one as `uuidgen` prints it, or leave it out"
+            yield f'{one.name}: "{one.uuid}" is not a UUID', hint, one
 
 
 def _mounts(devices: BlockDevices) -> Iterator[_Finding]:

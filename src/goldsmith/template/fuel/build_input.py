@@ -189,9 +189,13 @@ def read_model(model: type[M], data: Any, origin: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as e:
+        errors = e.errors(include_input=False, include_url=False)
+        # A list whose only entry is wrong counts as empty too.
+        above = {error["loc"][:depth] for error in errors for depth in range(len(error["loc"]))}
         told = [
             _told(model, data, error["loc"], error["type"], error["msg"])
-            for error in e.errors(include_input=False, include_url=False)
+            for error in errors
+            if error["type"] != "too_short" or error["loc"] not in above
         ]
         raise input_error(told, origin) from None
 

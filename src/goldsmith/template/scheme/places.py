@@ -36,6 +36,7 @@ from goldsmith.template.scheme.options import (
 from goldsmith.units import MIB
 
 _SMALLEST_BYTES: Final = 512
+_DISK_TOO_SMALL: Final = "make the partitions smaller, or name a larger disk"
 _CanBeFormatted = SchemePartition | SchemeRaid | SchemeLogicalVolume
 
 
@@ -116,7 +117,12 @@ def _disk(options: SchemeDisk, disk: HostDisk) -> TargetDisk:
         options.label, disk.size_bytes // disk.sector_bytes * disk.sector_bytes,
         tuple(p.to_layout() for p in options.partition), has_root=False,
     )  # fmt: skip
-    plan = planner.plan(layout, {}, sector_bytes=disk.sector_bytes)
+    try:
+        plan = planner.plan(layout, {}, sector_bytes=disk.sector_bytes)
+    except LayoutError as e:
+        # The planner is of images too, whose disks may have the size "auto".
+        hint = e.hint if '"auto"' not in (e.hint or "") else _DISK_TOO_SMALL
+        raise LayoutError(e.findings, hint=hint) from None
     return replace(target, partitions=_planned(plan, options, disk))
 
 
