@@ -198,7 +198,8 @@ def read_options(model: type[O], body: RawBody, subject: str = "") -> ReadOption
                 text = "it is " + error["ctx"]["expected"].replace("'", "")
             elif error["type"] in ("too_short", "string_too_short"):
                 least = error["ctx"]["min_length"]
-                text = "it is empty" if least == 1 else f"it needs {least} at least"
+                of = "characters" if error["type"] == "string_too_short" else "entries"
+                text = "it is empty" if least == 1 else f"it needs at least {least} {of}"
             reader.invalid(body, error["type"], error["loc"], text)
         bad = {str(error["loc"][0]) for error in e.errors() if error["loc"]}
         if any(not error["loc"] for error in e.errors()) or not bad <= data.keys():

@@ -184,7 +184,11 @@ def test_what_is_too_short_is_told_without_the_words_of_python():
     given = {"words": (list_of(STRING, []), 1), "two": (list_of(STRING, [string("a")]), 2),
              "text": (string(""), 3)}  # fmt: skip
     found = read_options(Lists, body(given)).found
-    assert [one.detail for one in found] == ["it is empty", "it needs 2 at least", "it is empty"]
+    assert [one.detail for one in found] == [
+        "it is empty",
+        "it needs at least 2 entries",
+        "it is empty",
+    ]
 
 
 def test_everything_wrong_is_said_at_once():
