@@ -21,7 +21,7 @@ from goldsmith.packages.apt_sources import AptSource
 from goldsmith.packages.bootstrap import configure_apt, unpack_apt
 from goldsmith.packages.keyrings import read_key
 from goldsmith.packages.release_files import release_digests
-from goldsmith.packages.unpacked.laying import Links
+from goldsmith.packages.unpacked.links import Links
 
 LATEST_S = 2_000_000_000
 

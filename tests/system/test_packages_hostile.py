@@ -24,10 +24,12 @@ from goldsmith.packages.unpacked.content_store import (
     changed_packages,
     changed_path,
 )
+from goldsmith.packages.unpacked.deciding import decide, with_automatic
 from goldsmith.packages.unpacked.dpkg_state import write_database
 from goldsmith.packages.unpacked.laid_paths import missing_paths
-from goldsmith.packages.unpacked.laying import Links, lay_tree
-from goldsmith.packages.unpacked.resolution import Resolution, resolve
+from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.links import Links
+from goldsmith.packages.unpacked.resolution import Resolution
 from goldsmith.packages.unpacked.tree_plan import plan_tree
 from goldsmith.packages.unpacked.unpacking import _missing
 
@@ -298,7 +300,8 @@ def test_apt_is_essential_only_where_the_index_says_so(tmp_path, essential):
     request = AptRequest(
         "./", ("leaf",), (source,), architecture="amd64", variant="essential", trusted=True
     )
-    found = resolve(request, HostApt(request, work, lambda stream, line: None))
+    apt = HostApt(request, work, lambda stream, line: None)
+    found = with_automatic(decide(request, apt), request, apt)
     assert len(found.archives) == 4
     assert set(found.automatic) == (set() if essential == "yes" else {"apt", "library"})
 
@@ -326,6 +329,6 @@ def test_a_package_without_a_digest_is_never_left_out(tmp_path, kind, good):
     )
     apt = HostApt(request, work, lambda stream, line: None)
     with contextlib.nullcontext() if good else pytest.raises(StoreRefused, match="no SHA-256"):
-        assert [one.name for one in resolve(request, apt).archives] == [
+        assert [one.name for one in decide(request, apt).archives] == [
             "base_1_amd64.deb", "leaf_1_amd64.deb",
         ]  # fmt: skip

@@ -17,7 +17,8 @@ from goldsmith.packages.unpacked.content_store import ContentStore
 from goldsmith.packages.unpacked.deb_file import DebFile, UnusualPackage
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
 from goldsmith.packages.unpacked.laid_paths import missing_paths
-from goldsmith.packages.unpacked.laying import Links, lay_tree
+from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.links import Links
 from goldsmith.packages.unpacked.tree_plan import is_first, merged, plan_tree
 
 pytestmark = pytest.mark.root

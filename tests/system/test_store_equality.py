@@ -19,7 +19,7 @@ from goldsmith.packages.bootstrap import bootstrap_apt, configure_apt, unpack_ap
 from goldsmith.packages.installed import installed_packages, os_release
 from goldsmith.packages.mirrors import sources_for
 from goldsmith.packages.unpacked.content_store import ContentStore, changed_packages
-from goldsmith.packages.unpacked.laying import Links
+from goldsmith.packages.unpacked.links import Links
 
 pytestmark = [pytest.mark.root, pytest.mark.network]
 

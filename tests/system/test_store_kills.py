@@ -26,7 +26,8 @@ from goldsmith.packages.unpacked.content_store import (
     changed_packages,
 )
 from goldsmith.packages.unpacked.dpkg_state import write_database
-from goldsmith.packages.unpacked.laying import Links, lay_tree
+from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.links import Links
 from goldsmith.packages.unpacked.resolution import Resolution, ResolutionStore
 from goldsmith.packages.unpacked.tree_plan import plan_tree
 

@@ -16,9 +16,11 @@ from tree_comparison import differences
 
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.keyrings import read_key
 from goldsmith.packages.package_store import PackageStore
+from goldsmith.packages.repositories import AptPin
 from goldsmith.packages.unpacked.content_store import ContentStore, changed_packages
 from goldsmith.packages.unpacked.resolution import ResolutionStore
 
@@ -148,6 +150,68 @@ def test_another_request_by_the_same_release_files_fetches_no_index(
     assert (place / "laid/usr/share/beta.text").read_bytes().endswith(b"other")
 
 
+def releases(site: StoreSite) -> list[str]:
+    return [path for path, _ in site.asked if "Release" in path]
+
+
+def test_of_the_same_sources_apt_reads_its_kept_cache(site: StoreSite, place: Path) -> None:
+    lay(place, site.known(site.request(place, "alpha"), place))
+    second = site.known(site.request(place, "beta", "gamma"), place)
+    site.asked.clear()
+    lay(place, second)
+    # It neither updates, nor makes another cache.
+    assert releases(site) == [] == indexes(site)
+    caches = list(place.glob("state/resolutions/*/pkgcache.bin"))
+    assert len(caches) == 2
+    assert len({cache.stat().st_ino for cache in caches}) == 1
+    shutil.move(place / "laid", place / "by-cache")
+    shutil.rmtree(place / "state/resolutions")
+    lay(place, second)
+    assert releases(site)
+    assert differences(place / "laid", place / "by-cache") == []
+
+    # One that was changed is none.
+    for cache in place.glob("state/resolutions/*/pkgcache.bin"):
+        content = bytearray(cache.read_bytes())
+        content[len(content) // 2] ^= 1
+        cache.unlink()
+        cache.write_bytes(content)
+    third = site.known(site.request(place, "alpha", "gamma"), place)
+    site.asked.clear()
+    lay(place, third)
+    assert releases(site)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pins": (AptPin("version 1", 900, ("alpha",)),)},
+        {"settings": AptSettings({"Acquire::Retries": "2"})},
+    ],
+)
+def test_the_cache_of_other_pins_or_settings_is_not_read(
+    site: StoreSite, place: Path, other: dict[str, object]
+) -> None:
+    lay(place, site.known(site.request(place, "alpha"), place))
+    request = replace(site.known(site.request(place, "beta"), place), **other)  # type: ignore[arg-type]
+    site.asked.clear()
+    lay(place, request)
+    assert releases(site)
+    assert indexes(site) == []
+
+
+def test_what_was_changed_of_a_like_tree_is_unpacked_again(site: StoreSite, place: Path) -> None:
+    lay(place, site.known(site.request(place, "alpha"), place))
+    (changed,) = place.glob("state/unpacked/*/root/usr/share/alpha.text")
+    content = changed.read_bytes()
+    changed.unlink()
+    changed.write_bytes(content[:-1] + b"?")
+    told = lay(place, site.known(site.request(place, "alpha", "beta"), place))
+    assert [line for line in told if "is unpacked again" in line]
+    assert (place / "laid/usr/share/alpha.text").read_bytes() == content
+    assert changed_packages(ContentStore(place / "state/unpacked").packages()) == []
+
+
 def test_indexes_of_another_mirror_do_not_reach_the_tree(site: StoreSite, place: Path) -> None:
     lay(place, site.known(site.request(place, "alpha"), place))
     known = site.known(site.request(place, "beta"), place)
@@ -212,7 +276,9 @@ def test_offline_says_that_an_answer_is_not_valid_any_more(site: StoreSite, plac
     answers = ResolutionStore(place / "state/resolutions")
     found = answers.find(asked)
     assert found is not None
-    (found.lists.parent / "answer.json").write_text(replace(found, valid_until_s=1e9).text())
+    (found.lists.parent / "answer.json").write_text(
+        replace(found, valid_until_s=1e9).text(found.sources_key)
+    )
     offline = site.known(site.request(place, *NAMES), place, offline=True)
     with pytest.raises(PackageError, match=r"valid until 2001-09-09 .* and -offline asks nobody"):
         lay(place, offline)

@@ -153,6 +153,8 @@ def run(words: list[str]) -> int:
         return run_deploy(words[1:])
     if verb == "_unpack":
         return _verb("unpack")(words[1:], machine_readable)
+    if verb == "_compare":
+        return _verb("compare")(words[1:], machine_readable)
     if verb == "_mmdebstrap":
         return _guarded(_verb("quick_mmdebstrap"), words[1:], machine_readable)
     if verb == "build":

@@ -34,7 +34,7 @@ from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.ssh_host_keys import PRIVATE_KEYS
 
 if TYPE_CHECKING:
-    from goldsmith.packages.unpacked.laying import Links
+    from goldsmith.packages.unpacked.links import Links
 
 KEPT_LINES: Final = 400
 _STAGES: Final = (

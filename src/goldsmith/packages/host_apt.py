@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +77,8 @@ class HostApt:
             (self.directory / name).mkdir(parents=True)
         sources = self.directory / "host.sources"
         sources.write_text(render_sources(request.fetched_sources()))
+        # A cache older than the sources is made anew, and what was kept is older.
+        os.utime(sources, (0, 0))
         (self.directory / "preferences").write_text(render_pins(request.pins))
         self._sandboxed = reachable_by_all(self.directory)
         text = apt_configuration(self.directory, self.architecture, sandboxed=self._sandboxed)
@@ -83,6 +86,8 @@ class HostApt:
         # The later line wins: packages of a file: source are copied, and pins heeded.
         configuration.write_text(
             f'{text}Dir::Etc::preferences "{self.directory}/preferences";\n'
+            # Its cache names the indexes as it reads them, and is of use from no other directory.
+            'Dir::State::lists "./lists/";\nDir::Cache::srcpkgcache "";\n'
             f"{request.settings.bootstrap_text()}"
         )
         # APT ends its apt-key without waiting, which then leaves a copy of the key behind.
@@ -93,6 +98,7 @@ class HostApt:
             APT_CONFIG=str(configuration), TMPDIR=str(temporary)
         )  # fmt: skip
         self._listed: dict[tuple[str, ...], tuple[tuple[Archive, ...], bool]] = {}
+        self._is_read = False
 
     def _run(self, *argv: str, stdout_to: int | None = None) -> Completed:
         done = run(
@@ -103,23 +109,51 @@ class HostApt:
             raise ToolFailed
         return done
 
-    def take_indexes(self, files: Iterable[Path]) -> None:
+    @property
+    def cache(self) -> Path | None:
+        """APT's own cache of the indexes that it has read."""
+        place = self._cache_place
+        return place if place.is_file() else None
+
+    @property
+    def _cache_place(self) -> Path:
+        return self.directory / "cache/pkgcache.bin"
+
+    def take_indexes(self, files: Sequence[Path], cache: Path | None = None) -> None:
         """Let `update` find these indexes: it fetches only what the Release files say otherwise.
 
-        Copies, as APT gives its own files to another user. One that is gone is fetched.
+        With APT's cache of them there is nothing left for it to do. One that is gone is fetched.
         """
+        lists = self.directory / "lists"
+        if cache is not None and self._has_linked(files, cache):
+            self._is_read = True
+            return
         for file in files:
-            taken = self.directory / "lists" / file.name
+            taken = lists / file.name
+            # Copies, as APT gives its own files to another user.
+            taken.unlink(missing_ok=True)
             try:
                 shutil.copy2(file, taken)
             except OSError:
                 taken.unlink(missing_ok=True)
 
+    def _has_linked(self, files: Iterable[Path], cache: Path) -> bool:
+        """Whether all of it has a name here now: an update, which alone writes, is not run."""
+        try:
+            for file in files:
+                os.link(file, self.directory / "lists" / file.name)
+            os.link(cache, self._cache_place)
+        except OSError:
+            self._cache_place.unlink(missing_ok=True)
+            return False
+        return True
+
     def update(self) -> None:
-        """Read the indexes."""
+        """Read the indexes, unless it has taken them with their cache."""
         self._listed.clear()
         self._on_line("stdout", "I: running --setup-hook")
-        self._run("apt-get", "update", "--error-on=any")
+        if not self._is_read:
+            self._run("apt-get", "update", "--error-on=any")
 
     def codename(self) -> str:
         """The release that the suite is: debootstrap decides by it, and "stable" is none."""
@@ -175,10 +209,14 @@ class HostApt:
             source.is_unverified for source in self._request.fetched_sources()
         )  # fmt: skip
 
-    def fetch(self, base: Sequence[str]) -> tuple[Archive, ...]:
-        """Fetch the base and all that is asked for; what the store has is not fetched."""
+    def fetch(self, base: Sequence[str], *, without: Collection[str] = ()) -> tuple[Archive, ...]:
+        """Fetch the base and all that is asked for; what the store has is not fetched.
+
+        Files of packages `without` (SHA-256) are not put beside the others: nobody needs them.
+        """
         words = [*base, *self._request.wanted()]
-        archives, all_listed = self.all_listed(words)
+        listed, all_listed = self.all_listed(words)
+        archives = tuple(one for one in listed if one.sha256 not in without)
         store = PackageStore(self._request.store) if self._request.store is not None else None
         if store is not None:
             store.give_all(archives, self.archives)
@@ -190,6 +228,8 @@ class HostApt:
                 )  # fmt: skip
             there = all((self.archives / archive.name).exists() for archive in archives)
             if not (all_listed and there and self._is_verified()):
+                if store is not None:
+                    store.give_all(listed, self.archives)
                 self._run("apt-get", "--yes", "--download-only", "install", *words)
         finally:
             if store is not None:

@@ -119,7 +119,7 @@ def test_without_release_files_that_are_verified_nothing_is_kept(
 def test_an_answer_ends_with_its_release_files(tmp_path: Path, left_s: float, there: bool) -> None:
     place, digest = lists(tmp_path / "lists", valid_for_s=left_s)
     store = ResolutionStore(tmp_path / "kept")
-    valid_until_s = resolution._valid_until_s(place)
+    valid_until_s = resolution.valid_until_s(place)
     assert valid_until_s == pytest.approx(time.time() + left_s, abs=60)
     store.keep(request(digest), answer(place, valid_until_s))
     assert (store.find(request(digest)) is not None) is there
@@ -128,7 +128,7 @@ def test_an_answer_ends_with_its_release_files(tmp_path: Path, left_s: float, th
 def test_a_date_that_cannot_be_read_is_over(tmp_path: Path) -> None:
     place, _ = lists(tmp_path / "lists")
     (place / "x_InRelease").write_text("Valid-Until: soon\n")
-    assert resolution._valid_until_s(place) == 0.0
+    assert resolution.valid_until_s(place) == 0.0
 
 
 @pytest.mark.parametrize("torn", ["", "{}", "null", '{"version": 0}', "[1]"])

@@ -73,7 +73,7 @@ class UnpackStep(StepTraits):
     def run(self, context: TreeContext) -> None:
         """Fill the empty tree; raises PackageError, StoreRefused."""
         # Late: a plan lays no trees.
-        from goldsmith.packages.unpacked.laying import Links
+        from goldsmith.packages.unpacked.links import Links
 
         unpack_apt(
             context.tree, self.request, emit=_Reporter(context), scratch=context.scratch,

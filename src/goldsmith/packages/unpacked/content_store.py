@@ -18,17 +18,20 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from goldsmith.host.journal import remove_tree
 from goldsmith.host.locks import try_lock
+from goldsmith.host.parallel import beside, cores
+from goldsmith.host.process import run
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.package_store import Archive
 from goldsmith.packages.unpacked.deb_file import Member
@@ -41,6 +44,12 @@ _PARTIAL: Final = "partial"
 _LOCK: Final = "lock"
 _PARTIAL_AGE_S: Final = 24 * 3600.0
 _CHUNK_BYTES: Final = 1 << 20
+COMPARE_VERB: Final = "_compare"
+"""The hidden verb of a process that compares packages with what they were."""
+_MOST_READERS: Final = 4
+_MUCH_BYTES: Final = 128 << 20
+_STARTED_BYTES: Final = 48 << 20
+"""So much is compared in the time in which a process starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +102,13 @@ class ContentStore:
         archives: Iterable[tuple[Archive, Path]],
         *,
         threads: int | None = None,
+        sound: Set[str] = frozenset(),
         on_damage: Callable[[str], None] = lambda text: None,
     ) -> list[UnpackedPackage]:
         """Unpack what is not here yet, the largest first, in several processes; in the given order.
 
-        What was changed since it was unpacked is told to `on_damage`, and made again. Raises
+        What was changed since it was unpacked is told to `on_damage`, and made again; those of
+        which the caller knows from a moment ago that they are `sound` are not looked at. Raises
         PackageError for a file whose content is not what the index says.
         """
         wanted = list(archives)
@@ -109,7 +120,8 @@ class ContentStore:
         remove_old(partial.iterdir())
         found = {one.sha256: self.find(one.sha256) for one, _ in wanted}
         count = threads or os.cpu_count() or 1
-        for changed, path in changed_packages([one for one in found.values() if one], count):
+        unsure = [one for one in found.values() if one is not None and one.digest not in sound]
+        for changed, path in changed_packages(unsure, count):
             on_damage(f"{changed.name} is unpacked again: /{path} was changed in {self.directory}")
             found[changed.digest] = None
         missing = {one[0].sha256: one for one in wanted if found[one[0].sha256] is None}
@@ -130,6 +142,12 @@ class ContentStore:
                 os.utime(package.directory)
             taken.append(package)
         return taken
+
+    def sound(self, digests: Iterable[str]) -> frozenset[str]:
+        """Those of the packages that are here, and as they were unpacked; reads every file."""
+        found = [one for one in map(self.find, digests) if one is not None]
+        changed = {package.digest for package, _ in changed_packages(found)}
+        return frozenset(one.digest for one in found) - changed
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -243,12 +261,68 @@ def remove_old(places: Iterable[Path]) -> None:
 
 
 def changed_packages(
-    packages: Sequence[UnpackedPackage], threads: int | None = None
+    packages: Sequence[UnpackedPackage], processes: int | None = None
 ) -> list[tuple[UnpackedPackage, str]]:
-    """Those of the packages of which a path is not as it was unpacked, with the first such path."""
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        found = list(zip(packages, pool.map(changed_path, packages), strict=True))
-    return [(package, path) for package, path in found if path is not None]
+    """Those of the packages of which a path is not as it was unpacked, with the first such path.
+
+    Where there is much to read, in several processes: threads would wait for each other.
+    """
+    first, *others = _shares(packages, processes or min(cores(), _MOST_READERS))
+    with ExitStack() as stack:
+        started = [(one, stack.enter_context(beside(partial(_changed_elsewhere, one))))
+                   for one in others]  # fmt: skip
+        found = _changed_here(first)
+        for share, result in started:
+            known = result()
+            found.update(_changed_here(share) if known is None else known)
+    return [(one, found[one.digest]) for one in packages if one.digest in found]
+
+
+def _shares(packages: Sequence[UnpackedPackage], count: int) -> list[list[UnpackedPackage]]:
+    """The packages in lists of about the same size; the first is the largest by a start."""
+    sizes = [sum(member.size_bytes for member in package.members) for package in packages]
+    if sum(sizes) < _MUCH_BYTES:
+        return [list(packages)]
+    shares: list[list[UnpackedPackage]] = [[] for _ in range(count)]
+    taken = [0, *[_STARTED_BYTES] * (count - 1)]
+    for package, size_bytes in zip(packages, sizes, strict=True):
+        least = taken.index(min(taken))
+        shares[least].append(package)
+        taken[least] += size_bytes
+    return shares
+
+
+def _changed_here(packages: Iterable[UnpackedPackage]) -> dict[str, str]:
+    """The first changed path of each package that has one, by the package's digest."""
+    paths = {package.digest: changed_path(package) for package in packages}
+    return {digest: path for digest, path in paths.items() if path is not None}
+
+
+def _changed_elsewhere(packages: Sequence[UnpackedPackage]) -> dict[str, str] | None:
+    """The same from a process of its own; None where that has not told."""
+    if not packages:
+        return {}
+    store = packages[0].directory.parent
+    argv = [sys.executable, "-P", "-m", "goldsmith", COMPARE_VERB, os.fspath(store.absolute())]
+    listed = json.dumps([package.digest for package in packages]).encode()
+    done = run(argv, input=listed, capture=True, check=False)
+    if done.status != 0:
+        return None
+    with contextlib.suppress(ValueError, TypeError):
+        return {str(digest): str(path) for digest, path in json.loads(done.text)}
+    return None
+
+
+def compare(directory: Path, digests: bytes) -> list[tuple[str, str]]:
+    """The other side of `_changed_elsewhere`: each changed package's digest, and the path."""
+    store = ContentStore(directory)
+    found: list[tuple[str, str]] = []
+    for digest in json.loads(digests):
+        package = store.find(digest)
+        path = INDEX if package is None else changed_path(package)
+        if path is not None:
+            found.append((digest, path))
+    return found
 
 
 def changed_path(package: UnpackedPackage) -> str | None:

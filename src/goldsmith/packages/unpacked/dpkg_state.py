@@ -5,12 +5,12 @@ Source: deb-triggers(5), deb-conffiles(5), the layout of /var/lib/dpkg of dpkg 1
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from goldsmith.packages.unpacked.content_store import UnpackedPackage
+from goldsmith.packages.unpacked.links import Links, give
 
 DATABASE: Final = "var/lib/dpkg"
 _INTERESTS: Final[Mapping[str, str]] = {
@@ -24,8 +24,12 @@ def write_database(
     *,
     diversions: Mapping[str, str],
     architecture: str,
+    links: Links | None = None,
 ) -> None:
-    """Write the state `unpacked` of every package; `diversions` are local ones, by path."""
+    """Write the state `unpacked` of every package; `diversions` are local ones, by path.
+
+    `links` is as for `lay_tree`.
+    """
     database = tree / DATABASE
     for name in ("info", "updates", "triggers", "alternatives"):
         (database / name).mkdir(parents=True, exist_ok=True)
@@ -38,7 +42,7 @@ def write_database(
     triggers: dict[str, list[str]] = {}
     for package in ordered:
         status.append(_paragraph(package))
-        _write_info(database / "info", package)
+        _write_info(database / "info", package, links)
         for name, line in interests(package):
             triggers.setdefault(name, []).append(line)
     (database / "status").write_bytes(b"\n".join(status))
@@ -60,16 +64,17 @@ def _paragraph(package: UnpackedPackage) -> bytes:
     return text
 
 
-def _write_info(info: Path, package: UnpackedPackage) -> None:
+def _write_info(info: Path, package: UnpackedPackage, links: Links | None) -> None:
     own = package.info_name
     # dpkg 1.21 leaves links to the end, wherever they stand in the archive.
     members = sorted(package.members, key=lambda member: member.kind == "l")
     paths = ["/.", *(f"/{member.path}" for member in members if member.path)]
     text = "".join(f"{path}\n" for path in paths)
     (info / f"{own}.list").write_bytes(text.encode("utf-8", "surrogateescape"))
-    for name, _, _ in package.controls:
+    control = f"{package.directory}/control"
+    for name, _, sha256 in package.controls:
         if name not in ("control", "list"):
-            shutil.copy2(package.directory / "control" / name, info / f"{own}.{name}")
+            give(f"{control}/{name}", f"{info}/{own}.{name}", sha256, links)
 
 
 def interests(package: UnpackedPackage) -> Iterable[tuple[str, str]]:

@@ -11,30 +11,18 @@ import contextlib
 import errno
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.unpacked.content_store import UnpackedPackage
 from goldsmith.packages.unpacked.deb_file import Member
+from goldsmith.packages.unpacked.links import Links
 from goldsmith.packages.unpacked.tree_plan import MERGED, TreePlan, merged
 
 _MOST_AT_ONCE: Final = 1 << 30
 _ALWAYS_MERGED: Final = ("bin", "sbin", "lib", "lib64")
 NEW_CONFFILE: Final = ".dpkg-new"
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """Leave to link files to the store: nobody may write into the tree afterwards.
-
-    Nor date its files anew but those after `until_s` (seconds since 1970), which are copied.
-    """
-
-    until_s: int
-    contents: dict[tuple[int, int, int], str] = field(default_factory=dict)
-    """Gets the SHA-256 of each linked file by its device, inode number and change time (ns)."""
 
 
 def lay_tree(

@@ -19,35 +19,28 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from typing import Final, Self
 
 from goldsmith.host.journal import remove_tree
-from goldsmith.host.parallel import run_all
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import render_sources
-from goldsmith.packages.errors import PackageError, StoreRefused
-from goldsmith.packages.host_apt import HostApt
 from goldsmith.packages.package_store import Archive, digest_of
 from goldsmith.packages.unpacked.content_store import remove_old
 from goldsmith.packages.unpacked.sealed import sealed, unsealed
 
 STORE_NAME: Final = "resolutions"
 """The directory of kept answers, beside that of the downloaded packages."""
-_VERSION: Final = 2
+_VERSION: Final = 3
 _ANSWER: Final = "answer.json"
 _LISTS: Final = "lists"
+_CACHE: Final = "pkgcache.bin"
 _REFUSED: Final = "refused"
 _MOST_KEPT: Final = 32
 _VALID_UNTIL: Final = re.compile(rb"^Valid-Until: *(\S.*?)\s*$", re.MULTILINE)
 _RELEASE_NAMES: Final = ("InRelease", "Release")
-_APT: Final = "apt"
-_ESSENTIAL: Final = (f"?and(?essential, ?not(?exact-name({_APT})))",)
-"""APT counts itself among the essential packages.
-
-It would not with an option for that, but then reads all indexes again: for a second, each time.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +55,14 @@ class Resolution:
     valid_until_s: float | None = None
     indexes: Mapping[str, str] = field(default_factory=dict)
     """The SHA-256 of each index, by its name, of an answer that is kept."""
+    cache: Path | None = None
+    """APT's own cache of the indexes, where there is one."""
+    cache_sha256: str = ""
+    """The SHA-256 of the cache of an answer that is kept."""
+    essential: tuple[str, ...] = ()
+    """The SHA-256 of each package that the essential ones alone would need."""
+    sources_key: str = ""
+    """What cache and essential packages of a kept answer are good for (see `sources_key`)."""
 
     @classmethod
     def read(cls, place: Path, now_s: float) -> Self | None:
@@ -74,28 +75,36 @@ class Resolution:
             if valid_until_s is not None and valid_until_s <= now_s:
                 return None
             archives = tuple(Archive(**one) for one in fields["archives"])
+            cache = place / _CACHE if fields["cache_sha256"] else None
             return cls(fields["architecture"], archives, tuple(fields["automatic"]),
-                       place / _LISTS, valid_until_s, fields["indexes"])  # fmt: skip
+                       place / _LISTS, valid_until_s, fields["indexes"], cache,
+                       fields["cache_sha256"], tuple(fields["essential"]),
+                       fields["sources_key"])  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def text(self) -> str:
+    def text(self, sources_key: str) -> str:
         """What `read` reads."""
         return sealed(json.dumps({
             "version": _VERSION, "architecture": self.architecture,
             "archives": [asdict(one) for one in self.archives],
             "automatic": list(self.automatic), "valid_until_s": self.valid_until_s,
             "indexes": {path.name: digest_of(path) for path in index_files(self.lists)},
+            "cache_sha256": "" if self.cache is None else digest_of(self.cache),
+            "essential": list(self.essential), "sources_key": sources_key,
         }))  # fmt: skip
 
     def changed(self) -> str | None:
-        """The first index of a kept answer that is not as it was kept; reads every one."""
-        for name, digest in self.indexes.items():
+        """The first file of a kept answer that is not as it was kept; reads every one."""
+        kept = {self.lists / name: digest for name, digest in self.indexes.items()}
+        if self.cache is not None:
+            kept[self.cache] = self.cache_sha256
+        for path, digest in kept.items():
             try:
-                if digest_of(self.lists / name) != digest:
-                    return name
+                if digest_of(path) != digest:
+                    return path.name
             except OSError:
-                return name
+                return path.name
         return None
 
 
@@ -116,23 +125,26 @@ class ResolutionStore:
                 os.utime(found.lists.parent)
         return found
 
-    def indexes(self, request: AptRequest) -> tuple[Path, ...]:
-        """Indexes of any kept answer by just the Release files of a request; none where none is.
+    def alike(self, request: AptRequest) -> Resolution | None:
+        """A kept answer by just the Release files of a request, whatever else was asked for.
 
-        APT need neither fetch nor unpack them again, whatever else was asked for.
+        APT need neither fetch nor unpack its indexes again. One to the same sources goes first:
+        of these it need not even read them, as its cache is kept, nor look for essential packages.
+        Of others neither is in what is returned.
         """
-        if request_key(request) is None:
-            return ()
+        key = sources_key(request)
+        if key is None:
+            return None
         wanted = set(request.release_digests)
-        for place in self._places():
-            answer = Resolution.read(place, time.time())
-            if answer is None:
-                continue
+        answers = [Resolution.read(place, time.time()) for place in self._places()]
+        known = [answer for answer in answers if answer is not None]
+        for answer in sorted(known, key=lambda one: one.sources_key != key):
             # Another build may drop the oldest answers meanwhile.
             with contextlib.suppress(OSError):
                 if _release_digests(answer.lists) == wanted and answer.changed() is None:
-                    return tuple(answer.lists / name for name in sorted(answer.indexes))
-        return ()
+                    same = answer.sources_key == key
+                    return answer if same else replace(answer, cache=None, essential=())
+        return None
 
     def absence(self, request: AptRequest) -> str:
         """Why `find` has no answer for a request."""
@@ -153,8 +165,10 @@ class ResolutionStore:
 
         That it cannot be kept is no reason to fail.
         """
-        key = request_key(request)
-        if key is None or _release_digests(answer.lists) != set(request.release_digests):
+        key, sources = request_key(request), sources_key(request)
+        if key is None or sources is None:
+            return
+        if _release_digests(answer.lists) != set(request.release_digests):
             return
         with contextlib.suppress(OSError):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -167,12 +181,10 @@ class ResolutionStore:
                 partial = Path(name) / key
                 (partial / _LISTS).mkdir(parents=True)
                 for file in index_files(answer.lists):
-                    # APT replaces them by renaming, and so do we: nobody writes into one.
-                    try:
-                        os.link(file, partial / _LISTS / file.name)
-                    except OSError:
-                        shutil.copy2(file, partial / _LISTS / file.name)
-                (partial / _ANSWER).write_text(answer.text())
+                    _link(file, partial / _LISTS / file.name)
+                if answer.cache is not None:
+                    _link(answer.cache, partial / _CACHE)
+                (partial / _ANSWER).write_text(answer.text(sources))
                 place = self.directory / key
                 if place.exists():
                     os.rename(place, Path(name) / "old")
@@ -225,22 +237,55 @@ def request_key(request: AptRequest) -> str | None:
     Packages on this host's disk may change under the same Release file's name, so those that are
     trusted without one have no key.
     """
-    if not request.release_digests or request.trusted or request.trusted_sources:
+    if not _has_key(request):
         return None
-    sources = [replace(one, uris=tuple(map(_without_user, one.uris)))
-               for one in request.build_sources()]  # fmt: skip
     parts = [
         str(_VERSION), apt_version(), request.architecture, *request.release_digests, "words",
         *request.wanted(), "now", *replace(request, later=()).wanted(),
-        render_sources(sources), repr(request.pins),
+        _sources_without_users(request), repr(request.pins),
     ]  # fmt: skip
+    return _digest(parts)
+
+
+def sources_key(request: AptRequest) -> str | None:
+    """What APT's cache of the indexes is good for; None where it must not be kept.
+
+    Its version, its settings, pins, and sources with the keys that have signed them: whatever
+    decides which indexes it reads, that it may believe them, and what they offer.
+    """
+    if not _has_key(request):
+        return None
+    parts = [
+        "cache", str(_VERSION), apt_version(), request.architecture, *request.release_digests,
+        _sources_without_users(request), request.settings.bootstrap_text(), repr(request.pins),
+    ]  # fmt: skip
+    return _digest(parts)
+
+
+def _has_key(request: AptRequest) -> bool:
+    return bool(request.release_digests) and not (request.trusted or request.trusted_sources)
+
+
+def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _without_user(uri: str) -> str:
-    return re.sub(r"//[^/@]*@", "//", uri)
+def _sources_without_users(request: AptRequest) -> str:
+    return render_sources([
+        replace(one, uris=tuple(re.sub(r"//[^/@]*@", "//", uri) for uri in one.uris))
+        for one in request.build_sources()
+    ])  # fmt: skip
 
 
+def _link(file: Path, target: Path) -> None:
+    """Give a file one more name: APT replaces its own by renaming, and nobody writes into one."""
+    try:
+        os.link(file, target)
+    except OSError:
+        shutil.copy2(file, target)
+
+
+@cache
 def apt_version() -> str:
     """The version of this host's APT, whose resolver decides."""
     return run(["apt-get", "--version"], capture=True).text.partition("\n")[0].strip()
@@ -261,7 +306,7 @@ def _release_digests(lists: Path) -> set[str]:
     return {hashlib.sha256(path.read_bytes()).hexdigest() for path in _release_files(lists)}
 
 
-def _valid_until_s(lists: Path) -> float | None:
+def valid_until_s(lists: Path) -> float | None:
     """The first time (seconds since 1970) at which APT refuses one of the Release files."""
     times = []
     for path in _release_files(lists):
@@ -272,50 +317,3 @@ def _valid_until_s(lists: Path) -> float | None:
             except (ValueError, OverflowError):
                 times.append(0.0)
     return min(times, default=None)
-
-
-def resolve(request: AptRequest, apt: HostApt) -> Resolution:
-    """Read the indexes and let APT decide.
-
-    Raises ToolFailed, PackageError for no system, StoreRefused.
-    """
-    apt.update()
-    words = replace(request, later=()).wanted()
-    # Each reads APT's whole cache, on one core.
-    listed = run_all({
-        "wanted": lambda _: apt.all_listed(words), "essential": lambda _: apt.all_listed(_ESSENTIAL)
-    })  # fmt: skip
-    (now, are_all), (essential, _) = listed["wanted"], listed["essential"]
-    if not essential:
-        # Else a tree without dpkg would fail only where that is run.
-        raise PackageError("the sources have no essential packages: is the component right?")
-    if not are_all:
-        raise StoreRefused(
-            "an index of these sources has no SHA-256 of some package", hint="name another source"
-        )
-    lists = apt.directory / _LISTS
-    automatic = _automatic(now, essential, words, apt)
-    return Resolution(apt.architecture, now, automatic, lists, _valid_until_s(lists))
-
-
-def _automatic(
-    archives: Sequence[Archive], essential: Sequence[Archive], words: Sequence[str], apt: HostApt
-) -> tuple[str, ...]:
-    """Those that nobody has asked for by name or by a pattern, and that no essential one needs.
-
-    mmdebstrap installs the essential ones by dpkg alone, so APT takes them as asked for.
-    """
-    asked = {re.split(r"[:=/^]", word)[0] for word in words}
-    by_dpkg = {archive.sha256 for archive in essential}
-    names = {archive.name.partition("_")[0]: archive for archive in archives}
-    # The index may give a package another priority than its own control file does.
-    records = apt.records(list(names))
-    if records.get(_APT, {}).get("essential") == "yes":
-        by_dpkg.update(archive.sha256 for archive in apt.all_listed(("?essential",))[0])
-    found = []
-    for name, archive in names.items():
-        priority = records.get(name, {}).get("priority", "")
-        by_pattern = f"?priority({priority})" in words
-        if name not in asked and archive.sha256 not in by_dpkg and not by_pattern:
-            found.append(name)
-    return tuple(found)

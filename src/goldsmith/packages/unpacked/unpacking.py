@@ -7,13 +7,14 @@ was unpacked for an earlier tree is taken as it is kept. No program of the tree 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from goldsmith.host.confined import make_directory, write_confined
+from goldsmith.host.parallel import beside
 from goldsmith.host.process import LineSink
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.errors import PackageError, StoreRefused
@@ -29,8 +30,10 @@ from goldsmith.packages.unpacked.content_store import (
     UnpackedPackage,
     changed_packages,
 )
+from goldsmith.packages.unpacked.deciding import decide, with_automatic
 from goldsmith.packages.unpacked.dpkg_state import write_automatic, write_database
-from goldsmith.packages.unpacked.laying import Links, lay_tree
+from goldsmith.packages.unpacked.laying import lay_tree
+from goldsmith.packages.unpacked.links import Links, give
 from goldsmith.packages.unpacked.pre_depends import in_order, offers
 from goldsmith.packages.unpacked.resolution import Resolution, ResolutionStore
 from goldsmith.packages.unpacked.tree_plan import TreePlan, is_first, plan_tree
@@ -74,7 +77,8 @@ def unpack(
         for slow in plan.slow:
             on_line("stdout", str(slow))
         lay_tree(plan, target, moved=MOVED, links=links)
-        write_database(target, plan.laid, diversions=DIVERSIONS, architecture=answer.architecture)
+        write_database(target, plan.laid, diversions=DIVERSIONS, architecture=answer.architecture,
+                       links=links)  # fmt: skip
         _leave_files(target, answer, packages, links)
     _leave_archives(target, request, work, [slow.package for slow in plan.slow], answer)
     _leave_state(target, plan, answer)
@@ -106,17 +110,52 @@ def _packages(
             f"{answers.absence(request)}, and -offline asks nobody",
             hint="build once without -offline",
         )
+    return _decided(request, work, answers, store, on_line)
+
+
+def _decided(
+    request: AptRequest,
+    work: Path,
+    answers: ResolutionStore,
+    store: ContentStore,
+    on_line: LineSink,
+) -> tuple[Resolution, list[UnpackedPackage]]:
+    """The same where APT has to be asked.
+
+    It takes its time on one processor; the packages of a like answer are looked at meanwhile.
+    """
     apt = HostApt(request, work, on_line)
-    if request.store is not None:
-        apt.take_indexes(answers.indexes(request))
-    answer = resolution.resolve(request, apt)
-    on_line("stdout", "I: downloading packages with apt")
-    apt.fetch(())
+    alike = answers.alike(request) if request.store is not None else None
+    if alike is not None:
+        apt.take_indexes([alike.lists / name for name in alike.indexes], alike.cache)
+    likely = [] if alike is None else [archive.sha256 for archive in alike.archives]
+    with beside(partial(store.sound, likely)) as looked_at:
+        answer = decide(request, apt, alike)
+        sound = looked_at()
+    places = _fetched(request, apt, answer, sound, on_line)
+    on_line("stdout", "I: extracting archives...")
+    with beside(partial(with_automatic, answer, request, apt)) as completed:
+        packages = _taken(store, places, on_line, sound)
+        answer = completed()
     if request.store is not None:
         answers.keep(request, answer)
-    on_line("stdout", "I: extracting archives...")
-    places = [(one, apt.archives / one.name) for one in answer.archives]
-    return answer, _taken(store, places, on_line)
+    return answer, packages
+
+
+def _fetched(
+    request: AptRequest, apt: HostApt, answer: Resolution, sound: Set[str], on_line: LineSink
+) -> list[tuple[Archive, Path]]:
+    """The packages of an answer with their files, which those that are unpacked do without."""
+    on_line("stdout", "I: downloading packages with apt")
+    if request.store is None:
+        apt.fetch(())
+        return [(one, apt.archives / one.name) for one in answer.archives]
+    downloads = PackageStore(request.store)
+    # Of some that are unpacked the tree's dpkg wants the file all the same.
+    there = {one.sha256 for one in answer.archives if one.sha256 in sound and downloads.has(one)}
+    apt.fetch((), without=there)
+    return [(one, downloads.path(one.sha256) if one.sha256 in there else apt.archives / one.name)
+            for one in answer.archives]  # fmt: skip
 
 
 def _missing(kept: Resolution, downloads: PackageStore, store: ContentStore) -> list[str]:
@@ -138,9 +177,14 @@ def _missing(kept: Resolution, downloads: PackageStore, store: ContentStore) -> 
 
 
 def _taken(
-    store: ContentStore, places: Sequence[tuple[Archive, Path]], on_line: LineSink
+    store: ContentStore,
+    places: Sequence[tuple[Archive, Path]],
+    on_line: LineSink,
+    sound: Set[str] = frozenset(),
 ) -> list[UnpackedPackage]:
-    return store.take_all(places, on_damage=lambda text: on_line("stderr", f"W: {text}"))
+    return store.take_all(
+        places, sound=sound, on_damage=lambda text: on_line("stderr", f"W: {text}")
+    )
 
 
 def _require_first(plan: TreePlan) -> None:
@@ -171,14 +215,7 @@ def _leave_files(
     write_automatic(tree, [one for one in packages if one.name in automatic])
     place = make_directory(tree, "/var/lib/apt/lists")
     for file in resolution.index_files(answer.lists):
-        newest_s = file.stat().st_mtime
-        if links is not None and newest_s <= links.until_s:
-            try:
-                os.link(file, place / file.name)
-                continue
-            except OSError:
-                pass  # another file system, or one without links
-        shutil.copy2(file, place / file.name)
+        give(str(file), str(place / file.name), answer.indexes.get(file.name, ""), links)
 
 
 def _leave_archives(
