@@ -151,8 +151,12 @@ def _fetched(
         apt.fetch(())
         return [(one, apt.archives / one.name) for one in answer.archives]
     downloads = PackageStore(request.store)
-    # Of some that are unpacked the tree's dpkg wants the file all the same.
-    there = {one.sha256 for one in answer.archives if one.sha256 in sound and downloads.has(one)}
+    # It is unpacked from where it is; of what is unpacked already, dpkg may want the file.
+    there = {
+        one.sha256
+        for one in answer.archives
+        if (downloads.has(one) if one.sha256 in sound else downloads.has_whole(one))
+    }
     apt.fetch((), without=there)
     return [(one, downloads.path(one.sha256) if one.sha256 in there else apt.archives / one.name)
             for one in answer.archives]  # fmt: skip
