@@ -169,7 +169,8 @@ def _results(
             state, "build", undo_functions(), on_slow_removal=_tell_of_removal
         ) as run_directory,
     ):
-        starter = _Starter(loaded, flags, run_directory, plugins, redactor, state)
+        needing = sum(build.builder.needs_worker for build in prepared)
+        starter = _Starter(loaded, flags, run_directory, plugins, redactor, state, needing)
         names = [build.build.name for build in prepared]
         with told(renderer, names, flags, state) as output:
 
@@ -253,7 +254,10 @@ class _Starter:
         plugins: Plugins,
         redactor: Redactor,
         state: Path,
+        needing: int,
     ) -> None:
+        self._may_need_worker = needing
+        """How many builds that were not started yet could be the one for an early worker."""
         self.run_uuid = str(uuid.uuid4())
         self._loaded = loaded
         self._plugins, self._registry = plugins, plugins.registry
@@ -281,8 +285,11 @@ class _Starter:
         """Start a build; must be called from the main thread."""
         if not prepared.builder.needs_worker:
             return thread_run(prepared, self._context, self._redactor)
+        self._may_need_worker -= 1
         if (plan := self._plan(prepared)) is not None and plan.finished is not None:
             # Nothing is to do but to tell so: no worker, no namespaces.
+            if not self._may_need_worker:
+                dismiss_worker()
             touch_kept(plan, self._state)
             finished = FinishedBuild(plan)
             return thread_run(prepared, self._context, self._redactor, build=finished)

@@ -1,27 +1,50 @@
-"""What a worker imports and reads while it waits for a build of amazon-chroot."""
+"""What a worker imports and reads while it waits for a build of one source type."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
 
-from goldsmith.cli.components import builtin_registry
 
-_MODULES: Final = (
+@dataclass(frozen=True, slots=True)
+class EarlyBuild:
+    """What is known of the builds of a source type before the template is read."""
+
+    making: tuple[str, ...]
+    """The modules that make it: they import the rest."""
+    always_works: bool = False
+    """Whether each needs a worker; the others may find that nothing is to be done."""
+    at_aws: bool = False
+
+
+EARLY_BUILDS: Final[Mapping[str, EarlyBuild]] = {
+    "amazon-chroot": EarlyBuild(
+        ("goldsmith.builders.amazon_chroot.making",), always_works=True, at_aws=True
+    ),
+    "image": EarlyBuild(("goldsmith.builders.image.making", "urllib.request")),
+}
+"""The source types whose workers start early; where a template names several, the first."""
+_IN_EVERY_BUILD: Final = (
     "goldsmith.cli.plugin_session", "goldsmith.cli.start_document", "goldsmith.core.caching",
     "goldsmith.core.prepare", "goldsmith.template.hcl2.expression_functions",
     "goldsmith.template.hcl2.loader", "goldsmith.template.load", "goldsmith.ui.terminal",
-    "goldsmith.builders.amazon_chroot.making",
 )  # fmt: skip
 
 
-def import_early() -> None:
+def import_early(source_type: str) -> None:
     """Import it; what is missing here is told by the build."""
-    for name in _MODULES:
+    # Late: the parent looks at the table before it starts the worker, and should not wait.
+    from goldsmith.cli.components import builtin_registry
+
+    build = EARLY_BUILDS[source_type]
+    for name in (*_IN_EVERY_BUILD, *build.making):
         import_module(name)
     registry = builtin_registry()
-    for kind, name in (("builder", "amazon-chroot"), ("provisioner", "shell")):
+    for kind, name in (("builder", source_type), ("provisioner", "shell"), ("provisioner", "file")):
         registry.get(kind, name).options_model.model_rebuild()
-    from goldsmith.cloud.rehearsal import rehearse
+    if build.at_aws:
+        from goldsmith.cloud.rehearsal import rehearse
 
-    rehearse()
+        rehearse()

@@ -1,23 +1,29 @@
 """A build worker that starts while its template is still being read.
 
 Parent and worker import much of the same, and read the same template: one after the other that is
-most of the time of a short build. So where a template plainly names a source that always builds,
+most of the time of a short build. So where a template plainly names a source of `EARLY_BUILDS`,
 its worker starts at once, imports what it will need, and waits for its start document.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final
+
+from goldsmith.cli.early_imports import EARLY_BUILDS
+from goldsmith.errors import GoldsmithError
 
 if TYPE_CHECKING:
     from goldsmith.host.worker import EarlyWorker
 
-_NAMED: Final = b'"amazon-chroot"'
-"""A source whose builds need a worker always: nothing of them is kept."""
+_SOURCE: Final = re.compile(
+    rb'(?:^[ \t]*source\s*|"type"\s*:\s*|"source"\s*:\s*[\[{][\[{\s]*)"([\w-]+)"', re.MULTILINE
+)
+"""A source type in HCL, at the start of a line, in Packer's JSON, and in HCL's own."""
 _LARGEST_TEMPLATE: Final = 1 << 20
 _waiting: list[EarlyWorker] = []
 
@@ -33,7 +39,7 @@ def take_worker() -> EarlyWorker | None:
 
 
 def dismiss_worker() -> None:
-    """End the one that waits: as it turns out, no build needs a worker."""
+    """End the one that waits, if any: as it turns out, no build needs a worker."""
     if (worker := take_worker()) is not None:
         worker.kill()
 
@@ -44,25 +50,32 @@ def worker_started_early(words: Sequence[str]) -> Iterator[None]:
 
     Must be called from the main thread.
     """
-    if os.geteuid() != 0 or not words or not _calls_for_one(words[-1]):
-        yield
-        return
-    # Late: most commands need no worker.
-    from goldsmith.host.worker import start_early
+    source_type = _named_in(words[-1]) if words and os.geteuid() == 0 else None
+    if source_type is not None and not EARLY_BUILDS[source_type].always_works:
+        # On one processor it would only be in the way.
+        source_type = source_type if len(os.sched_getaffinity(0)) > 1 else None
+    with ExitStack() as stack:
+        if source_type is not None:
+            # Late: most commands need no worker.
+            from goldsmith.host.worker import start_early
 
-    with start_early(worker_argv("early")) as worker:
-        _waiting.append(worker)
+            argv = worker_argv("early", source_type)
+            gives_way = not EARLY_BUILDS[source_type].always_works
+            with suppress(GoldsmithError, OSError):  # a build that needs one fails likewise
+                _waiting.append(stack.enter_context(start_early(argv, gives_way=gives_way)))
         try:
             yield
         finally:
             _waiting.clear()
 
 
-def _calls_for_one(template: str) -> bool:
+def _named_in(template: str) -> str | None:
+    """The source type for which a template calls for a worker, if it does."""
     try:
         if not os.path.isfile(template) or os.path.getsize(template) > _LARGEST_TEMPLATE:
-            return False
+            return None
         with open(template, "rb") as file:
-            return _NAMED in file.read(_LARGEST_TEMPLATE)
+            named = set(_SOURCE.findall(file.read(_LARGEST_TEMPLATE)))
     except (OSError, ValueError):
-        return False
+        return None
+    return next((one for one in EARLY_BUILDS if one.encode() in named), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from goldsmith.errors import GoldsmithError
@@ -22,13 +23,12 @@ if TYPE_CHECKING:
 def run_worker(words: list[str]) -> int:
     """Become a worker: the last words are the two pipes' descriptors and the parent's pid.
 
-    A word before them says that nobody knows the build yet.
+    "early" and a source type before them say that nobody knows the build yet.
     """
     *early, control, events, parent_pid = words
     try:
-        return become_worker(
-            int(control), int(events), int(parent_pid), _work_early if early else _work
-        )
+        body = partial(_work_early, early[-1]) if early else _work
+        return become_worker(int(control), int(events), int(parent_pid), body)
     except GoldsmithError as e:
         if early and not receive_lock(int(control)):
             return e.exit_code  # no build has wanted a worker: none has failed
@@ -39,8 +39,8 @@ def run_worker(words: list[str]) -> int:
         return e.exit_code
 
 
-def _work_early(link: Link) -> int:
-    """Import what a build of amazon-chroot will need, then wait for it."""
+def _work_early(source_type: str, link: Link) -> int:
+    """Import what a build of this type will need, then wait for it."""
     import contextlib
     import gc
 
@@ -48,7 +48,7 @@ def _work_early(link: Link) -> int:
     with contextlib.suppress(Exception):  # who needs what is missing here tells so
         from goldsmith.cli.early_imports import import_early
 
-        import_early()
+        import_early(source_type)
     gc.freeze()  # what is there now stays: no collection need look at it
     gc.enable()
     return _work(link) if link.receive_lock() else 0

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from goldsmith.errors import WorkerError
 from goldsmith.events import Event, decode, encode
-from goldsmith.host import kernel, mounts, process, user_namespace
+from goldsmith.host import kernel, mounts, priority, process, user_namespace
 from goldsmith.host.init import run_init
 from goldsmith.host.journal import state_directory
 
@@ -145,8 +145,12 @@ class EarlyWorker:
 
     @contextmanager
     def taken(self) -> Iterator[Worker]:
-        """The worker for a build, which ends it by leaving the block."""
+        """The worker for a build, which ends it by leaving the block.
+
+        It does not give way any more, and may still be importing.
+        """
         self.is_taken = True
+        priority.take_turns(self.worker.running.pid)
         with self._stack.pop_all():
             yield self.worker
 
@@ -167,16 +171,19 @@ class EarlyWorker:
 
 
 @contextmanager
-def start_early(argv: Sequence[str]) -> Iterator[EarlyWorker]:
+def start_early(argv: Sequence[str], *, gives_way: bool = False) -> Iterator[EarlyWorker]:
     """Start a worker of root's without lock and start document; for `spawn_worker` to go on with.
 
     Must be called from the main thread. One that was not taken is killed when the block is left.
+    One that `gives_way` has the lowest priority until it is taken: maybe no build needs it.
     """
     import socket
 
     reader, writer = (end.detach() for end in socket.socketpair())
     with contextlib.ExitStack() as stack:
         early = EarlyWorker(stack, _start(stack, argv, (reader, writer), ()))
+        if gives_way:
+            priority.give_way(early.worker.running.pid)
         try:
             yield early
         finally:
@@ -226,7 +233,10 @@ class Link:
 
     def receive_lock(self) -> bool:
         """Wait for the lock of an early worker, and keep it open; False when nobody needs one."""
-        return receive_lock(self._control.fileno())
+        if not receive_lock(self._control.fileno()):
+            return False
+        priority.rise_together()
+        return True
 
     def read_start_document(self) -> dict[str, Any]:
         """Read the first message; raises WorkerError."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from goldsmith.cli import app, early_imports, worker
+from goldsmith.cli.early_imports import EARLY_BUILDS
 from goldsmith.cli.early_worker import dismiss_worker, take_worker, worker_started_early
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.errors import HostError
 from goldsmith.events import Failed, decode
+from goldsmith.host import worker as host_worker
 from goldsmith.host.worker import Link
 
 
@@ -45,14 +50,14 @@ def test_what_is_not_allowed_is_told_to_who_wants_it(
             socket.send_fds(own, [b"\n"], [own.fileno()])
         else:
             own.shutdown(socket.SHUT_WR)
-        assert worker.run_worker(["early", *words]) == HostError.exit_code
+        assert worker.run_worker(["early", "image", *words]) == HostError.exit_code
     assert ("namespaces are not allowed" in capsys.readouterr().err) is wanted
 
 
 def test_what_cannot_be_imported_is_left_to_the_build(
     ends: tuple[socket.socket, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(source_type: str) -> None:
         raise ImportError("no such library")
 
     def become(control: int, events: int, parent_pid: int, body: Callable[[Link], int]) -> int:
@@ -66,7 +71,7 @@ def test_what_cannot_be_imported_is_left_to_the_build(
     monkeypatch.setattr(worker, "become_worker", become)
     own, words = ends
     own.close()
-    assert worker.run_worker(["early", *words]) == 0
+    assert worker.run_worker(["early", "image", *words]) == 0
 
 
 @pytest.mark.parametrize("words", [[], ["-help"], ["{directory}"], ["{directory}/no.pkr.hcl"]])
@@ -74,6 +79,115 @@ def test_most_command_lines_call_for_none(words: list[str], tmp_path: Path) -> N
     with worker_started_early([word.format(directory=tmp_path) for word in words]):
         assert take_worker() is None
         dismiss_worker()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """The source type of every early worker that root would start, and whether it gives way."""
+    made: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def start_early(argv: Sequence[str], *, gives_way: bool) -> Iterator[object]:
+        assert argv[-3:-1] == ["_worker", "early"]
+        made.append((argv[-1], gives_way))
+        yield made
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(host_worker, "start_early", start_early)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "source_type"),
+    [
+        ("t.pkr.hcl", 'source "image" "x" {', "image"),
+        ("t.pkr.hcl", '# Words.\r\n\tsource\t"image"  "x" {\r\n', "image"),
+        ("t.pkr.hcl", 'source"image""x"{', "image"),
+        ("t.pkr.hcl", 'source "null" "n" {}\nsource "amazon-chroot" "x" {', "amazon-chroot"),
+        ("t.pkr.hcl", 'source "image" "x" {}\nsource "amazon-chroot" "y" {', "amazon-chroot"),
+        ("t.json", '{"builders": [{"name": "x", "type" :\n "image"}]}', "image"),
+        ("t.json", '{"builders":[{"type":"amazon-chroot"}]}', "amazon-chroot"),
+        ("t.pkr.json", '{"source": {"image": {"x": {}}}}', "image"),
+        ("t.pkr.json", '{"source": [\n  {"amazon-chroot": {"x": {}}}]}', "amazon-chroot"),
+    ],
+)
+def test_a_template_that_names_such_a_source_calls_for_one(
+    started: list[tuple[str, bool]], tmp_path: Path, name: str, text: str, source_type: str
+) -> None:
+    (tmp_path / name).write_text(text, newline="")
+    with worker_started_early(["-force", str(tmp_path / name)]):
+        assert started == [(source_type, source_type == "image")]
+        assert take_worker() is started and take_worker() is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.pkr.hcl", '# source "image" "x" {\n// source "amazon-chroot" "x" {\n'),
+        ("t.pkr.hcl", 'source "image-x" "image" {}\nsource "googlecompute-image" "image" {}\n'),
+        ("t.pkr.hcl", 'build {\n  sources = ["source.image.x"]\n  name = "image"\n}\n'),
+        ("t.pkr.hcl", 'provisioner "file" {\n  source = "image"\n}\n'),
+        ("t.pkrvars.hcl", 'source = "image"\ntype = "image"\nkinds = ["image", "amazon-chroot"]\n'),
+        ("t.json", '{"builders": [{"type": "googlecompute-image", "name": "image"}]}'),
+        ("t.json", '{"provisioners": [{"type": "file", "source": "image"}]}'),
+        ("t.pkr.hcl", 'source "image" "x" {' + " " * (1 << 20)),
+        ("t.pkr.hcl", "\n" * (1 << 20)),
+        ("t.pkr.hcl", ""),
+    ],
+)  # fmt: skip
+def test_others_call_for_none(
+    started: list[tuple[str, bool]], tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with worker_started_early([str(tmp_path / name)]):
+        assert started == [] and take_worker() is None
+
+
+def test_nobody_but_root_starts_one(
+    started: list[tuple[str, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    (tmp_path / "t.pkr.hcl").write_text('source "image" "x" {')
+    with worker_started_early([str(tmp_path / "t.pkr.hcl")]):
+        assert started == []
+
+
+@pytest.mark.parametrize(("source_type", "starts"), [("image", False), ("amazon-chroot", True)])
+def test_one_that_may_be_needless_is_not_started_on_one_processor(
+    started: list[tuple[str, bool]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source_type: str,
+    starts: bool,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3})
+    (tmp_path / "t.pkr.hcl").write_text(f'source "{source_type}" "x" {{')
+    with worker_started_early([str(tmp_path / "t.pkr.hcl")]):
+        assert bool(started) is starts
+
+
+def test_a_host_without_room_for_one_is_told_by_the_build(
+    started: list[tuple[str, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(host_worker, "start_early", fail)
+    (tmp_path / "t.pkr.hcl").write_text('source "image" "x" {')
+    with worker_started_early([str(tmp_path / "t.pkr.hcl")]):
+        assert take_worker() is None
+
+
+@pytest.mark.parametrize("source_type", EARLY_BUILDS)
+def test_all_is_there_that_is_imported_early(source_type: str) -> None:
+    """Where it is not, nobody hears of it: the build imports it once more."""
+    making = EARLY_BUILDS[source_type].making
+    body = (
+        "import sys\nfrom goldsmith.cli.early_imports import import_early\n"
+        f"import_early({source_type!r})\nassert {set(making)} <= sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", body], check=True, timeout=60)
 
 
 def test_an_interrupt_while_a_class_is_made_is_no_defect(
