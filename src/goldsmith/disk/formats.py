@@ -15,12 +15,13 @@ import selectors
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from goldsmith.disk.clusters_ahead import ClustersAhead
 from goldsmith.disk.containers import RawContents, describe, pack
 from goldsmith.disk.format_headers import NEEDS_CONTENT, stamp
 from goldsmith.disk.qcow2_writer import write_qcow2
@@ -107,13 +108,14 @@ def _write_format(
     on_percent: OnPercent | None,
     *,
     is_synced: bool = True,
+    ahead: ClustersAhead | None = None,
 ) -> None:
     if format == "qcow2":
         if compression not in COMPRESSIONS:
             raise GoldsmithError(f'"{compression}" is no compression of qcow2',
                                  hint=f"choose {' or '.join(COMPRESSIONS)}")  # fmt: skip
         write_qcow2(image, target, compression=compression, on_bytes=in_percent(on_percent),
-                    is_synced=is_synced)  # fmt: skip
+                    is_synced=is_synced, ahead=ahead)  # fmt: skip
         return
     options = _qemu_options(format)
     if format == "vpc":
@@ -160,8 +162,16 @@ def run_qemu_img_convert(
 
 
 def _sync(file: Path) -> None:
-    with file.open("rb") as stream:
+    with full_file_system_named(file), file.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+@contextmanager
+def _synced(file: Path) -> Iterator[None]:
+    """The disk keeps a file when the block is left; it writes while processors do the rest."""
+    with beside(partial(_sync, file)) as synced:
+        yield
+        synced()
 
 
 def _is_full(path: Path) -> bool:
@@ -259,11 +269,13 @@ def write_all(
     epoch_s: int,
     compression: str = "zstd",
     on_percent: Callable[[str, float], None] | None = None,
+    ahead: ClustersAhead | None = None,
 ) -> WrittenFormats:
     """Write a raw image in every format at once, hashed and fsynced; no target may exist.
 
-    A target "raw" takes the image itself, last of all (it may be the image already). The first
-    error ends the other conversions and removes all their files.
+    A target "raw" takes the image itself, last of all (it may be the image already). Of the qcow2
+    some clusters may be compressed `ahead`. The first error ends the other conversions and removes
+    all their files.
     """
     made = {name: target for name, target in targets.items() if target != image}
     # The image is described by whoever reads it anyway; that one goes first, others wait for it.
@@ -281,13 +293,14 @@ def write_all(
 
     def converting(name: str) -> Callable[[OnPercent], WrittenFile]:
         return lambda on_percent: _write(
-            image, targets[name], name, compression, epoch_s, known, on_percent
+            image, targets[name], name, compression, epoch_s, known, on_percent, ahead
         )
 
     others = [name for name in targets if name not in ("raw", reader)]
     with _new_files(made.values()):
         works = {reader: describing, **{name: converting(name) for name in others}}
-        files = run_all(works, on_percent)
+        with _synced(image) if "raw" in targets else nullcontext():
+            files = run_all(works, on_percent)
         raw = known.result()
         if "raw" in made:
             move_raw(image, made["raw"])
@@ -323,19 +336,18 @@ def _write(
     epoch_s: int,
     known: Future[RawContents],
     on_percent: OnPercent,
+    ahead: ClustersAhead | None,
 ) -> WrittenFile:
     container = check_format(format).container
     if container is not None:
         packed = pack(image, target, container, on_bytes=in_percent(on_percent))
         return WrittenFile(packed.size_bytes, packed.sha256)
     with full_file_system_named(target):
-        _write_format(image, target, format, compression, on_percent, is_synced=False)
+        _write_format(image, target, format, compression, on_percent, is_synced=False, ahead=ahead)
         if format in NEEDS_CONTENT:
             stamp(target, format, known.result().sha256, epoch_s)
-        # The disk and a processor.
-        with beside(partial(_sync, target)) as synced:
+        with _synced(target):
             digest = hash_sparse(target, on_bytes=in_percent(None))["sha256"]
-            synced()
         return WrittenFile(target.stat().st_size, digest)
 
 

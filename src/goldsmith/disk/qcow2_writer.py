@@ -10,28 +10,26 @@ from __future__ import annotations
 import os
 import struct
 import sys
-import threading
-import zlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from goldsmith.disk.block_map import mapped_stretches
+from goldsmith.disk.clusters_ahead import ClustersAhead
 from goldsmith.disk.containers import read_stretch
+from goldsmith.disk.qcow2_clusters import (
+    CLUSTER_BITS,
+    CLUSTER_BYTES,
+    ZEROS,
+    ZSTD_LEVEL,
+    Packing,
+)
 from goldsmith.host.parallel import cores
 from goldsmith.host.sparse import OnBytes
-
-CLUSTER_BITS: Final = 16
-CLUSTER_BYTES: Final = 1 << CLUSTER_BITS
-ZSTD_LEVEL: Final = 3
-ZLIB_LEVEL: Final = 6
-ZLIB_WINDOW_BITS: Final = -12
-"""QEMU decompresses without a header and with a window of 4 KiB (block/qcow2-threads.c)."""
 
 _ENTRIES: Final = CLUSTER_BYTES // 8
 """How many clusters a table of the second level knows."""
@@ -44,34 +42,12 @@ _SECTORS_SHIFT: Final = 62 - (CLUSTER_BITS - 8)
 _OTHER_COMPRESSION: Final = 1 << 3
 """The incompatible feature of images whose compression is not zlib; QEMU 5.1 and later."""
 _HEADER: Final = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
-_ZEROS: Final = bytes(CLUSTER_BYTES)
 _WRITTEN_AT_ONCE_BYTES: Final = 4 << 20
 
-Compress = Callable[[bytes], bytes]
+Pack = Callable[[int, bytes], bytes]
+"""Makes of a cluster, with its number, what lies in the file."""
 Clusters = Sequence[bytes | None]
 """What a stretch becomes, cluster by cluster: None for zeros; a whole cluster stays as it is."""
-
-_of_this_thread = threading.local()
-
-
-def _zstd(cluster: bytes, level: int) -> bytes:
-    import zstandard
-
-    # A context has some MiB of tables, and belongs to one thread at a time.
-    context: zstandard.ZstdCompressor | None = getattr(_of_this_thread, f"zstd{level}", None)
-    if context is None:
-        context = zstandard.ZstdCompressor(level=level)
-        setattr(_of_this_thread, f"zstd{level}", context)
-    return context.compress(cluster)
-
-
-def _zlib(cluster: bytes) -> bytes:
-    packing = zlib.compressobj(ZLIB_LEVEL, zlib.DEFLATED, ZLIB_WINDOW_BITS)
-    return packing.compress(cluster) + packing.flush()
-
-
-_TYPES: Final = {"zlib": 0, "zstd": 1}
-"""The number of a compression in the header."""
 
 
 def write_qcow2(
@@ -84,20 +60,25 @@ def write_qcow2(
     threads: int | None = None,
     is_new: bool = True,
     is_synced: bool = True,
+    ahead: ClustersAhead | None = None,
 ) -> None:
     """Write a raw image as compressed qcow2 under a new name; `compression` zstd or zlib.
 
     `level` is zstd's. Uses all cores, or `threads`; memory is bounded by some 40 MiB for each.
     Without `is_new` a file that is there is written over, without `is_synced` nobody has told the
-    disk to keep it. Raises FileExistsError and OSError; what was begun stays.
+    disk to keep it. What of it is `ahead` is taken from there, and no more put there; the bytes are
+    the same. Raises FileExistsError and OSError; what was begun stays.
     """
-    number = _TYPES[compression]
-    compress = _zlib if compression == "zlib" else partial(_zstd, level=level)
+    packing = Packing(compression, level)
+    number = packing.number
+    if ahead is not None:
+        ahead.stop()
     mode: Literal["xb", "wb"] = "xb" if is_new else "wb"
     with open(image, "rb", buffering=0) as source, open(target, mode, buffering=0) as file:
         size_bytes = os.fstat(source.fileno()).st_size
         writing = _Writing(file, -(-size_bytes // 512) * 512)
-        for offset, clusters in _compressed(image, source, size_bytes, compress, threads):
+        pack = _pack(packing, ahead)
+        for offset, clusters in _compressed(image, source, size_bytes, pack, threads):
             writing.add(offset, clusters)
             if on_bytes is not None:
                 on_bytes(offset, size_bytes)
@@ -108,8 +89,14 @@ def write_qcow2(
         on_bytes(size_bytes, size_bytes)
 
 
+def _pack(packing: Packing, ahead: ClustersAhead | None) -> Pack:
+    if ahead is not None and ahead.packing == packing:
+        return ahead.pack
+    return lambda _, cluster: packing.pack(cluster)
+
+
 def _compressed(
-    image: Path, source: BinaryIO, size_bytes: int, compress: Compress, threads: int | None
+    image: Path, source: BinaryIO, size_bytes: int, pack: Pack, threads: int | None
 ) -> Iterator[tuple[int, Clusters]]:
     """Each stretch of the image that is mapped, in order: where it starts, and its clusters."""
     workers = threads or cores()
@@ -121,7 +108,7 @@ def _compressed(
                     continue
                 data = bytearray(-(-length // CLUSTER_BYTES) * CLUSTER_BYTES)
                 read_stretch(source.fileno(), memoryview(data)[:length], offset, used, image)
-                under_way.append((offset, pool.submit(_clusters, data, compress)))
+                under_way.append((offset, pool.submit(_clusters, offset, data, pack)))
                 if len(under_way) > 2 * workers:
                     start, made = under_way.popleft()
                     yield start, made.result()
@@ -132,16 +119,13 @@ def _compressed(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _clusters(data: bytearray, compress: Compress) -> Clusters:
+def _clusters(offset: int, data: bytearray, pack: Pack) -> Clusters:
     found: list[bytes | None] = []
     view = memoryview(data)
     for start in range(0, len(data), CLUSTER_BYTES):
         cluster = bytes(view[start : start + CLUSTER_BYTES])
-        if cluster == _ZEROS:
-            found.append(None)
-            continue
-        packed = compress(cluster)
-        found.append(packed if len(packed) < CLUSTER_BYTES else cluster)
+        number = offset + start >> CLUSTER_BITS
+        found.append(None if cluster == ZEROS else pack(number, cluster))
     return found
 
 

@@ -78,6 +78,52 @@ def test_the_image_may_be_the_raw_target_already(tmp_path):
     assert written.files["raw"].size_bytes == 4
 
 
+@pytest.fixture
+def synced(monkeypatch):
+    """The inodes of all files that the disk was told to keep."""
+    inodes, own = set(), os.fsync
+
+    def fsync(fd):
+        own(fd)
+        inodes.add(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return inodes
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_every_file_that_stays_is_synced(tmp_path, synced, is_moved):
+    image = tmp_path / "image"
+    image.write_bytes(os.urandom(3 * MIB))
+    raw = tmp_path / "raw" if is_moved else image
+    targets = {"qcow2": tmp_path / "qcow2", "raw": raw, "raw.zst": tmp_path / "zst"}
+    formats.write_all(image, targets, epoch_s=0)
+    assert synced == {path.stat().st_ino for path in targets.values()}
+
+
+def test_an_image_that_does_not_stay_is_not_synced(tmp_path, synced):
+    image = tmp_path / "image"
+    image.write_bytes(os.urandom(3 * MIB))
+    formats.write_all(image, {"qcow2": tmp_path / "qcow2"}, epoch_s=0)
+    assert synced == {(tmp_path / "qcow2").stat().st_ino}
+
+
+def test_a_disk_that_is_full_when_the_image_is_synced_is_named(tmp_path, monkeypatch):
+    image = tmp_path / "image"
+    image.write_bytes(b"disk" * 3000)
+    inode, own = image.stat().st_ino, os.fsync
+
+    def full(fd):
+        if os.fstat(fd).st_ino == inode:
+            raise OSError(28, "No space left on device")
+        own(fd)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoSpaceError, match=r"image cannot be written"):
+        formats.write_all(image, {"qcow2": tmp_path / "q", "raw": tmp_path / "raw"}, epoch_s=0)
+    assert os.listdir(tmp_path) == ["image"]
+
+
 def test_a_target_in_the_way_stays_and_no_other_is_made(tmp_path):
     image = tmp_path / "image"
     image.write_bytes(b"disk")

@@ -12,6 +12,7 @@ from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk import formats
 from goldsmith.disk.assemble import AssembledImage, assemble
 from goldsmith.disk.bootloader import grub
+from goldsmith.disk.clusters_ahead import ClustersAhead
 from goldsmith.disk.identity import DiskIdentity
 from goldsmith.disk.layout import Layout
 from goldsmith.disk.packing import packed_trees
@@ -39,7 +40,7 @@ class AssembleStep:
     label: str = "Assembling the disk"
 
     def run(self, context: StepContext) -> AssembledImage:
-        """Write the raw image; raises LayoutError when the tree does not fit the layout."""
+        """Write the raw image, which `FormatsStep` syncs where it is kept; raises LayoutError."""
         with self.trees.view() as tree:
             usage = measure(tree, self.layout.by_mount())
             boot_loader = self._boot_loader(tree)
@@ -55,7 +56,7 @@ class AssembleStep:
                     disk_plan, contents, self.image, identity=self.identity,
                     epoch_s=context.epoch_s, boot_loader=boot_loader, scratch=context.scratch,
                     packed_files=packed.files, on_stage=context.emitter.progress,
-                    guest=guest_for(self.layout, context),
+                    guest=guest_for(self.layout, context), is_kept=False,
                 )  # fmt: skip
 
     def _boot_loader(self, tree: Path) -> grub.BootLoader | None:
@@ -119,12 +120,13 @@ def _is_below(mount: str, other: str) -> bool:
 class FormatsStep:
     """Makes every format of the raw image at once and hashes it; `targets` are temporary names.
 
-    `compression` is that of qcow2: zstd, or zlib for old readers.
+    `compression` is that of qcow2: zstd, or zlib for old readers. Clusters of it may be `ahead`.
     """
 
     image: Path
     targets: Mapping[str, Path]
     compression: str = "zstd"
+    ahead: ClustersAhead | None = None
     name: str = "formats"
 
     @property
@@ -143,5 +145,5 @@ class FormatsStep:
 
         return formats.write_all(
             self.image, self.targets, epoch_s=context.epoch_s, compression=self.compression,
-            on_percent=on_percent,
+            on_percent=on_percent, ahead=self.ahead,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ from goldsmith.core.builder import BuildContext
 from goldsmith.core.results import NOT_RECORDED, Results
 from goldsmith.core.tree_build import TreeBuild
 from goldsmith.disk.assemble import AssembledImage
+from goldsmith.disk.clusters_ahead import ClustersAhead, clusters_ahead
+from goldsmith.disk.qcow2_clusters import Packing
 from goldsmith.errors import explain_os_error
 from goldsmith.host.signals import check_interrupted
 from goldsmith.layers.keys import StepKey
@@ -68,9 +71,10 @@ class ImageFiles:
         with outputs.being_written(context.run) as partial:
             # Without a raw output the raw image is only a stage: it stays in the run directory.
             raw = partial.get("raw", context.work / "disk.raw")
-            disk = self.make_disk(raw, reason)
-            formats = FormatsStep(raw, partial, recipe.options.compression)
-            written = self.provisioning.run(formats)
+            with self._ahead(raw, partial) as ahead:
+                disk = self.make_disk(raw, reason)
+                formats = FormatsStep(raw, partial, recipe.options.compression, ahead)
+                written = self.provisioning.run(formats)
             manifest = {
                 "name": context.name, "image_name": recipe.image_name,
                 "goldsmith_version": goldsmith.__version__,
@@ -88,6 +92,14 @@ class ImageFiles:
                 partial, {outputs.manifest: text}, context.run, force=context.force
             )  # fmt: skip
         return {name: file.sha256 for name, file in written.files.items()}
+
+    def _ahead(
+        self, raw: Path, targets: Mapping[str, Path]
+    ) -> AbstractContextManager[ClustersAhead | None]:
+        if "qcow2" not in targets:
+            return nullcontext()
+        packing = Packing(self.recipe.options.compression)
+        return clusters_ahead(raw, self.context.work, packing, files=len(targets))
 
     def _artifact(
         self, files: Mapping[str, Path], manifest: Path, digests: Mapping[str, str]

@@ -7,6 +7,7 @@ image and of the container, the block map and the compressed bytes.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -107,7 +108,7 @@ class AssembleSetStep:
     def _fill(
         self, raw: Path, image: SetImageOptions, tree: Path, usage: TreeUsage, context: StepContext
     ) -> None:
-        """Fill a file system that is larger than it need be, then shrink it."""
+        """Fill a file system that is larger than it need be, then shrink it, which syncs it."""
         mount, kept = image.mount, image.headroom_in(self.image_set)
         kept_bytes = kept.of(usage.blocks * BLOCK_BYTES)
         shrinks = image.filesystem in SHRINKABLE
@@ -121,6 +122,7 @@ class AssembleSetStep:
                 plan(layout, {mount: usage}, packed_bytes=packed.sizes_bytes), {mount: tree}, raw,
                 identity=self.identity, epoch_s=context.epoch_s, scratch=context.scratch,
                 packed_files=packed.files, guest=guest_for(layout, context),
+                is_kept=not shrinks and image.container_in(self.image_set) == "raw",
             )  # fmt: skip
         if shrinks:
             context.emitter.progress(f"shrinking {mount}", 0)
@@ -132,6 +134,8 @@ class AssembleSetStep:
         target = self.targets[block_map_name(name)]
         with full_file_system_named(target), open(target, "xb") as file:
             file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         return hashlib.sha256(text).hexdigest()
 
     def _uuid(self, image: SetImageOptions) -> str | None:
