@@ -20,8 +20,10 @@ _PROGRAMS = (
     "find", "start-stop-daemon", "ldconfig", "update-alternatives", "dpkg-statoverride", "gzip",
     "xz", "mountpoint", "apt-get", "apt-config", "apt-key", "apt-cache", "gpgv", "cmp", "touch",
     "/usr/lib/apt/methods/http", "/usr/lib/apt/methods/file", "/usr/lib/apt/methods/copy",
-    "/usr/lib/apt/methods/store", "/usr/lib/apt/methods/gpgv",
+    "/usr/lib/apt/methods/store", "/usr/lib/apt/methods/gpgv", "dpkg-maintscript-helper",
 )  # fmt: skip
+_WORDS_OF_HELPER = "usr/share/dpkg/sh/dpkg-error.sh"
+"""What `dpkg-maintscript-helper` reads."""
 
 
 def make_tiny_suite(folder: Path, small_tree: Path) -> Repository:
@@ -31,6 +33,8 @@ def make_tiny_suite(folder: Path, small_tree: Path) -> Repository:
     root.mkdir()
     subprocess.run(["tar", "-xf", small_tree, "-C", root], check=True)
     _add_programs(root)
+    (root / _WORDS_OF_HELPER).parent.mkdir(parents=True)
+    shutil.copy2(Path("/", _WORDS_OF_HELPER), root / _WORDS_OF_HELPER)
     for name in ("etc/apt/apt.conf.d", "etc/dpkg/dpkg.cfg.d", "etc/alternatives", "boot"):
         (root / name).mkdir(parents=True, exist_ok=True)
     with (root / "etc/passwd").open("a") as file:
