@@ -5,6 +5,8 @@ import sys
 import pytest
 from debs import archive, deb, directory, entry
 
+from goldsmith.errors import Interrupted
+from goldsmith.host.cancellation import Cancellation
 from goldsmith.packages.unpacked import content_store
 from goldsmith.packages.unpacked.content_store import ContentStore, changed_packages
 
@@ -65,4 +67,15 @@ def test_sound_are_those_that_are_there_and_unchanged(packages):
     spoil(packages[0])
     digests = [package.digest for package in packages]
     store = ContentStore(packages[0].directory.parent)
-    assert store.sound([*digests, "0" * 64]) == set(digests[1:])
+    assert store.sound([*digests, "0" * 64], lambda: False) == set(digests[1:])
+    # Who has waited long enough gets what is known by then.
+    turns = iter([False, False, True])
+    assert store.sound(digests[1:], lambda: next(turns)) == set(digests[1:3])
+
+
+def test_an_interrupt_is_noticed_between_packages(packages):
+    scope = Cancellation()
+    with scope.installed():
+        scope.cancel("SIGINT")
+        with pytest.raises(Interrupted):
+            changed_packages(packages, 1)

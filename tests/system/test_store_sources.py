@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from debs import deb, directory, entry
@@ -18,6 +19,7 @@ from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.errors import PackageError
+from goldsmith.packages.host_apt import HostApt
 from goldsmith.packages.keyrings import read_key
 from goldsmith.packages.package_store import PackageStore
 from goldsmith.packages.repositories import AptPin
@@ -170,16 +172,73 @@ def test_of_the_same_sources_apt_reads_its_kept_cache(site: StoreSite, place: Pa
     assert releases(site)
     assert differences(place / "laid", place / "by-cache") == []
 
-    # One that was changed is none.
+    # One that was changed is none, but what APT decided by it stands.
     for cache in place.glob("state/resolutions/*/pkgcache.bin"):
         content = bytearray(cache.read_bytes())
         content[len(content) // 2] ^= 1
         cache.unlink()
         cache.write_bytes(content)
+    answers = ResolutionStore(place / "state/resolutions")
+    assert {name for _, name in answers.damaged()} == {"pkgcache.bin"}
+    assert answers.find(second) is not None
     third = site.known(site.request(place, "alpha", "gamma"), place)
     site.asked.clear()
     lay(place, third)
     assert releases(site)
+    assert indexes(site) == []
+
+
+def test_a_cache_is_not_read_a_day_after_apt_has_verified_what_is_in_it(
+    site: StoreSite, place: Path
+) -> None:
+    first = site.known(site.request(place, "alpha"), place)
+    lay(place, first)
+    answers = ResolutionStore(place / "state/resolutions")
+    found = answers.find(first)
+    assert found is not None
+    old = replace(found, verified_s=found.verified_s - 25 * 3600)
+    (found.lists.parent / "answer.json").write_text(old.text(found.sources_key))
+    second = site.known(site.request(place, "beta"), place)
+    site.asked.clear()
+    lay(place, second)
+    assert releases(site)
+    # What was verified now counts from now, whatever answer it came with.
+    third = site.known(site.request(place, "gamma"), place)
+    site.asked.clear()
+    lay(place, third)
+    assert releases(site) == []
+
+
+def test_another_key_in_the_same_keyring_is_asked(site: StoreSite, place: Path) -> None:
+    keyring = place / f"keyring{site.signer.key.suffix}"
+    shutil.copy(site.signer.key, keyring)
+    source = replace(site.source, signed_by=str(keyring))
+    lay(place, replace(site.known(site.request(place, "alpha"), place), sources=(source,)))
+    second = replace(site.known(site.request(place, "beta"), place), sources=(source,))
+    with signing(place / "gnupg") as stranger:
+        shutil.copy(stranger.key, keyring)
+        with pytest.raises(PackageError, match=r"(?i)signature|signed|key"):
+            lay(place, second)
+
+
+def test_packages_are_there_although_the_cache_is_pruned_meanwhile(
+    site: StoreSite, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = site.known(site.request(place, *NAMES), place)
+    lay(place, request)
+    ContentStore(place / "state/unpacked").clear()
+    shutil.rmtree(place / "state/resolutions")
+    fetch = HostApt.fetch
+
+    def fetched(*given: Any, **named: Any) -> object:
+        shutil.rmtree(place / "state/packages")
+        return fetch(*given, **named)
+
+    monkeypatch.setattr(HostApt, "fetch", fetched)
+    site.asked.clear()
+    lay(place, request)
+    assert packaged(site) == []
+    assert (place / "laid/usr/share/beta.text").exists()
 
 
 @pytest.mark.parametrize(
@@ -187,6 +246,7 @@ def test_of_the_same_sources_apt_reads_its_kept_cache(site: StoreSite, place: Pa
     [
         {"pins": (AptPin("version 1", 900, ("alpha",)),)},
         {"settings": AptSettings({"Acquire::Retries": "2"})},
+        {"settings": AptSettings({"Acquire::Max-ValidTime": "999999999"})},
     ],
 )
 def test_the_cache_of_other_pins_or_settings_is_not_read(

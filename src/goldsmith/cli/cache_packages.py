@@ -62,15 +62,25 @@ def kept_packages(state: Path) -> list[Kept]:
     """
     downloads, unpacked = downloads_in(state), ContentStore(state / STORE_NAME)
     places = [(DOWNLOADED, downloads.path(digest)) for digest in downloads.digests()]
+    answers: list[Path] = []
     with unpacked.alone() as alone:
         if alone:
             # What another goldsmith has unpacked goes with its age, too.
             places += [(UNPACKED, path) for path in _named_in(unpacked.directory, _DIGEST)]
-            places += [(ANSWERS, path) for path in _named_in(state / RESOLUTIONS, _ANY)]
+            answers = _named_in(state / RESOLUTIONS, _ANY)
     found = []
     for kind, place in places:
         with contextlib.suppress(FileNotFoundError):
-            found.append(Kept(kind, place, place.stat().st_mtime, _own_bytes(place)))
+            found.append(Kept(kind, place, place.stat().st_mtime, _own_bytes(place, {})))
+    # Answers share files: the room is free once the last of them is gone.
+    shared: dict[tuple[int, int], int] = {}
+    by_use: list[tuple[float, Path]] = []
+    for place in answers:
+        with contextlib.suppress(FileNotFoundError):
+            by_use.append((place.stat().st_mtime, place))
+    for used_s, place in sorted(by_use):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(Kept(ANSWERS, place, used_s, _own_bytes(place, shared)))
     return sorted(found, key=lambda one: (one.used_s, one.place))
 
 
@@ -79,9 +89,11 @@ def _named_in(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
     return [folder / name for name in names if pattern.fullmatch(name)]
 
 
-def _own_bytes(place: Path) -> int:
-    """The blocks that are free once it is removed: files that trees have as links are not."""
-    own: dict[tuple[int, int], int] = {}
+def _own_bytes(place: Path, own: dict[tuple[int, int], int]) -> int:
+    """The blocks that are free once it is removed: files that trees have as links are not.
+
+    `own` has, by device and inode, how many names of a file go before, and gets those here.
+    """
     taken = 0
     for path in (place, *_below(place)):
         status = path.lstat()

@@ -89,6 +89,8 @@ class HostApt:
             # Its cache names the indexes as it reads them, and is of use from no other directory.
             'Dir::State::lists "./lists/";\nDir::Cache::srcpkgcache "";\n'
             f"{request.settings.bootstrap_text()}"
+            # APT would link parts of them (acquire-item.cc), and a relative link leads nowhere.
+            'Acquire::PDiffs "false";\n'
         )
         # APT ends its apt-key without waiting, which then leaves a copy of the key behind.
         temporary = self.directory / "tmp"
@@ -98,7 +100,8 @@ class HostApt:
             APT_CONFIG=str(configuration), TMPDIR=str(temporary)
         )  # fmt: skip
         self._listed: dict[tuple[str, ...], tuple[tuple[Archive, ...], bool]] = {}
-        self._is_read = False
+        self.has_taken_cache = False
+        """Whether it reads the cache of indexes that were verified before."""
 
     def _run(self, *argv: str, stdout_to: int | None = None) -> Completed:
         done = run(
@@ -126,7 +129,7 @@ class HostApt:
         """
         lists = self.directory / "lists"
         if cache is not None and self._has_linked(files, cache):
-            self._is_read = True
+            self.has_taken_cache = True
             return
         for file in files:
             taken = lists / file.name
@@ -152,7 +155,7 @@ class HostApt:
         """Read the indexes, unless it has taken them with their cache."""
         self._listed.clear()
         self._on_line("stdout", "I: running --setup-hook")
-        if not self._is_read:
+        if not self.has_taken_cache:
             self._run("apt-get", "update", "--error-on=any")
 
     def codename(self) -> str:
@@ -212,7 +215,7 @@ class HostApt:
     def fetch(self, base: Sequence[str], *, without: Collection[str] = ()) -> tuple[Archive, ...]:
         """Fetch the base and all that is asked for; what the store has is not fetched.
 
-        Files of packages `without` (SHA-256) are not put beside the others: nobody needs them.
+        Packages `without` (SHA-256) have their files already, as far as anybody needs them.
         """
         words = [*base, *self._request.wanted()]
         listed, all_listed = self.all_listed(words)

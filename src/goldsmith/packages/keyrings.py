@@ -7,6 +7,7 @@ tree needs to reach its file. Source: gpgv(1), RFC 4880 (4.2 packet headers, 6.2
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,28 @@ def keyring_for(suite: str, host_root: Path = Path("/")) -> str:
         f"this host has no {keyring} to check the mirror's signatures with",
         hint=f"apt-get install {_KEYRING_PACKAGES[keyring]}",
     )
+
+
+def keys_digest(signed_by: str, host_root: Path = Path("/")) -> str:
+    """The SHA-256 of the files of this host with the keys that a source is checked with.
+
+    `signed_by` is as in a source: of the paths in it, else of all that APT trusts.
+    """
+    etc = host_root / "etc/apt"
+    if _ARMOR_BEGIN in signed_by:
+        named: list[Path] = []
+    else:
+        words = signed_by.replace(",", " ").split()
+        named = [host_root / word.lstrip("/") for word in words if word.startswith("/")]
+        named = named or [etc / "trusted.gpg", *sorted(etc.glob("trusted.gpg.d/*"))]
+    digest = hashlib.sha256()
+    for path in named:
+        try:
+            content = path.read_bytes()
+        except OSError:
+            content = b""
+        digest.update(f"{path}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
+    return digest.hexdigest()
 
 
 def read_key(path: Path) -> str:

@@ -133,6 +133,28 @@ class PackageStore:
             os.utime(stored)
         return True
 
+    def touch(self, archive: Archive) -> bool:
+        """Note that a file is used, whatever is in it; False when it is not here."""
+        if not self.has(archive):
+            return False
+        with contextlib.suppress(OSError):
+            os.utime(self.path(archive.sha256))
+        return True
+
+    def lend(self, archive: Archive, folder: Path) -> bool:
+        """Give a file one more name in APT's archives directory; False when the store lacks it.
+
+        For who only reads it: it is still there when the store is pruned. A file whose content has
+        changed is removed from the store.
+        """
+        if not _ARCHIVE_NAME.fullmatch(archive.name) or not self.has_whole(archive):
+            return False
+        try:
+            os.link(self.path(archive.sha256), folder / archive.name)
+        except OSError:
+            return self.give(archive, folder)  # another file system, or one without links
+        return self.touch(archive)
+
     def take_all(self, archives: Iterable[Archive], folder: Path) -> int:
         """Take those of the archives that lie in APT's directory; returns how many are new."""
         new = 0

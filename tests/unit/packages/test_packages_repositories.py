@@ -23,7 +23,13 @@ from goldsmith.packages.build_files import (
 )
 from goldsmith.packages.errors import PackageError
 from goldsmith.packages.finish import PINS_FILE, SOURCES_FILE, FinishPlan, finish_sources
-from goldsmith.packages.keyrings import DEBIAN_KEYRING, UBUNTU_KEYRING, keyring_for, read_key
+from goldsmith.packages.keyrings import (
+    DEBIAN_KEYRING,
+    UBUNTU_KEYRING,
+    keyring_for,
+    keys_digest,
+    read_key,
+)
 from goldsmith.packages.mirrors import sources_for
 from goldsmith.packages.repositories import AptPin, Repository, pins_of, without_repetition
 
@@ -245,3 +251,25 @@ def test_refused_options(wrong: dict[str, object]) -> None:
 def test_refused_bootstraps(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Bootstrap(**wrong)
+
+
+def test_the_keys_of_a_source_are_those_in_its_files(tmp_path: Path) -> None:
+    named, trusted = tmp_path / "keys/a.gpg", tmp_path / "etc/apt/trusted.gpg.d/b.gpg"
+    for path in (named, trusted):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"one")
+
+    def digests() -> list[str]:
+        given = ("/keys/a.gpg", "/keys/a.gpg 0123ABCD", "0123ABCD", "",
+                 "-----BEGIN PGP PUBLIC KEY BLOCK-----\n", "/keys/absent.gpg")  # fmt: skip
+        return [keys_digest(signed_by, tmp_path) for signed_by in given]
+
+    def changed(path: Path) -> list[bool]:
+        before = digests()
+        path.write_bytes(b"two")
+        return [one != other for one, other in zip(before, digests(), strict=True)]
+
+    assert changed(named) == [True, True, False, False, False, False]
+    assert changed(trusted) == [False, False, True, True, False, False]
+    named.unlink()
+    assert len(set(digests())) == 4

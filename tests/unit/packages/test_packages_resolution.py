@@ -12,11 +12,17 @@ from pathlib import Path
 import pytest
 
 from goldsmith.packages.apt_request import AptRequest
+from goldsmith.packages.apt_settings import AptSettings
 from goldsmith.packages.apt_sources import AptSource
 from goldsmith.packages.package_store import Archive
 from goldsmith.packages.repositories import AptPin
 from goldsmith.packages.unpacked import resolution
-from goldsmith.packages.unpacked.resolution import Resolution, ResolutionStore, request_key
+from goldsmith.packages.unpacked.resolution import (
+    Resolution,
+    ResolutionStore,
+    request_key,
+    sources_key,
+)
 
 SOURCE = AptSource(("deb",), ("http://packages.example/debian",), ("one",), ("main",))
 DAY_S = 24 * 3600.0
@@ -98,6 +104,28 @@ def test_a_password_changes_no_key_and_stands_in_none() -> None:
     with_password = replace(request("1" * 64), sources=(secret,))
     other = replace(secret, uris=("http://me:other@packages.example/debian",))
     assert request_key(with_password) == request_key(replace(with_password, sources=(other,)))
+
+
+def test_a_proxys_password_stands_in_no_key() -> None:
+    def key(password: str) -> str:
+        proxy = {"Acquire::http::Proxy": f"http://me:{password}@proxy.example:8080"}
+        return sources_key(replace(request("1" * 64), settings=AptSettings(proxy)))
+
+    assert key("letmein") == key("other") != sources_key(request("1" * 64)) != ""
+
+
+@pytest.mark.parametrize(
+    "limited",
+    [
+        {"settings": AptSettings({"Acquire::Max-ValidTime": "1"})},
+        {"settings": AptSettings({"Acquire::Max-ValidTime::Debian": "1"})},
+        {"sources": (replace(SOURCE, options={"valid-until-max": "1"}),)},
+    ],
+)
+def test_where_apt_limits_the_age_itself_it_is_asked(limited: dict[str, object]) -> None:
+    asked = replace(request("1" * 64), **limited)  # type: ignore[arg-type]
+    assert sources_key(asked) == ""
+    assert request_key(asked) is not None
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import os
@@ -33,6 +34,45 @@ def folder(tmp_path: Path) -> Path:
 def put(folder: Path, content: bytes, name: str = "a_1_all.deb") -> Archive:
     (folder / name).write_bytes(content)
     return archive_of(content, name)
+
+
+def test_lent_is_the_file_itself_for_as_long_as_the_borrower_has_it(
+    store: PackageStore, folder: Path, tmp_path: Path
+) -> None:
+    archive = put(folder, b"package")
+    (tmp_path / "other").mkdir()
+    assert not store.lend(archive, tmp_path / "other")
+    assert store.take(folder / archive.name, archive)
+    os.utime(store.path(archive.sha256), (1, 1))
+    assert store.lend(archive, tmp_path / "other")
+    # It counts as used now.
+    assert store.path(archive.sha256).stat().st_mtime > 1
+    store.path(archive.sha256).unlink()
+    assert (tmp_path / "other/a_1_all.deb").read_bytes() == b"package"
+
+
+def test_what_was_changed_is_neither_lent_nor_kept(
+    store: PackageStore, folder: Path, tmp_path: Path
+) -> None:
+    archive = put(folder, b"package")
+    assert store.take(folder / archive.name, archive)
+    store.path(archive.sha256).write_bytes(b"changed")
+    assert not store.lend(archive, tmp_path)
+    assert not store.has(archive) and not store.touch(archive)
+
+
+def test_another_file_system_gets_a_copy(
+    store: PackageStore, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    archive = put(folder, b"package")
+    assert store.take(folder / archive.name, archive)
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(os, "link", link)
+    assert store.lend(archive, tmp_path / "other")
+    assert (tmp_path / "other/a_1_all.deb").stat().st_nlink == 1
 
 
 def test_taken_and_given(store: PackageStore, folder: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from goldsmith.host.cancellation import check_cancelled
 from goldsmith.host.journal import remove_tree
 from goldsmith.host.locks import try_lock
 from goldsmith.host.parallel import beside, cores
@@ -121,7 +122,7 @@ class ContentStore:
         found = {one.sha256: self.find(one.sha256) for one, _ in wanted}
         count = threads or os.cpu_count() or 1
         unsure = [one for one in found.values() if one is not None and one.digest not in sound]
-        for changed, path in changed_packages(unsure, count):
+        for changed, path in changed_packages(unsure, threads):
             on_damage(f"{changed.name} is unpacked again: /{path} was changed in {self.directory}")
             found[changed.digest] = None
         missing = {one[0].sha256: one for one in wanted if found[one[0].sha256] is None}
@@ -143,11 +144,19 @@ class ContentStore:
             taken.append(package)
         return taken
 
-    def sound(self, digests: Iterable[str]) -> frozenset[str]:
-        """Those of the packages that are here, and as they were unpacked; reads every file."""
-        found = [one for one in map(self.find, digests) if one is not None]
-        changed = {package.digest for package, _ in changed_packages(found)}
-        return frozenset(one.digest for one in found) - changed
+    def sound(self, digests: Iterable[str], is_over: Callable[[], bool]) -> frozenset[str]:
+        """Those of the packages that are here, and as they were unpacked; reads every file.
+
+        Only those that it has come to until `is_over`; raises Interrupted.
+        """
+        found = set()
+        for digest in digests:
+            if is_over():
+                break
+            package = self.find(digest)
+            if package is not None and not _changed_here([package]):
+                found.add(digest)
+        return frozenset(found)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -267,7 +276,7 @@ def changed_packages(
 
     Where there is much to read, in several processes: threads would wait for each other.
     """
-    first, *others = _shares(packages, processes or min(cores(), _MOST_READERS))
+    first, *others = _shares(packages, min(processes or cores(), _MOST_READERS))
     with ExitStack() as stack:
         started = [(one, stack.enter_context(beside(partial(_changed_elsewhere, one))))
                    for one in others]  # fmt: skip
@@ -294,8 +303,13 @@ def _shares(packages: Sequence[UnpackedPackage], count: int) -> list[list[Unpack
 
 def _changed_here(packages: Iterable[UnpackedPackage]) -> dict[str, str]:
     """The first changed path of each package that has one, by the package's digest."""
-    paths = {package.digest: changed_path(package) for package in packages}
-    return {digest: path for digest, path in paths.items() if path is not None}
+    found = {}
+    for package in packages:
+        check_cancelled()
+        path = changed_path(package)
+        if path is not None:
+            found[package.digest] = path
+    return found
 
 
 def _changed_elsewhere(packages: Sequence[UnpackedPackage]) -> dict[str, str] | None:

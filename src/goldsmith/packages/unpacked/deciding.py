@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -49,9 +50,11 @@ def decide(request: AptRequest, apt: HostApt, alike: Resolution | None = None) -
             "an index of these sources has no SHA-256 of some package", hint="name another source"
         )
     lists = apt.directory / "lists"
+    verified_s = time.time() if alike is None or not apt.has_taken_cache else alike.verified_s
     return Resolution(
-        apt.architecture, now, (), lists, valid_until_s(lists), cache=apt.cache, essential=essential
-    )
+        apt.architecture, now, (), lists, valid_until_s(lists), cache=apt.cache,
+        essential=essential, verified_s=verified_s,
+    )  # fmt: skip
 
 
 def with_automatic(answer: Resolution, request: AptRequest, apt: HostApt) -> Resolution:

@@ -27,6 +27,7 @@ from goldsmith.host.journal import remove_tree
 from goldsmith.host.process import run
 from goldsmith.packages.apt_request import AptRequest
 from goldsmith.packages.apt_sources import render_sources
+from goldsmith.packages.keyrings import keys_digest
 from goldsmith.packages.package_store import Archive, digest_of
 from goldsmith.packages.unpacked.content_store import remove_old
 from goldsmith.packages.unpacked.sealed import sealed, unsealed
@@ -39,8 +40,13 @@ _LISTS: Final = "lists"
 _CACHE: Final = "pkgcache.bin"
 _REFUSED: Final = "refused"
 _MOST_KEPT: Final = 32
+_CACHE_AGE_S: Final = 24 * 3600.0
+"""So long after APT has verified indexes its cache of them is read: keys expire, too."""
 _VALID_UNTIL: Final = re.compile(rb"^Valid-Until: *(\S.*?)\s*$", re.MULTILINE)
 _RELEASE_NAMES: Final = ("InRelease", "Release")
+_USER: Final = re.compile(r"//[^/@\s\"]*@")
+_AGE_LIMIT: Final = re.compile(r"valid-?time|valid-until-m", re.IGNORECASE)
+"""Options by which APT takes files for old that do not say so (sources.list(5), apt.conf(5))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class Resolution:
     """The SHA-256 of each package that the essential ones alone would need."""
     sources_key: str = ""
     """What cache and essential packages of a kept answer are good for (see `sources_key`)."""
+    verified_s: float = 0.0
+    """When APT itself has last verified the indexes (seconds since 1970)."""
 
     @classmethod
     def read(cls, place: Path, now_s: float) -> Self | None:
@@ -79,7 +87,7 @@ class Resolution:
             return cls(fields["architecture"], archives, tuple(fields["automatic"]),
                        place / _LISTS, valid_until_s, fields["indexes"], cache,
                        fields["cache_sha256"], tuple(fields["essential"]),
-                       fields["sources_key"])  # fmt: skip
+                       fields["sources_key"], fields["verified_s"])  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -92,20 +100,34 @@ class Resolution:
             "indexes": {path.name: digest_of(path) for path in index_files(self.lists)},
             "cache_sha256": "" if self.cache is None else digest_of(self.cache),
             "essential": list(self.essential), "sources_key": sources_key,
+            "verified_s": self.verified_s,
         }))  # fmt: skip
 
     def changed(self) -> str | None:
-        """The first file of a kept answer that is not as it was kept; reads every one."""
-        kept = {self.lists / name: digest for name, digest in self.indexes.items()}
-        if self.cache is not None:
-            kept[self.cache] = self.cache_sha256
-        for path, digest in kept.items():
-            try:
-                if digest_of(path) != digest:
-                    return path.name
-            except OSError:
-                return path.name
+        """The first index of a kept answer that is not as it was kept; reads every one."""
+        for name, digest in self.indexes.items():
+            if not _is_still(self.lists / name, digest):
+                return name
         return None
+
+    def has_changed_cache(self) -> bool:
+        """Whether the cache of a kept answer is not as it was kept."""
+        return self.cache is not None and not _is_still(self.cache, self.cache_sha256)
+
+    def for_others(self, sources_key: str) -> Resolution:
+        """What of a kept answer may be used for other packages of the sources with that key."""
+        is_young = 0 <= time.time() - self.verified_s < _CACHE_AGE_S
+        is_same = sources_key != "" and self.sources_key == sources_key
+        if is_same and is_young and not self.has_changed_cache():
+            return self
+        return replace(self, cache=None, essential=())
+
+
+def _is_still(path: Path, digest: str) -> bool:
+    try:
+        return digest_of(path) == digest
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,18 +154,17 @@ class ResolutionStore:
         of these it need not even read them, as its cache is kept, nor look for essential packages.
         Of others neither is in what is returned.
         """
-        key = sources_key(request)
-        if key is None:
+        if request_key(request) is None:
             return None
+        key = sources_key(request)
         wanted = set(request.release_digests)
-        answers = [Resolution.read(place, time.time()) for place in self._places()]
+        answers = [Resolution.read(place, time.time()) for place in self._by_use()]
         known = [answer for answer in answers if answer is not None]
         for answer in sorted(known, key=lambda one: one.sources_key != key):
             # Another build may drop the oldest answers meanwhile.
             with contextlib.suppress(OSError):
                 if _release_digests(answer.lists) == wanted and answer.changed() is None:
-                    same = answer.sources_key == key
-                    return answer if same else replace(answer, cache=None, essential=())
+                    return answer.for_others(key)
         return None
 
     def absence(self, request: AptRequest) -> str:
@@ -165,10 +186,8 @@ class ResolutionStore:
 
         That it cannot be kept is no reason to fail.
         """
-        key, sources = request_key(request), sources_key(request)
-        if key is None or sources is None:
-            return
-        if _release_digests(answer.lists) != set(request.release_digests):
+        key = request_key(request)
+        if key is None or _release_digests(answer.lists) != set(request.release_digests):
             return
         with contextlib.suppress(OSError):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -184,7 +203,7 @@ class ResolutionStore:
                     _link(file, partial / _LISTS / file.name)
                 if answer.cache is not None:
                     _link(answer.cache, partial / _CACHE)
-                (partial / _ANSWER).write_text(answer.text(sources))
+                (partial / _ANSWER).write_text(answer.text(sources_key(request)))
                 place = self.directory / key
                 if place.exists():
                     os.rename(place, Path(name) / "old")
@@ -216,6 +235,8 @@ class ResolutionStore:
             if (place / _ANSWER).exists():
                 answer = Resolution.read(place, 0.0)
                 changed = _ANSWER if answer is None else answer.changed()
+                if answer is not None and changed is None and answer.has_changed_cache():
+                    changed = _CACHE
                 if changed is not None:
                     found.append((place, changed))
         return found
@@ -225,9 +246,16 @@ class ResolutionStore:
             return []
         return [path for path in self.directory.iterdir() if not path.name.startswith(".")]
 
+    def _by_use(self) -> list[Path]:
+        """All answers, the one that was used last first."""
+        used_s = {}
+        for place in self._places():
+            with contextlib.suppress(OSError):
+                used_s[place] = place.stat().st_mtime
+        return sorted(used_s, key=lambda place: -used_s[place])
+
     def _drop_oldest(self) -> None:
-        places = sorted(self._places(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for place in places[_MOST_KEPT:]:
+        for place in self._by_use()[_MOST_KEPT:]:
             remove_tree(place)
 
 
@@ -247,17 +275,21 @@ def request_key(request: AptRequest) -> str | None:
     return _digest(parts)
 
 
-def sources_key(request: AptRequest) -> str | None:
-    """What APT's cache of the indexes is good for; None where it must not be kept.
+def sources_key(request: AptRequest) -> str:
+    """What APT's cache of the indexes is good for; "" where no other request may read it.
 
-    Its version, its settings, pins, and sources with the keys that have signed them: whatever
-    decides which indexes it reads, that it may believe them, and what they offer.
+    Its version, its settings, pins, and sources with the content of the keyrings that they are
+    checked with: whatever decides which indexes it reads, that it may believe them, and what they
+    offer.
     """
-    if not _has_key(request):
-        return None
+    sources = request.build_sources()
+    settings = request.settings.bootstrap_text()
+    if not _has_key(request) or _AGE_LIMIT.search(settings + render_sources(sources)):
+        return ""
     parts = [
         "cache", str(_VERSION), apt_version(), request.architecture, *request.release_digests,
-        _sources_without_users(request), request.settings.bootstrap_text(), repr(request.pins),
+        _sources_without_users(request), _USER.sub("//", settings), repr(request.pins),
+        *(keys_digest(source.signed_by) for source in sources),
     ]  # fmt: skip
     return _digest(parts)
 
@@ -272,7 +304,7 @@ def _digest(parts: Sequence[str]) -> str:
 
 def _sources_without_users(request: AptRequest) -> str:
     return render_sources([
-        replace(one, uris=tuple(re.sub(r"//[^/@]*@", "//", uri) for uri in one.uris))
+        replace(one, uris=tuple(_USER.sub("//", uri) for uri in one.uris))
         for one in request.build_sources()
     ])  # fmt: skip
 

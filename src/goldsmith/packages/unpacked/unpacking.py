@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Sequence, Set
 from functools import partial
 from pathlib import Path
@@ -129,8 +130,10 @@ def _decided(
     if alike is not None:
         apt.take_indexes([alike.lists / name for name in alike.indexes], alike.cache)
     likely = [] if alike is None else [archive.sha256 for archive in alike.archives]
-    with beside(partial(store.sound, likely)) as looked_at:
+    decided = threading.Event()
+    with beside(partial(store.sound, likely, decided.is_set)) as looked_at:
         answer = decide(request, apt, alike)
+        decided.set()
         sound = looked_at()
     places = _fetched(request, apt, answer, sound, on_line)
     on_line("stdout", "I: extracting archives...")
@@ -151,15 +154,16 @@ def _fetched(
         apt.fetch(())
         return [(one, apt.archives / one.name) for one in answer.archives]
     downloads = PackageStore(request.store)
-    # It is unpacked from where it is; of what is unpacked already, dpkg may want the file.
-    there = {
-        one.sha256
-        for one in answer.archives
-        if (downloads.has(one) if one.sha256 in sound else downloads.has_whole(one))
-    }
+    there = set()
+    for one in answer.archives:
+        # Who unpacks it compares its content.
+        is_there = (
+            downloads.touch(one) if one.sha256 in sound else downloads.lend(one, apt.archives)
+        )
+        if is_there:
+            there.add(one.sha256)
     apt.fetch((), without=there)
-    return [(one, downloads.path(one.sha256) if one.sha256 in there else apt.archives / one.name)
-            for one in answer.archives]  # fmt: skip
+    return [(one, apt.archives / one.name) for one in answer.archives]
 
 
 def _missing(kept: Resolution, downloads: PackageStore, store: ContentStore) -> list[str]:
