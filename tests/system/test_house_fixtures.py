@@ -72,6 +72,11 @@ def test_an_orphan_is_seen_by_its_name(tmp_path, places):
     subprocess.run(["setsid", "--wait", "sh", "-c", script], check=True)
     pid = int(report.read_text())
     try:
+        # It is a shell until it has become what it runs.
+        latest_s = time.monotonic() + 60
+        while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < latest_s
+            time.sleep(0.01)
         assert f"{pid} sleep" in left_since(before, places)
     finally:
         os.kill(pid, signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -99,6 +101,22 @@ def test_a_file_that_is_not_what_the_index_names(site: StoreSite, place: Path, h
     lay(place, asked)
     assert (place / "laid/usr/share/beta.text").read_bytes() == b"beta" * 50
     assert len(files.digests()) == len(NAMES) + 1
+
+
+def test_apt_locks_nothing_of_the_host(site: StoreSite, place: Path) -> None:
+    before = set(os.listdir("/dev"))
+    asked = site.request(place, *NAMES)
+    # Another one has locked what lies beside dpkg's status, which is /dev/null here.
+    lock = Path("/dev/lock-frontend")
+    with lock.open("wb") as held:
+        try:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+            lay(place, asked)
+        finally:
+            if lock.name not in before:
+                lock.unlink()
+    assert packaged(site)
+    assert set(os.listdir("/dev")) == before
 
 
 def test_what_is_kept_needs_no_mirror(site: StoreSite, place: Path) -> None:

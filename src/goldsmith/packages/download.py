@@ -190,6 +190,9 @@ def apt_configuration(directory: Path, architecture: str, *, sandboxed: bool = T
         "Acquire::IndexTargets::deb::CNF::DefaultEnabled": "false",
         "Dir::State": str(directory),
         "Dir::State::status": "/dev/null",
+        # Else it locks files beside that one, /dev/lock-frontend of the host, for which another
+        # build would fail: all of this directory is its own.
+        "Debug::NoLocking": "true",
         "Dir::State::extended_states": "/dev/null",
         "Dir::Cache": f"{directory}/cache",
         "Dir::Etc::main": "/dev/null",
