@@ -337,7 +337,7 @@ def report(
     for side in others:
         ratio, limit = ours.median_s / side.median_s, LIMITS.get(side.name)
         missed = missed or (limit is not None and ratio > limit)
-        wanted = "" if limit is None else f" (limit {limit:.1f} x)"
+        wanted = "" if limit is None else f" (limit {limit:.2f} x)"
         say(f"{side.name:18} {side.median_s:6.1f} s  {format_size(side.image_bytes):>9}  "
             f"{ratio:.2f} x{wanted}")  # fmt: skip
         if side.packages and side.packages != ours.packages:
