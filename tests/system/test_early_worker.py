@@ -16,16 +16,15 @@ from small_image import Project, shell
 
 from goldsmith.events import Asked, Said
 from goldsmith.host.priority import give_way, take_turns
-from goldsmith.host.worker import spawn_worker, start_early
+from goldsmith.host.worker import Link, become_worker, spawn_worker, start_early
 
 pytestmark = pytest.mark.root
 
-BODY = """
-import sys
-from goldsmith.events import Asked, Said
-from goldsmith.host.worker import become_worker
+NOBODY = ["false"]
+"""The command line of another worker: there is one already."""
 
-def body(link):
+
+def body(link: Link) -> int:
     if not link.receive_lock():
         return 3
     link.emit(Said(build="b", text=link.read_start_document()["word"]))
@@ -33,8 +32,9 @@ def body(link):
     link.ask(lambda number: Asked(build="b", id=number, question="go on?"))
     return 0
 
-sys.exit(become_worker(*(int(word) for word in sys.argv[1:]), body))
-"""
+
+def become(control: int, events: int, parent_pid: int) -> int:
+    return become_worker(control, events, parent_pid, body)
 
 
 def is_locked(path: Path) -> bool:
@@ -70,18 +70,14 @@ def autogroup_of(pid: int) -> str:
     return path.read_text().split()[-1] if path.exists() else ""
 
 
-@pytest.fixture
-def argv(tmp_path: Path, host_unchanged: None) -> list[str]:
-    (tmp_path / "body.py").write_text(BODY)
-    return [sys.executable, str(tmp_path / "body.py")]
-
-
-def test_it_is_given_the_lock_and_the_start_document(argv: list[str], tmp_path: Path) -> None:
+def test_it_is_given_the_lock_and_the_start_document(
+    tmp_path: Path, host_unchanged: None
+) -> None:
     lock = tmp_path / "lock"
     fd = os.open(lock, os.O_RDWR | os.O_CREAT)
-    with start_early(argv) as early:
+    with start_early(become) as early:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        with spawn_worker(argv, {"word": "hello"}, lock_fd=fd, early=early) as worker:
+        with spawn_worker(NOBODY, {"word": "hello"}, lock_fd=fd, early=early) as worker:
             events = worker.events()
             assert isinstance(said := next(events), Said) and said.text == "hello"
             assert isinstance(next(events), Asked)
@@ -93,19 +89,21 @@ def test_it_is_given_the_lock_and_the_start_document(argv: list[str], tmp_path: 
         assert not is_locked(lock)
 
 
-def test_one_that_nobody_takes_is_killed(argv: list[str]) -> None:
-    with start_early(argv) as early:
+def test_one_that_nobody_takes_is_killed(host_unchanged: None) -> None:
+    with start_early(become) as early:
         pid = early.worker.running.pid
         assert Path(f"/proc/{pid}").exists()
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_one_that_gives_way_does_so_until_it_is_taken(argv: list[str], tmp_path: Path) -> None:
+def test_one_that_gives_way_does_so_until_it_is_taken(
+    tmp_path: Path, host_unchanged: None
+) -> None:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
-    with (tmp_path / "lock").open("wb") as lock, start_early(argv, gives_way=True) as early:
+    with (tmp_path / "lock").open("wb") as lock, start_early(become, gives_way=True) as early:
         pid = early.worker.running.pid
         assert nice_values(pid) == {19} and autogroup_of(pid) in ("19", "")
-        with spawn_worker(argv, {"word": "x"}, lock_fd=lock.fileno(), early=early) as worker:
+        with spawn_worker(NOBODY, {"word": "x"}, lock_fd=lock.fileno(), early=early) as worker:
             events = worker.events()
             assert isinstance(next(events), Said)
             assert len(list(with_children(pid))) == 3
@@ -146,10 +144,9 @@ def test_who_has_gone_is_left_alone() -> None:
 
 
 def test_one_that_has_died_is_told_of_by_its_events(tmp_path: Path, host_unchanged: None) -> None:
-    argv = [sys.executable, "-c", "pass"]
-    with start_early(argv) as early, (tmp_path / "lock").open("wb") as lock:
+    with start_early(lambda *_: 0) as early, (tmp_path / "lock").open("wb") as lock:
         assert early.worker.running.wait(60) == 0
-        with spawn_worker(argv, {"word": "x"}, lock_fd=lock.fileno(), early=early) as worker:
+        with spawn_worker(NOBODY, {"word": "x"}, lock_fd=lock.fileno(), early=early) as worker:
             assert list(worker.events()) == [] and worker.running.wait(60) == 0
 
 
@@ -207,7 +204,7 @@ def test_the_build_of_an_image_takes_it(project: Project, goldsmith: Any) -> Non
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
         commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in map(int, children)}
         (worker,) = [pid for pid, command in commands.items() if b"_worker" in command]
-        assert b"\0_worker\0early\0image\0" in commands[worker]
+        assert commands[worker].startswith(b"goldsmith\0_worker\0early\0")
         assert nice_values(worker) == {os.getpriority(os.PRIO_PROCESS, running.pid)}
         assert autogroup_of(worker) in ("0", "")
         running.terminate()

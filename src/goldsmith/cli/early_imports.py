@@ -1,4 +1,4 @@
-"""What a worker imports and reads while it waits for a build of one source type."""
+"""What a worker imports and reads before its build is known, with its command and alone."""
 
 from __future__ import annotations
 
@@ -26,20 +26,26 @@ EARLY_BUILDS: Final[Mapping[str, EarlyBuild]] = {
     "image": EarlyBuild(("goldsmith.builders.image.making", "urllib.request")),
 }
 """The source types whose workers start early; where a template names several, the first."""
-_IN_EVERY_BUILD: Final = (
+_SHARED: Final = (
     "goldsmith.cli.plugin_session", "goldsmith.cli.start_document", "goldsmith.core.caching",
     "goldsmith.core.prepare", "goldsmith.template.hcl2.expression_functions",
     "goldsmith.template.hcl2.loader", "goldsmith.template.load", "goldsmith.ui.terminal",
 )  # fmt: skip
 
 
+def import_shared() -> None:
+    """Import what both the command and its worker need: it is there once for both."""
+    for name in _SHARED:
+        import_module(name)
+
+
 def import_early(source_type: str) -> None:
-    """Import it; what is missing here is told by the build."""
+    """Import what a worker needs besides; what is missing here is told by the build."""
     # Late: the parent looks at the table before it starts the worker, and should not wait.
     from goldsmith.cli.components import builtin_registry
 
     build = EARLY_BUILDS[source_type]
-    for name in (*_IN_EVERY_BUILD, *build.making):
+    for name in build.making:
         import_module(name)
     registry = builtin_registry()
     for kind, name in (("builder", source_type), ("provisioner", "shell"), ("provisioner", "file")):

@@ -1,8 +1,9 @@
 """A build worker that starts while its template is still being read.
 
 Parent and worker import much of the same, and read the same template: one after the other that is
-most of the time of a short build. So where a template plainly names a source of `EARLY_BUILDS`,
-its worker starts at once, imports what it will need, and waits for its start document.
+most of the time of a short build. So where a template plainly names a source of `EARLY_BUILDS`, its
+worker starts as a copy as soon as there is what both need, imports what it alone will need, and
+waits for its start document.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import Final
 
-from goldsmith.cli.early_imports import EARLY_BUILDS
+from goldsmith.cli.app import importing
+from goldsmith.cli.early_imports import EARLY_BUILDS, import_shared
+from goldsmith.cli.worker import become_early
 from goldsmith.errors import GoldsmithError
-
-if TYPE_CHECKING:
-    from goldsmith.host.worker import EarlyWorker
+from goldsmith.host.worker import EarlyWorker, start_early
 
 _SOURCE: Final = re.compile(
     rb'(?:^[ \t]*source\s*|"type"\s*:\s*|"source"\s*:\s*[\[{][\[{\s]*)"([\w-]+)"', re.MULTILINE
@@ -28,9 +30,9 @@ _LARGEST_TEMPLATE: Final = 1 << 20
 _waiting: list[EarlyWorker] = []
 
 
-def worker_argv(*words: str) -> list[str]:
+def worker_argv() -> list[str]:
     """The command line of a worker, without what `spawn_worker` adds."""
-    return [sys.executable, "-P", "-m", "goldsmith", "_worker", *words]
+    return [sys.executable, "-P", "-m", "goldsmith", "_worker"]
 
 
 def take_worker() -> EarlyWorker | None:
@@ -48,7 +50,7 @@ def dismiss_worker() -> None:
 def worker_started_early(words: Sequence[str]) -> Iterator[None]:
     """Start one if the words of a command line call for it; it ends with the block if nobody came.
 
-    Must be called from the main thread.
+    Must be called from the main thread, while there is no other.
     """
     source_type = _named_in(words[-1]) if words and os.geteuid() == 0 else None
     if source_type is not None and not EARLY_BUILDS[source_type].always_works:
@@ -56,13 +58,12 @@ def worker_started_early(words: Sequence[str]) -> Iterator[None]:
         source_type = source_type if len(os.sched_getaffinity(0)) > 1 else None
     with ExitStack() as stack:
         if source_type is not None:
-            # Late: most commands need no worker.
-            from goldsmith.host.worker import start_early
-
-            argv = worker_argv("early", source_type)
+            with importing():
+                import_shared()
+            become = partial(become_early, source_type)
             gives_way = not EARLY_BUILDS[source_type].always_works
             with suppress(GoldsmithError, OSError):  # a build that needs one fails likewise
-                _waiting.append(stack.enter_context(start_early(argv, gives_way=gives_way)))
+                _waiting.append(stack.enter_context(start_early(become, gives_way=gives_way)))
         try:
             yield
         finally:

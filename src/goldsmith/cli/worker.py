@@ -21,21 +21,29 @@ if TYPE_CHECKING:
 
 
 def run_worker(words: list[str]) -> int:
-    """Become a worker: the last words are the two pipes' descriptors and the parent's pid.
-
-    "early" and a source type before them say that nobody knows the build yet.
-    """
-    *early, control, events, parent_pid = words
+    """Become a worker: the words are the two pipes' descriptors and the parent's pid."""
+    control, events, parent_pid = words
     try:
-        body = partial(_work_early, early[-1]) if early else _work
-        return become_worker(int(control), int(events), int(parent_pid), body)
+        return become_worker(int(control), int(events), int(parent_pid), _work)
     except GoldsmithError as e:
-        if early and not receive_lock(int(control)):
-            return e.exit_code  # no build has wanted a worker: none has failed
-        from goldsmith.ui.diagnostics import render_error
-        from goldsmith.ui.terminal import write_line
+        _tell(e)
+        return e.exit_code
 
-        write_line(render_error(e), stream=sys.stderr)
+
+def _tell(error: GoldsmithError) -> None:
+    from goldsmith.ui.diagnostics import render_error
+    from goldsmith.ui.terminal import write_line
+
+    write_line(render_error(error), stream=sys.stderr)
+
+
+def become_early(source_type: str, control: int, events: int, parent_pid: int) -> int:
+    """Become a worker whose build nobody knows yet, but its source type."""
+    try:
+        return become_worker(control, events, parent_pid, partial(_work_early, source_type))
+    except GoldsmithError as e:
+        if receive_lock(control):  # else no build has wanted a worker: none has failed
+            _tell(e)
         return e.exit_code
 
 

@@ -8,10 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from goldsmith.cloud.access_options import AccessOptions
-from goldsmith.cloud.images import snapshots_of
-from goldsmith.cloud.journal import deregister, gone
-from goldsmith.cloud.refusals import AwsError
-from goldsmith.cloud.session import Account
 from goldsmith.core.artifact import Artifact
 from goldsmith.errors import GoldsmithError
 from goldsmith.redact import Redactor
@@ -54,6 +50,10 @@ class AmiArtifact(Artifact):
         Artifact.discard(self, kept)
 
     def _remove(self, amis: Mapping[str, str]) -> None:
+        # Late: a command whose worker has made them needs nothing of it.
+        from goldsmith.cloud.images import remove_image
+        from goldsmith.cloud.session import Account
+
         account = Account(self.access, Redactor())
         failures: list[str] = []
         for region, image_id in sorted(amis.items()):
@@ -70,20 +70,6 @@ class AmiArtifact(Artifact):
     def with_files(self, more: tuple[str, ...]) -> AmiArtifact:
         """The same artifact with further files."""
         return received_amis(Artifact.with_files(self, more).to_wire(), self.access)
-
-
-def remove_image(account: Account, region: str, image_id: str) -> None:
-    """Deregister an image and delete the snapshots of its devices; raises AwsError."""
-    ec2 = account.ec2(region)
-    try:
-        snapshots = snapshots_of(ec2.one("describe_images", ImageIds=[image_id]))
-    except AwsError as e:
-        if not e.is_absence:
-            raise
-        return
-    deregister(ec2, image_id)
-    for snapshot_id in snapshots:
-        gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
 
 
 def ami_artifact(

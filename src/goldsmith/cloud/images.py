@@ -321,6 +321,20 @@ def wait_for_image(ec2: Service, waiting: Waiting, image_id: str) -> Mapping[str
     return found
 
 
+def remove_image(account: Account, region: str, image_id: str) -> None:
+    """Deregister an image and delete the snapshots of its devices; raises AwsError."""
+    ec2 = account.ec2(region)
+    try:
+        snapshots = snapshots_of(ec2.one("describe_images", ImageIds=[image_id]))
+    except AwsError as e:
+        if not e.is_absence:
+            raise
+        return
+    deregister(ec2, image_id)
+    for snapshot_id in snapshots:
+        gone(ec2, "delete_snapshot", SnapshotId=snapshot_id)
+
+
 def find_named(ec2: Service, name: str) -> Sequence[Mapping[str, Any]]:
     """The account's own images of a name."""
     filters = [{"Name": "name", "Values": [name]}]

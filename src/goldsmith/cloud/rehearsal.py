@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from goldsmith.cloud.descriptions import descriptions
+from goldsmith.cloud.library import new_session
 
 _ANY: Final = "us-east-1"
 
@@ -17,11 +17,9 @@ def rehearse() -> None:
     """
     try:
         from botocore.exceptions import BotoCoreError
-        from botocore.session import Session
     except ImportError:
         return
     with contextlib.suppress(BotoCoreError, ValueError, OSError):
-        session = Session()
-        session.register_component("data_loader", descriptions())
+        session = new_session()
         session.set_credentials("nobody", "nothing")
         session.create_client("ec2", region_name=_ANY)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from goldsmith.cloud.access_options import AccessOptions, VaultEngine
 from goldsmith.cloud.calls import RETRIES, Service, no_credentials
-from goldsmith.cloud.descriptions import descriptions
+from goldsmith.cloud.library import new_session
 from goldsmith.cloud.metadata import instance_document
 from goldsmith.cloud.refusals import AwsError
 from goldsmith.errors import GoldsmithError
@@ -138,14 +138,12 @@ class Account:
         """A session that knows the files of the user, but no credentials yet."""
         try:
             from botocore.exceptions import BotoCoreError
-            from botocore.session import Session
         except ImportError as e:
             raise GoldsmithError(
                 "the library for AWS is not installed", hint="pip install 'goldsmith[aws]'"
             ) from e
         options = self.options
-        session = Session(profile=options.profile or None)
-        session.register_component("data_loader", descriptions())
+        session = new_session(options.profile)
         if options.shared_credentials_file:
             path = os.path.expanduser(options.shared_credentials_file)
             session.set_config_variable("credentials_file", path)
@@ -212,7 +210,6 @@ class Account:
     def _in_role(self, session: Any) -> Any:
         """A session of the role that the template wants; it is taken on anew before it expires."""
         from botocore.credentials import RefreshableCredentials
-        from botocore.session import Session
 
         role = self.options.assume_role
         assert role is not None
@@ -235,8 +232,7 @@ class Account:
                     "expiry_time": answer["Expiration"].isoformat()}  # fmt: skip
 
         # The profile has told all it can; the library knows no other file of credentials here.
-        inner = Session()
-        inner.register_component("data_loader", descriptions())
+        inner = new_session()
         inner._credentials = RefreshableCredentials.create_from_metadata(
             take_on(), take_on, "assume-role", advisory_timeout=_RENEWED_BEFORE_S,
             # An optional renewal would hide its errors.

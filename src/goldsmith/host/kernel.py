@@ -9,6 +9,7 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Sequence
 from typing import Final
 
 from goldsmith.errors import HostError
@@ -62,6 +63,25 @@ def name_process(name: str) -> None:
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
+def show_command_line(words: Sequence[str]) -> None:
+    """Let /proc show these words as this process's, cut to the room of the first ones, and no
+    environment.
+
+    Nobody else may need either any more: what was there is overwritten (proc(5), fields 48 to 51 of
+    stat). Python and the environment of children have their own copies.
+    """
+    with open("/proc/self/stat", "rb") as file:
+        stat = file.read()
+    # The name in parentheses may hold anything; the fields are counted from 1.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    words_at, words_end, environment_at, environment_end = (int(one) for one in fields[45:49])
+    ctypes.memset(environment_at, 0, environment_end - environment_at)
+    room = words_end - words_at
+    shown = b"\0".join(os.fsencode(word) for word in words)[: max(0, room - 1)]
+    ctypes.memset(words_at, 0, room)
+    ctypes.memmove(words_at, shown, len(shown))
+
+
 def die_with_parent(parent_pid: int) -> None:
     """Be killed when the thread that created this process ends; prctl(2), PR_SET_PDEATHSIG.
 
@@ -97,6 +117,17 @@ def allow_many_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def enter_namespaces() -> None:
+    """Put this process into a new mount namespace, and its children into a new one of PIDs.
+
+    Raises HostError when this kernel or container does not let us.
+    """
+    try:
+        unshare(CLONE_NEWNS | CLONE_NEWPID)
+    except OSError as e:
+        raise _no_namespaces(os.strerror(e.errno or 0)) from e
+
+
 def require_namespaces() -> None:
     """Raise HostError when this kernel or container does not let us make namespaces."""
     pid = os.fork()
@@ -108,8 +139,11 @@ def require_namespaces() -> None:
             os._exit(e.errno or 1)
     _, status = os.waitpid(pid, 0)
     if code := os.waitstatus_to_exitcode(status):
-        reason = os.strerror(code) if code > 0 else f"signal {-code}"
-        raise HostError(
-            f"this host does not allow new mount and PID namespaces: {reason}",
-            hint="in a container, start it with the capability SYS_ADMIN; see `goldsmith doctor`",
-        )
+        raise _no_namespaces(os.strerror(code) if code > 0 else f"signal {-code}")
+
+
+def _no_namespaces(reason: str) -> HostError:
+    return HostError(
+        f"this host does not allow new mount and PID namespaces: {reason}",
+        hint="in a container, start it with the capability SYS_ADMIN; see `goldsmith doctor`",
+    )

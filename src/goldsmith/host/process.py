@@ -15,6 +15,7 @@ import selectors
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import IO, Final, Protocol
 
 from goldsmith.errors import CommandFailed, CommandTimedOut, GoldsmithError, MissingToolError
 from goldsmith.events import CutLine
@@ -188,10 +189,27 @@ class LineCutter:
             self._on_line(self._stream, line)
 
 
+class Child(Protocol):
+    """What is asked of a direct child: that of `subprocess.Popen`."""
+
+    pid: int
+    stdin: IO[bytes] | None
+    stdout: IO[bytes] | None
+    stderr: IO[bytes] | None
+
+    def poll(self) -> int | None:
+        """Its status if it has ended."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises subprocess.TimeoutExpired or TimeoutError."""
+        ...
+
+
 class Running:
     """A program that was started by `start`: its pid, its pipes, its end."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], argv: tuple[str, ...]) -> None:
+    def __init__(self, popen: Child, argv: tuple[str, ...]) -> None:
         self.popen = popen
         self.argv = argv
         self.pid = popen.pid
@@ -207,7 +225,7 @@ class Running:
         """Wait for the direct child; returns its status, or None when the time is up."""
         try:
             return self.popen.wait(timeout_s)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, TimeoutError):
             return None
 
     def signal_group(self, signum: int) -> None:
@@ -296,13 +314,51 @@ def start(
     except OSError as e:
         hint = "the arguments are longer than the kernel allows" if e.errno == errno.E2BIG else None
         raise GoldsmithError(f"{words[0]} cannot start: {e.strerror}", hint=hint) from e
+    with _observed(popen, words) as running:
+        yield running
+
+
+@contextmanager
+def copy(
+    body: Callable[[], int], *, env: Mapping[str, str], fds: Sequence[int]
+) -> Iterator[Running]:
+    """Start a copy of this process that runs `body` and ends with its status, in a new session.
+
+    It has the modules of this one, and of its descriptors `fds` and standard error alone (see
+    `forked.shed`). Leaving the block ends it. Must be called while there is one thread only; raises
+    GoldsmithError.
+    """
+    # Late: few commands need it.
+    from goldsmith.host.forked import Forked
+
     try:
-        running = Running(popen, words)
+        with _starting:
+            child = Forked.start(body, env=env, fds=fds, first=_forget_others)
+    except OSError as e:
+        raise GoldsmithError(f"a copy of this process cannot start: {e.strerror}") from e
+    with _observed(child, (sys.executable,)) as running:
+        yield running
+
+
+def _forget_others() -> None:
+    """In a copy: what was its parent's is not its own."""
+    _observers.clear()
+    _leashes.clear()
+    _starting.release()
+
+
+@contextmanager
+def _observed(child: Child, words: tuple[str, ...]) -> Iterator[Running]:
+    """What runs, until the block is left: then its group is ended."""
+    try:
+        running = Running(child, words)
     except OSError as e:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(popen.pid, signal.SIGKILL)
-        with popen:  # waits, and closes the pipes
-            pass
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
         raise GoldsmithError(f"{words[0]} cannot be watched: {e.strerror}") from e
     for observer in _observers:
         observer.started(running.pid)

@@ -19,6 +19,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -171,19 +172,33 @@ class EarlyWorker:
 
 
 @contextmanager
-def start_early(argv: Sequence[str], *, gives_way: bool = False) -> Iterator[EarlyWorker]:
+def start_early(
+    become: Callable[[int, int, int], int], *, gives_way: bool = False
+) -> Iterator[EarlyWorker]:
     """Start a worker of root's without lock and start document; for `spawn_worker` to go on with.
 
-    Must be called from the main thread. One that was not taken is killed when the block is left.
-    One that `gives_way` has the lowest priority until it is taken: maybe no build needs it.
+    A copy of this process becomes it: `become` is given its two descriptors and our pid, and
+    returns its status (see `become_worker`). Must be called from the main thread, while there is no
+    other. One that was not taken is killed when the block is left. One that `gives_way` has the
+    lowest priority until it is taken: maybe no build needs it.
     """
     import socket
 
-    reader, writer = (end.detach() for end in socket.socketpair())
     with contextlib.ExitStack() as stack:
-        early = EarlyWorker(stack, _start(stack, argv, (reader, writer), ()))
+        ours, theirs = (end.detach() for end in socket.socketpair())
+        stack.callback(os.close, ours)
+        reader, writer = os.pipe()
+        stack.callback(os.close, reader)
+        body = partial(become, theirs, writer, os.getpid())
+        try:
+            copied = process.copy(body, env=_environment(), fds=(theirs, writer))
+            running = stack.enter_context(copied)
+        finally:
+            os.close(theirs)
+            os.close(writer)
+        early = EarlyWorker(stack, Worker(running, ours, reader))
         if gives_way:
-            priority.give_way(early.worker.running.pid)
+            priority.give_way(running.pid)
         try:
             yield early
         finally:
@@ -295,8 +310,7 @@ def become_worker(control: int, events: int, parent_pid: int, body: Callable[[Li
             lambda: os.write(events, _IDS_WANTED), lambda: os.read(control, 1) == _IDS_MAPPED
         )
         kernel.die_with_parent(parent_pid)
-    kernel.require_namespaces()
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWPID)
+    kernel.enter_namespaces()
     mounts.make_private()
     # Blocked before the fork: a signal between fork and forwarding must wait, not kill.
     forwarded = {signal.SIGTERM, signal.SIGHUP, signal.SIGINT}

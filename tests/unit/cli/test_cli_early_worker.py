@@ -8,28 +8,28 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from goldsmith.cli import app, early_imports, worker
+from goldsmith.cli import app, early_imports, early_worker, worker
 from goldsmith.cli.early_imports import EARLY_BUILDS
 from goldsmith.cli.early_worker import dismiss_worker, take_worker, worker_started_early
 from goldsmith.cli.start_document import StartDocument
 from goldsmith.errors import HostError
 from goldsmith.events import Failed, decode
-from goldsmith.host import worker as host_worker
 from goldsmith.host.worker import Link
 
 
 @pytest.fixture
-def ends() -> tuple[socket.socket, list[str]]:
-    """Our end of a control socket, and the last words of a worker that has the other one."""
+def ends() -> tuple[socket.socket, tuple[int, int, int]]:
+    """Our end of a control socket, and what a worker is given that has the other one."""
     own, others = socket.socketpair()
-    return own, [str(others.detach()), str(os.open(os.devnull, os.O_WRONLY)), str(os.getpid())]
+    return own, (others.detach(), os.open(os.devnull, os.O_WRONLY), os.getpid())
 
 
 def no_namespaces(*_: object) -> int:
@@ -38,7 +38,7 @@ def no_namespaces(*_: object) -> int:
 
 @pytest.mark.parametrize("wanted", [False, True])
 def test_what_is_not_allowed_is_told_to_who_wants_it(
-    ends: tuple[socket.socket, list[str]],
+    ends: tuple[socket.socket, tuple[int, int, int]],
     wanted: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -50,12 +50,12 @@ def test_what_is_not_allowed_is_told_to_who_wants_it(
             socket.send_fds(own, [b"\n"], [own.fileno()])
         else:
             own.shutdown(socket.SHUT_WR)
-        assert worker.run_worker(["early", "image", *words]) == HostError.exit_code
+        assert worker.become_early("image", *words) == HostError.exit_code
     assert ("namespaces are not allowed" in capsys.readouterr().err) is wanted
 
 
 def test_what_cannot_be_imported_is_left_to_the_build(
-    ends: tuple[socket.socket, list[str]], monkeypatch: pytest.MonkeyPatch
+    ends: tuple[socket.socket, tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(source_type: str) -> None:
         raise ImportError("no such library")
@@ -71,7 +71,7 @@ def test_what_cannot_be_imported_is_left_to_the_build(
     monkeypatch.setattr(worker, "become_worker", become)
     own, words = ends
     own.close()
-    assert worker.run_worker(["early", "image", *words]) == 0
+    assert worker.become_early("image", *words) == 0
 
 
 @pytest.mark.parametrize("words", [[], ["-help"], ["{directory}"], ["{directory}/no.pkr.hcl"]])
@@ -87,14 +87,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     made: list[tuple[str, bool]] = []
 
     @contextmanager
-    def start_early(argv: Sequence[str], *, gives_way: bool) -> Iterator[object]:
-        assert argv[-3:-1] == ["_worker", "early"]
-        made.append((argv[-1], gives_way))
+    def start_early(become: partial[int], *, gives_way: bool) -> Iterator[object]:
+        assert become.func is worker.become_early
+        made.append((become.args[0], gives_way))
         yield made
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    monkeypatch.setattr(host_worker, "start_early", start_early)
+    monkeypatch.setattr(early_worker, "start_early", start_early)
     return made
 
 
@@ -173,7 +173,7 @@ def test_a_host_without_room_for_one_is_told_by_the_build(
     def fail(*_: object, **__: object) -> None:
         raise BlockingIOError
 
-    monkeypatch.setattr(host_worker, "start_early", fail)
+    monkeypatch.setattr(early_worker, "start_early", fail)
     (tmp_path / "t.pkr.hcl").write_text('source "image" "x" {')
     with worker_started_early([str(tmp_path / "t.pkr.hcl")]):
         assert take_worker() is None

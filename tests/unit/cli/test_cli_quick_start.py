@@ -1,16 +1,18 @@
-"""Methods of data classes that are compiled late are the same ones, for whoever calls them."""
+"""What is left undone at the start: methods compiled late are the same ones; no plugins."""
 
 from __future__ import annotations
 
 import dataclasses
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
 
-from goldsmith.cli.late_methods import compile_methods_late
+from goldsmith.cli.quick_start import compile_methods_late
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +102,41 @@ class Kept:
 
 def test_objects_cross_pipes() -> None:
     assert pickle.loads(pickle.dumps(Kept(1))) == Kept(1)
+
+
+def run_in_a_new_process(body: str) -> str:
+    """What a program prints that starts quickly."""
+    head = "import sys\nfrom goldsmith.cli.quick_start import start_quickly\nstart_quickly()\n"
+    return subprocess.run([sys.executable, "-c", head + body], check=True, capture_output=True,
+                          text=True, timeout=60).stdout  # fmt: skip
+
+
+def test_options_are_checked_and_nobody_looks_for_plugins_of_pydantic() -> None:
+    run_in_a_new_process("""
+from goldsmith.core.options import Options
+class Own(Options):
+    number: int
+assert Own.model_validate({"number": "3"}).number == 3
+assert "importlib.metadata" not in sys.modules
+""")
+
+
+def test_another_pydantic_finds_what_it_wants_of_its_loader() -> None:
+    printed = run_in_a_new_process("""
+from pydantic.plugin import _loader
+assert not hasattr(_loader, "__path__")
+from pydantic.plugin._loader import PYDANTIC_ENTRY_POINT_GROUP
+print(PYDANTIC_ENTRY_POINT_GROUP)
+from pydantic.plugin._loader import get_plugins
+print(list(get_plugins()))
+""")
+    assert printed == "pydantic\n[]\n"
+
+
+def test_a_loader_that_is_there_stays() -> None:
+    run_in_a_new_process("""
+sys.modules.pop("pydantic.plugin._loader")
+import pydantic.plugin._loader as whole
+start_quickly()
+assert sys.modules["pydantic.plugin._loader"] is whole
+""")

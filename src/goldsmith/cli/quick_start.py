@@ -1,21 +1,50 @@
-"""Methods of data classes are compiled when first called: most never are.
+"""What Python and libraries do at every start for nobody, left undone in this program.
 
 Python 3.11 and 3.12 compile up to six methods of every data class, one by one, while a module is
-imported. A build has some 300 classes: that was half of its start.
+imported. A build has some 300 classes: that was half of its start. pydantic looks through all
+packages that are installed for plugins of its own, with a library that takes longer to import than
+options to check.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from types import FunctionType
+from importlib import import_module
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
+_PLUGIN_LOADER: Final = "pydantic.plugin._loader"
 _MAKER: Final = "_create_fn"
 _KNOWN_FORM: Final = ("name", "args", "body", "globals", "locals", "return_type")
 
 
+def start_quickly() -> None:
+    """To be called before anything large is imported; what is made otherwise goes on as ever."""
+    compile_methods_late()
+    look_for_no_plugins()
+
+
+def look_for_no_plugins() -> None:
+    """No plugin of pydantic sees the options of templates: there is nobody to ask for them."""
+
+    def whole(name: str) -> Any:
+        """What another pydantic wants of its loader besides."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        sys.modules.pop(_PLUGIN_LOADER, None)
+        return getattr(import_module(_PLUGIN_LOADER), name)
+
+    nobody = ModuleType(_PLUGIN_LOADER)
+    vars(nobody).update(get_plugins=tuple, __getattr__=whole)
+    sys.modules.setdefault(_PLUGIN_LOADER, nobody)
+
+
 def compile_methods_late() -> None:
-    """From now on do so, in this process; another Python, which makes them otherwise, goes on."""
+    """Compile methods of data classes when they are first called: most never are.
+
+    Another Python, which makes them otherwise, goes on as ever.
+    """
     import dataclasses
 
     make = getattr(dataclasses, _MAKER, None)

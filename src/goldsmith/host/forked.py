@@ -1,0 +1,126 @@
+"""A copy of this process that keeps its modules, and nothing that is somebody's.
+
+A worker needs most of what its command has imported, and to execute Python once more takes longer
+than the rest of a short start. What an execution would leave behind is left here: the environment
+and the words of the command line, which hold secrets and can be read in /proc, open descriptors,
+the session, and what signals do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, Final, NoReturn
+
+from goldsmith.host import kernel
+
+_READY: Final = b"\n"
+_OF_TERMINALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+
+
+class Forked:
+    """A direct child that was forked: what is asked of `subprocess.Popen`."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.stdin: IO[bytes] | None = None
+        self.stdout: IO[bytes] | None = None
+        self.stderr: IO[bytes] | None = None
+        self._status: int | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def start(
+        cls, body: Callable[[], int], *, env: Mapping[str, str], fds: Sequence[int],
+        first: Callable[[], None],
+    ) -> Forked:  # fmt: skip
+        """Fork, and return once the copy has a session of its own; it calls `first` before `body`.
+
+        Raises OSError.
+        """
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()  # else the copy would print it once more
+        reader, writer = os.pipe()
+        # Until it has a session of its own, an interrupt from the terminal comes to it as well.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _run_copy(first, body, env, fds, writer, before)
+        finally:
+            os.close(writer)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            with os.fdopen(reader, "rb", buffering=0) as ready:
+                ready.read(1)
+        return cls(pid)
+
+    def poll(self) -> int | None:
+        """Its status (negative: killed by that signal) if it has ended."""
+        with self._lock:
+            if self._status is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self._status = os.waitstatus_to_exitcode(status) if pid else None
+            return self._status
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; raises TimeoutError."""
+        while (status := self.poll()) is None:
+            ended = os.pidfd_open(self.pid)
+            try:
+                waiting = select.poll()
+                waiting.register(ended, select.POLLIN)
+                if not waiting.poll(None if timeout is None else timeout * 1000):
+                    raise TimeoutError
+            finally:
+                os.close(ended)
+        return status
+
+
+def _run_copy(
+    first: Callable[[], None], body: Callable[[], int], env: Mapping[str, str],
+    fds: Sequence[int], ready: int, signals: Iterable[int],
+) -> NoReturn:  # fmt: skip
+    status = 1
+    try:
+        first()
+        os.setsid()
+        os.write(ready, _READY)
+        shed(env, fds)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        status = body()
+    except KeyboardInterrupt:
+        status = 130
+    except BaseException:  # nothing of ours may run on into what the parent was doing
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def shed(env: Mapping[str, str], fds: Sequence[int]) -> None:
+    """Keep the descriptors `fds` and standard error, `env`, and the usual ways of signals."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    kept = {0, 1, 2, *fds}
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):  # that of the list itself
+                os.close(int(name))
+    for signum in signal.valid_signals():
+        if callable(signal.getsignal(signum)):
+            usual = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
+            signal.signal(signum, usual)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["goldsmith", "_worker", "early"]
+    kernel.show_command_line(sys.argv)
