@@ -70,9 +70,7 @@ def autogroup_of(pid: int) -> str:
     return path.read_text().split()[-1] if path.exists() else ""
 
 
-def test_it_is_given_the_lock_and_the_start_document(
-    tmp_path: Path, host_unchanged: None
-) -> None:
+def test_it_is_given_the_lock_and_the_start_document(tmp_path: Path, host_unchanged: None) -> None:
     lock = tmp_path / "lock"
     fd = os.open(lock, os.O_RDWR | os.O_CREAT)
     with start_early(become) as early:
@@ -96,9 +94,7 @@ def test_one_that_nobody_takes_is_killed(host_unchanged: None) -> None:
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_one_that_gives_way_does_so_until_it_is_taken(
-    tmp_path: Path, host_unchanged: None
-) -> None:
+def test_one_that_gives_way_does_so_until_it_is_taken(tmp_path: Path, host_unchanged: None) -> None:
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     with (tmp_path / "lock").open("wb") as lock, start_early(become, gives_way=True) as early:
         pid = early.worker.running.pid
