@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -84,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with the verb's exit code."""
     words = [*_verb_of_program(), *sys.argv[1:]] if argv is None else list(argv)
     gc.set_threshold(_OBJECTS_WHILE_STARTING, 10, 10)
+    # Whoever ignores its children's ends has us ignore ours: nobody would hear how they ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _open_missing_streams()
     try:
         status = run(words)
@@ -231,8 +234,6 @@ def module_of(verb: str) -> str:
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
     """Hold back SIGINT: libraries break in many ways when they are interrupted while imported."""
-    import signal
-
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -112,6 +112,13 @@ def build_with(flags: Flags, renderer: Renderer) -> int:
             interrupts.settle()
             renderer.error(e)
             return 1
+        except Exception:
+            if interrupts.first is None or interrupts.settled:
+                raise
+            # The compiled part of pydantic makes an error of its own of what interrupts it.
+            interrupts.settle()
+            renderer.cancelled()
+            return 1
         finally:
             interrupts.settle()
 

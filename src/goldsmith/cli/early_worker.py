@@ -8,6 +8,7 @@ waits for its start document.
 
 from __future__ import annotations
 
+import locale
 import os
 import re
 import sys
@@ -52,7 +53,8 @@ def worker_started_early(words: Sequence[str]) -> Iterator[None]:
 
     Must be called from the main thread, while there is no other.
     """
-    source_type = _named_in(words[-1]) if words and os.geteuid() == 0 else None
+    may = words and os.geteuid() == 0 and _speaks_as_workers_do()
+    source_type = _named_in(words[-1]) if may else None
     if source_type is not None and not EARLY_BUILDS[source_type].always_works:
         # On one processor it would only be in the way.
         source_type = source_type if len(os.sched_getaffinity(0)) > 1 else None
@@ -68,6 +70,11 @@ def worker_started_early(words: Sequence[str]) -> Iterator[None]:
             yield
         finally:
             _waiting.clear()
+
+
+def _speaks_as_workers_do() -> bool:
+    """Whether the encodings of this process are those of a worker that is executed: UTF-8."""
+    return sys.getfilesystemencoding() == "utf-8" and locale.getencoding().lower() == "utf-8"
 
 
 def _named_in(template: str) -> str | None:

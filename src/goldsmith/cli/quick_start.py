@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ def look_for_no_plugins() -> None:
         return getattr(import_module(_PLUGIN_LOADER), name)
 
     nobody = ModuleType(_PLUGIN_LOADER)
+    nobody.__spec__ = ModuleSpec(_PLUGIN_LOADER, None)
     vars(nobody).update(get_plugins=tuple, __getattr__=whole)
     sys.modules.setdefault(_PLUGIN_LOADER, nobody)
 

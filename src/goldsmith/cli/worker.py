@@ -1,4 +1,4 @@
-"""The hidden verb that a build worker runs."""
+"""What a build worker runs: a program of its own by a hidden verb, or a copy of the command."""
 
 from __future__ import annotations
 
@@ -41,10 +41,13 @@ def become_early(source_type: str, control: int, events: int, parent_pid: int) -
     """Become a worker whose build nobody knows yet, but its source type."""
     try:
         return become_worker(control, events, parent_pid, partial(_work_early, source_type))
-    except GoldsmithError as e:
+    except (GoldsmithError, OSError) as e:
+        from goldsmith.errors import explain_os_error
+
+        error = explain_os_error(e) if isinstance(e, OSError) else e
         if receive_lock(control):  # else no build has wanted a worker: none has failed
-            _tell(e)
-        return e.exit_code
+            _tell(error)
+        return error.exit_code
 
 
 def _work_early(source_type: str, link: Link) -> int:
@@ -64,7 +67,7 @@ def _work_early(source_type: str, link: Link) -> int:
 
 def _work(link: Link) -> int:
     """Build what the start document says; every end is told up the event pipe."""
-    # Late: the outer process and init, forked before this, stay small.
+    # Late: the outer process and init of one that was executed, forked before this, stay small.
     from goldsmith.cli.start_document import StartDocument
     from goldsmith.errors import explain_os_error
     from goldsmith.events import ArtifactMade, Emitter, Failed

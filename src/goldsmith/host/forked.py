@@ -14,13 +14,14 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, Final, NoReturn
 
 from goldsmith.host import kernel
 
 _READY: Final = b"\n"
-_OF_TERMINALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+OF_TERMINALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
 class Forked:
@@ -37,49 +38,61 @@ class Forked:
     @classmethod
     def start(
         cls, body: Callable[[], int], *, env: Mapping[str, str], fds: Sequence[int],
-        first: Callable[[], None],
+        first: Callable[[], None], signals: Iterable[int],
     ) -> Forked:  # fmt: skip
         """Fork, and return once the copy has a session of its own; it calls `first` before `body`.
 
-        Raises OSError.
+        To be called while the signals of terminals are blocked; `signals` are those that the copy
+        has blocked. Raises OSError.
         """
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()  # else the copy would print it once more
         reader, writer = os.pipe()
-        # Until it has a session of its own, an interrupt from the terminal comes to it as well.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
         try:
             pid = os.fork()
             if pid == 0:
-                _run_copy(first, body, env, fds, writer, before)
+                _run_copy(first, body, env, fds, writer, signals)
         finally:
             os.close(writer)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            with os.fdopen(reader, "rb", buffering=0) as ready:
-                ready.read(1)
+            os.read(reader, len(_READY))
+            os.close(reader)
         return cls(pid)
 
     def poll(self) -> int | None:
         """Its status (negative: killed by that signal) if it has ended."""
         with self._lock:
             if self._status is None:
-                pid, status = os.waitpid(self.pid, os.WNOHANG)
-                self._status = os.waitstatus_to_exitcode(status) if pid else None
+                try:
+                    pid, status = os.waitpid(self.pid, os.WNOHANG)
+                except ChildProcessError:  # somebody else has heard of its end
+                    self._status = 0
+                else:
+                    self._status = os.waitstatus_to_exitcode(status) if pid else None
             return self._status
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end; raises TimeoutError."""
         while (status := self.poll()) is None:
-            ended = os.pidfd_open(self.pid)
-            try:
-                waiting = select.poll()
-                waiting.register(ended, select.POLLIN)
-                if not waiting.poll(None if timeout is None else timeout * 1000):
-                    raise TimeoutError
-            finally:
-                os.close(ended)
+            if timeout is None:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            else:
+                self._wait_at_most(timeout)
         return status
+
+    def _wait_at_most(self, timeout_s: float) -> None:
+        try:
+            ended = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return
+        try:
+            waiting = select.poll()
+            waiting.register(ended, select.POLLIN)
+            if not waiting.poll(max(0.0, timeout_s) * 1000):
+                raise TimeoutError
+        finally:
+            os.close(ended)
 
 
 def _run_copy(
@@ -88,21 +101,23 @@ def _run_copy(
 ) -> NoReturn:  # fmt: skip
     status = 1
     try:
-        first()
-        os.setsid()
-        os.write(ready, _READY)
-        shed(env, fds)
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        status = body()
-    except KeyboardInterrupt:
-        status = 130
-    except BaseException:  # nothing of ours may run on into what the parent was doing
-        import traceback
+        try:
+            first()
+            os.setsid()
+            os.write(ready, _READY)
+            shed(env, fds)
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            status = body()
+        except KeyboardInterrupt:
+            status = 130
+        except BaseException:
+            import traceback
 
-        traceback.print_exc()
+            traceback.print_exc()
+        signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINALS)
+        sys.stderr.flush()
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
+        # Alone here: what is raised on the way to it would run on into what the parent was doing.
         os._exit(status)
 
 
@@ -120,7 +135,10 @@ def shed(env: Mapping[str, str], fds: Sequence[int]) -> None:
         if callable(signal.getsignal(signum)):
             usual = signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL
             signal.signal(signum, usual)
-    os.environ.clear()
+    kernel.clear_environment()
+    # Not by `clear`: unsetenv(3) refuses an entry without a name, which a caller may have.
+    vars(os.environ)["_data"].clear()
     os.environ.update(env)
+    time.tzset()
     sys.argv = ["goldsmith", "_worker", "early"]
     kernel.show_command_line(sys.argv)

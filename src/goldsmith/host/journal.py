@@ -202,21 +202,26 @@ def open_run(
     the directory stays for `clean`, and CleanupFailed is raised. `on_slow_removal` is called, on a
     thread of its own, when the removal takes longer than a user waits without a word.
     """
-    with _registry(state) as runs:
-        name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
-        path = runs / name
-        path.mkdir(mode=0o700)
-        lock_fd = try_lock(path / _LOCK)
-        if lock_fd is None:
-            raise GoldsmithError(f"{path} is locked although it is new")
-        (path / "command").write_text(command + "\n")
+    name = time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(3)
+    path = state / "runs" / name
+    lock = contextlib.ExitStack()
     with Teardown() as teardown:
-        teardown.defer("close the lock", lambda: os.close(lock_fd))
+        # Before they are made: an interrupt may come at any moment.
+        teardown.defer("close the lock", lock.close)
         teardown.defer("finish the run", lambda: _finish(path, undo, on_slow_removal))
+        with _registry(state):
+            path.mkdir(mode=0o700)
+            lock_fd = try_lock(path / _LOCK)
+            if lock_fd is None:
+                raise GoldsmithError(f"{path} is locked although it is new")
+            lock.callback(os.close, lock_fd)
+            (path / "command").write_text(command + "\n")
         yield RunDirectory(path, lock_fd)
 
 
 def _finish(path: Path, undo: Mapping[str, Undo], on_slow: Callable[[Path], None] | None) -> None:
+    if not os.path.lexists(path):
+        return  # it was not made
     failures = _undo_all(_read_journal(path), undo)
     if failures:
         raise CleanupFailed(failures)

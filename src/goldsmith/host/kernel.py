@@ -63,6 +63,11 @@ def name_process(name: str) -> None:
     _libc.prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
+def clear_environment() -> None:
+    """Empty the environment of the C library, whatever stands in it; clearenv(3)."""
+    _check(_libc.clearenv(), "clearenv")
+
+
 def show_command_line(words: Sequence[str]) -> None:
     """Let /proc show these words as this process's, cut to the room of the first ones, and no
     environment.

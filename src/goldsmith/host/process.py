@@ -207,7 +207,7 @@ class Child(Protocol):
 
 
 class Running:
-    """A program that was started by `start`: its pid, its pipes, its end."""
+    """What was started by `start` or `copy`: its pid, its pipes, its end."""
 
     def __init__(self, popen: Child, argv: tuple[str, ...]) -> None:
         self.popen = popen
@@ -325,18 +325,26 @@ def copy(
     """Start a copy of this process that runs `body` and ends with its status, in a new session.
 
     It has the modules of this one, and of its descriptors `fds` and standard error alone (see
-    `forked.shed`). Leaving the block ends it. Must be called while there is one thread only; raises
-    GoldsmithError.
+    `forked.shed`). Leaving the block ends it. Raises GoldsmithError; RuntimeError where there are
+    other threads, whose locks it would keep.
     """
     # Late: few commands need it.
-    from goldsmith.host.forked import Forked
+    from goldsmith.host.forked import OF_TERMINALS, Forked
 
-    try:
-        with _starting:
-            child = Forked.start(body, env=env, fds=fds, first=_forget_others)
-    except OSError as e:
-        raise GoldsmithError(f"a copy of this process cannot start: {e.strerror}") from e
-    with _observed(child, (sys.executable,)) as running:
+    if threading.current_thread() is not threading.main_thread() or threading.active_count() > 1:
+        raise RuntimeError("a copy is made by the main thread, while there is no other")
+    with contextlib.ExitStack() as stack:
+        # An interrupt comes to the copy as well until it has a session of its own, and would make
+        # us forget it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINALS)
+        try:
+            with _starting:
+                child = Forked.start(body, env=env, fds=fds, first=_forget_others, signals=before)
+            running = stack.enter_context(_observed(child, (sys.executable,)))
+        except OSError as e:
+            raise GoldsmithError(f"a copy of this process cannot start: {e.strerror}") from e
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         yield running
 
 

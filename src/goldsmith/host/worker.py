@@ -1,4 +1,4 @@
-"""The build worker: the same program, executed again in namespaces of its own.
+"""The build worker: the same program, executed again or forked, in namespaces of its own.
 
 Three processes: the *outer* one (holds the pipes' other ends, makes the namespaces, forwards
 SIGTERM, which would otherwise end the build without its teardown), *init* (PID 1: reaps, forwards)
@@ -296,10 +296,10 @@ class Link:
 
 
 def become_worker(control: int, events: int, parent_pid: int, body: Callable[[Link], int]) -> int:
-    """Turn this freshly executed process into a worker that runs `body`; returns its status.
+    """Turn this process into a worker that runs `body`; returns its status.
 
-    Must be called before threads are started and before large modules are imported: outer process
-    and init keep what is in memory now. Raises HostError where namespaces are not allowed.
+    Must be called before threads are started: outer process and init keep what is in memory now.
+    Raises HostError where namespaces are not allowed, OSError.
     """
     kernel.die_with_parent(parent_pid)
     kernel.name_process("goldsmith-outer")

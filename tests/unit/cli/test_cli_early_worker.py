@@ -32,17 +32,25 @@ def ends() -> tuple[socket.socket, tuple[int, int, int]]:
     return own, (others.detach(), os.open(os.devnull, os.O_WRONLY), os.getpid())
 
 
-def no_namespaces(*_: object) -> int:
-    raise HostError("namespaces are not allowed")
-
-
 @pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (HostError("namespaces are not allowed"), HostError.exit_code),
+        (PermissionError(1, "namespaces are not allowed"), 1),
+    ],
+)
 def test_what_is_not_allowed_is_told_to_who_wants_it(
     ends: tuple[socket.socket, tuple[int, int, int]],
+    error: Exception,
+    status: int,
     wanted: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def no_namespaces(*_: object) -> int:
+        raise error
+
     monkeypatch.setattr(worker, "become_worker", no_namespaces)
     own, words = ends
     with own:
@@ -50,7 +58,7 @@ def test_what_is_not_allowed_is_told_to_who_wants_it(
             socket.send_fds(own, [b"\n"], [own.fileno()])
         else:
             own.shutdown(socket.SHUT_WR)
-        assert worker.become_early("image", *words) == HostError.exit_code
+        assert worker.become_early("image", *words) == status
     assert ("namespaces are not allowed" in capsys.readouterr().err) is wanted
 
 
@@ -165,6 +173,23 @@ def test_one_that_may_be_needless_is_not_started_on_one_processor(
     (tmp_path / "t.pkr.hcl").write_text(f'source "{source_type}" "x" {{')
     with worker_started_early([str(tmp_path / "t.pkr.hcl")]):
         assert bool(started) is starts
+
+
+@pytest.mark.parametrize(
+    ("settings", "starts"),
+    [
+        ({"LC_ALL": "C.UTF-8"}, True),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, False),
+        ({"LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}, True),
+    ],
+)
+def test_none_starts_that_would_read_files_in_another_encoding(
+    settings: dict[str, str], starts: bool
+) -> None:
+    body = "from goldsmith.cli import early_worker as e\nprint(e._speaks_as_workers_do())"
+    done = subprocess.run([sys.executable, "-c", body], check=True, capture_output=True, text=True,
+                          env={"PATH": os.environ["PATH"], **settings}, timeout=60)  # fmt: skip
+    assert done.stdout == f"{starts}\n"
 
 
 def test_a_host_without_room_for_one_is_told_by_the_build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -11,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from goldsmith.errors import GoldsmithError
-from goldsmith.host import forked, process
 
 HEAD = """
 import json, os, signal, sys, threading, time
@@ -160,16 +158,115 @@ with process.copy(body, env={{}}, fds=()) as running:
     assert int(done.stdout) == (130 if signum == signal.SIGINT else -signum) and not done.stderr
 
 
-def test_a_host_without_room_for_it_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fork() -> int:
-        raise BlockingIOError(11, "no room")
+def test_a_host_without_room_for_it_is_an_error() -> None:
+    run("""
+from goldsmith.errors import GoldsmithError
+def fork():
+    raise BlockingIOError(11, "no room")
+before, os.fork = os.listdir("/proc/self/fd"), fork
+try:
+    process.copy(lambda: 0, env={}, fds=()).__enter__()
+except GoldsmithError as e:
+    assert str(e) == "a copy of this process cannot start: no room", e
+else:
+    sys.exit("it started")
+assert os.listdir("/proc/self/fd") == before
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())
+assert process.run(["true"]).status == 0
+""")
 
-    monkeypatch.setattr(forked.os, "fork", fork)
-    before = sorted(os.listdir("/proc/self/fd"))
-    with pytest.raises(GoldsmithError, match="a copy of this process cannot start: no room"):
+
+def test_an_interrupt_while_it_is_made_is_ours_and_it_ends() -> None:
+    run("""
+real, made = os.fork, []
+def fork():
+    signal.raise_signal(signal.SIGINT)
+    made.append(real())
+    return made[0]
+before, os.fork = os.listdir("/proc/self/fd"), fork
+try:
+    process.copy(lambda: time.sleep(600), env={}, fds=()).__enter__()
+except KeyboardInterrupt:
+    pass
+else:
+    sys.exit("no interrupt came")
+assert os.listdir("/proc/self/fd") == before
+assert not os.path.exists(f"/proc/{made[0]}")
+""")
+
+
+def test_interrupts_at_its_end_lead_nowhere_else() -> None:
+    """Whatever comes between the last word of the body and the end, no parent's code runs in it."""
+    done = run("""
+class Stubborn:
+    def __init__(self, stream):
+        self.stream = stream
+    def flush(self):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        raise KeyboardInterrupt
+    def write(self, text):
+        return self.stream.write(text)
+
+def body():
+    sys.stderr = Stubborn(sys.stderr)
+    return 5
+with process.copy(body, env={}, fds=()) as running:
+    assert running.wait() == 5
+print("once")
+""")
+    assert done.stdout == "once\n"
+
+
+@pytest.mark.parametrize("entry", [b"=x=y", b"no equals sign", b"=", b"NAME=one\0NAME=two"])
+def test_any_environment_can_be_shed(entry: bytes) -> None:
+    """Also one with an entry without a name, which unsetenv(3) refuses."""
+    body = (
+        HEAD
+        + """
+def body():
+    os.environ.clear()
+    return len(shown("environ").strip(chr(0)))
+with process.copy(body, env={"NAME": "value"}, fds=()) as running:
+    sys.exit(running.wait())
+"""
+    )
+    libc, words = ctypes.CDLL(None), [sys.executable.encode(), b"-c", body.encode()]
+    argv = (ctypes.c_char_p * 4)(*words, None)
+    entries = [b"PATH=/usr/bin:/bin", *entry.split(b"\0")]
+    env = (ctypes.c_char_p * (len(entries) + 1))(*entries, None)
+    pid = os.fork()
+    if pid == 0:
+        libc.execve(words[0], argv, env)
+        os._exit(99)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_end_of_which_somebody_else_has_heard_is_one() -> None:
+    run("""
+with process.copy(lambda: 3, env={}, fds=()) as running:
+    os.waitpid(running.pid, 0)
+    assert running.popen.wait() == 0 and running.status == 0
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+with process.copy(lambda: 3, env={}, fds=()) as running:
+    assert running.wait(30) == 0
+""")
+
+
+def test_no_copy_is_made_beside_other_threads() -> None:
+    run("""
+def elsewhere():
+    try:
         process.copy(lambda: 0, env={}, fds=()).__enter__()
-    assert sorted(os.listdir("/proc/self/fd")) == before
-    assert process.run(["true"]).status == 0
+    except RuntimeError:
+        found.append("refused")
+found, over = [], threading.Event()
+thread = threading.Thread(target=elsewhere)
+thread.start()
+thread.join()
+threading.Thread(target=over.wait, daemon=True).start()
+elsewhere()
+assert found == ["refused", "refused"]
+""")
 
 
 @pytest.mark.parametrize("words", [[], ["a" * 5000], ["", "two"]])

@@ -317,3 +317,24 @@ def test_a_link_in_the_place_of_the_runs_is_not_followed(tmp_path):
     (tmp_path / "state/runs").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(GoldsmithError, match="not a directory of your own"):
         find_dead_runs(tmp_path / "state")
+
+
+@pytest.mark.parametrize("after", ["mkdir", "try_lock", "write_text"])
+def test_an_interrupt_while_a_run_is_made_leaves_none(tmp_path, monkeypatch, after):
+    owner, name = {"mkdir": (Path, "mkdir"), "try_lock": (journal, "try_lock"),
+                   "write_text": (Path, "write_text")}[after]  # fmt: skip
+    real = getattr(owner, name)
+
+    def interrupted(*words, **more):
+        found = real(*words, **more)
+        if after == "mkdir" and words[0] == tmp_path / "runs":
+            return found
+        raise KeyboardInterrupt
+
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(owner, name, interrupted)
+        open_run(tmp_path, "build").__enter__()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [".lock"]
+    # What was locked and not given to anybody is closed with the process.
+    assert len(os.listdir("/proc/self/fd")) - len(before) == (after == "try_lock")
