@@ -33,23 +33,28 @@ _SHARED: Final = (
 )  # fmt: skip
 
 
-def import_shared() -> None:
+def import_shared(source_type: str) -> None:
     """Import what both the command and its worker need: it is there once for both."""
     for name in _SHARED:
         import_module(name)
+    _ready("builder", source_type)
+
+
+def _ready(kind: str, name: str) -> None:
+    """Read in a component, and what checks its options."""
+    # Late: the parent looks at the table before it imports anything large.
+    from goldsmith.cli.components import builtin_registry
+
+    builtin_registry().get(kind, name).options_model.model_rebuild()
 
 
 def import_early(source_type: str) -> None:
     """Import what a worker needs besides; what is missing here is told by the build."""
-    # Late: the parent looks at the table before it starts the worker, and should not wait.
-    from goldsmith.cli.components import builtin_registry
-
     build = EARLY_BUILDS[source_type]
     for name in build.making:
         import_module(name)
-    registry = builtin_registry()
-    for kind, name in (("builder", source_type), ("provisioner", "shell"), ("provisioner", "file")):
-        registry.get(kind, name).options_model.model_rebuild()
+    for name in ("shell", "file"):
+        _ready("provisioner", name)
     if build.at_aws:
         from goldsmith.cloud.rehearsal import rehearse
 

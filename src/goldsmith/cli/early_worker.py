@@ -61,7 +61,7 @@ def worker_started_early(words: Sequence[str]) -> Iterator[None]:
     with ExitStack() as stack:
         if source_type is not None:
             with importing():
-                import_shared()
+                import_shared(source_type)
             become = partial(become_early, source_type)
             gives_way = not EARLY_BUILDS[source_type].always_works
             with suppress(GoldsmithError, OSError):  # a build that needs one fails likewise
