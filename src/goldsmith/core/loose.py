@@ -46,7 +46,7 @@ def tightened(body: RawBody, model: type[Options]) -> RawBody:
         if inner and objects is not None:
             for one in objects:
                 if body.loose:
-                    blocks.append(_block(name, one, inner[0]))
+                    blocks += _loose_blocks(name, one, inner[0])
                 else:
                     blocks += _blocks(name, one, inner[0], ())
             continue
@@ -64,9 +64,22 @@ def _objects(value: Value) -> list[Value] | None:
     return items if all(isinstance(item.raw, dict) for item in items) else None
 
 
-def _block(name: str, value: Value, model: type[Options]) -> RawBlock:
+def _loose_blocks(name: str, value: Value, model: type[Options]) -> list[RawBlock]:
+    """The blocks of an object: its label is an argument, or a key above it as in HCL's JSON."""
+    inner = value.attributes
+    if (
+        len(model.labels) == 1 and inner and model.labels[0] not in inner
+        and all(isinstance(one.raw, dict) for one in inner.values())
+    ):  # fmt: skip
+        return [_block(name, one, model, (label,)) for label, one in inner.items()]
+    return [_block(name, value, model)]
+
+
+def _block(
+    name: str, value: Value, model: type[Options], labels: tuple[str, ...] = ()
+) -> RawBlock:
     attributes = dict(value.attributes)
-    labels = tuple(
+    labels = labels or tuple(
         attributes.pop(label).text
         for label in model.labels
         if label in attributes and isinstance(attributes[label].raw, str)

@@ -63,3 +63,17 @@ def test_objects_are_blocks():
         assert not found
         assert made.part == (Inner(name="a", size=5),)
     assert options(part=[{"name": "a", "sze": 1}])[1] == ["Unsupported argument"]
+
+
+def test_a_label_may_stand_above_its_block_as_in_the_json_of_hcl():
+    both = (Inner(name="a", size=5), Inner(name="b"))
+    for given in (
+        {"a": {"size": "5"}, "b": {}}, [{"a": {"size": 5}}, {"b": {}}],
+        [{"a": {"SIZE": 5}}, {"name": "b"}],
+    ):  # fmt: skip
+        made, found = options(part=given)
+        assert not found
+        assert made.part == both
+    assert options(part={"a": {"sze": 1}})[1] == ["Unsupported argument"]
+    assert options(part={"a": {}, "size": 1})[1] == ["Wrong block labels"]
+    assert options(part={})[1] == ["Wrong block labels"]
