@@ -75,9 +75,7 @@ def _loose_blocks(name: str, value: Value, model: type[Options]) -> list[RawBloc
     return [_block(name, value, model)]
 
 
-def _block(
-    name: str, value: Value, model: type[Options], labels: tuple[str, ...] = ()
-) -> RawBlock:
+def _block(name: str, value: Value, model: type[Options], labels: tuple[str, ...] = ()) -> RawBlock:
     attributes = dict(value.attributes)
     labels = labels or tuple(
         attributes.pop(label).text
