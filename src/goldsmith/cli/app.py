@@ -105,6 +105,8 @@ def _end_at_once(status: int) -> None:
 
     Python would take its modules apart first: 10 to 20 ms for what the kernel frees anyway.
     """
+    if sys.getprofile() is not None or sys.gettrace() is not None:
+        return  # who looks on tells what was seen afterwards
     threads = sys.modules.get("threading")
     if threads is not None and any(
         not one.daemon and one is not threads.main_thread() for one in threads.enumerate()

@@ -81,3 +81,9 @@ except SystemExit as e:
 app.run = lambda words: 0
 """)
     assert done.returncode == 0 and done.stdout == "raised 2\n"
+
+
+def test_a_profiler_tells_what_it_has_seen() -> None:
+    done = subprocess.run([sys.executable, "-m", "cProfile", "-m", "goldsmith", "version"],
+                          check=True, text=True, capture_output=True, timeout=60)  # fmt: skip
+    assert "function calls" in done.stdout
