@@ -247,7 +247,9 @@ with process.copy(lambda: 3, env={}, fds=()) as running:
     os.waitpid(running.pid, 0)
     assert running.popen.wait() == 0 and running.status == 0
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-with process.copy(lambda: 3, env={}, fds=()) as running:
+reader, writer = os.pipe()
+with process.copy(lambda: len(os.read(reader, 1)), env={}, fds=(reader,)) as running:
+    os.write(writer, b"x")
     assert running.wait(30) == 0
 """)
 
