@@ -12,6 +12,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -38,25 +39,26 @@ class Forked:
     @classmethod
     def start(
         cls, body: Callable[[], int], *, env: Mapping[str, str], fds: Sequence[int],
-        first: Callable[[], None], signals: Iterable[int],
+        first: Callable[[], None], on_session: Callable[[int], None], signals: Iterable[int],
     ) -> Forked:  # fmt: skip
         """Fork, and return once the copy has a session of its own; it calls `first` before `body`.
 
-        To be called while the signals of terminals are blocked; `signals` are those that the copy
-        has blocked. Raises OSError.
+        We call `on_session` with its pid, which is that of its session, before it goes on to
+        `body`. To be called while the signals of terminals are blocked; `signals` are those that
+        the copy has blocked. Raises OSError.
         """
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()  # else the copy would print it once more
-        reader, writer = os.pipe()
-        try:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
             pid = os.fork()
             if pid == 0:
-                _run_copy(first, body, env, fds, writer, signals)
-        finally:
-            os.close(writer)
-            os.read(reader, len(_READY))
-            os.close(reader)
+                ours.close()  # else it would wait for itself
+                _run_copy(first, body, env, fds, theirs, signals)
+            theirs.close()
+            ours.recv(len(_READY))
+            on_session(pid)
         return cls(pid)
 
     def poll(self) -> int | None:
@@ -97,14 +99,16 @@ class Forked:
 
 def _run_copy(
     first: Callable[[], None], body: Callable[[], int], env: Mapping[str, str],
-    fds: Sequence[int], ready: int, signals: Iterable[int],
+    fds: Sequence[int], parent: socket.socket, signals: Iterable[int],
 ) -> NoReturn:  # fmt: skip
     status = 1
     try:
         try:
             first()
             os.setsid()
-            os.write(ready, _READY)
+            parent.sendall(_READY)
+            parent.recv(1)  # it ends when the parent has seen to our session
+            parent.close()
             shed(env, fds)
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             status = body()

@@ -320,12 +320,14 @@ def start(
 
 @contextmanager
 def copy(
-    body: Callable[[], int], *, env: Mapping[str, str], fds: Sequence[int]
-) -> Iterator[Running]:
+    body: Callable[[], int], *, env: Mapping[str, str], fds: Sequence[int],
+    on_session: Callable[[int], None] = lambda session: None,
+) -> Iterator[Running]:  # fmt: skip
     """Start a copy of this process that runs `body` and ends with its status, in a new session.
 
     It has the modules of this one, and of its descriptors `fds` and standard error alone (see
-    `forked.shed`). Leaving the block ends it. Raises GoldsmithError; RuntimeError where there are
+    `forked.shed`). `on_session` is called here, with its session, before it begins with anything.
+    Leaving the block ends it. Raises GoldsmithError; RuntimeError where there are
     other threads, whose locks it would keep.
     """
     # Late: few commands need it.
@@ -339,7 +341,8 @@ def copy(
         before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINALS)
         try:
             with _starting:
-                child = Forked.start(body, env=env, fds=fds, first=_forget_others, signals=before)
+                child = Forked.start(body, env=env, fds=fds, first=_forget_others,
+                                     on_session=on_session, signals=before)  # fmt: skip
             running = stack.enter_context(_observed(child, (sys.executable,)))
         except OSError as e:
             raise GoldsmithError(f"a copy of this process cannot start: {e.strerror}") from e

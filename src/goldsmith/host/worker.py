@@ -191,14 +191,14 @@ def start_early(
         stack.callback(os.close, reader)
         body = partial(become, theirs, writer, os.getpid())
         try:
-            copied = process.copy(body, env=_environment(), fds=(theirs, writer))
+            # At once: it must not fork before all of it gives way.
+            given = {"on_session": priority.give_way} if gives_way else {}
+            copied = process.copy(body, env=_environment(), fds=(theirs, writer), **given)
             running = stack.enter_context(copied)
         finally:
             os.close(theirs)
             os.close(writer)
         early = EarlyWorker(stack, Worker(running, ours, reader))
-        if gives_way:
-            priority.give_way(running.pid)
         try:
             yield early
         finally:

@@ -126,6 +126,24 @@ assert os.read(reader, 1) == b"" and running.status == 130
 """)
 
 
+def test_it_begins_when_its_session_was_seen_to() -> None:
+    run("""
+reader, writer = os.pipe()
+os.set_blocking(reader, False)
+def see_to(session):
+    assert os.getsid(session) == session
+    time.sleep(0.05)
+    try:
+        sys.exit(f"it has begun: {os.read(reader, 1)}")
+    except BlockingIOError:
+        seen.append(session)
+seen = []
+with process.copy(lambda: os.write(writer, b"x"), env={}, fds=(writer,),
+                  on_session=see_to) as running:
+    assert running.wait() == 1 and seen == [running.pid] and os.read(reader, 1) == b"x"
+""")
+
+
 def test_what_is_printed_before_is_printed_once() -> None:
     done = run("""
 print("once")
