@@ -255,11 +255,15 @@ class Running:
 
     def close(self) -> None:
         """Close our ends of its pipes."""
-        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        _close_pipes(self.popen)
         os.close(self.pidfd)
+
+
+def _close_pipes(child: Child) -> None:
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
 
 
 def _lives(pgid: int) -> bool:
@@ -367,9 +371,7 @@ def _observed(child: Child, words: tuple[str, ...]) -> Iterator[Running]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-        for pipe in (child.stdin, child.stdout, child.stderr):
-            if pipe is not None:
-                pipe.close()
+        _close_pipes(child)
         raise GoldsmithError(f"{words[0]} cannot be watched: {e.strerror}") from e
     for observer in _observers:
         observer.started(running.pid)

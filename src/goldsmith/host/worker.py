@@ -100,21 +100,17 @@ def spawn_worker(
             worker.send(start_document)
             yield worker
         return
-    control_reader, control_writer = os.pipe()
     with contextlib.ExitStack() as stack:
-        worker = _start(stack, argv, (control_reader, control_writer), (lock_fd, *pass_fds))
+        worker = _start(stack, argv, (lock_fd, *pass_fds))
         if os.geteuid() != 0:
-            _map_ids(worker.running, control_writer, worker.event_fd)
+            _map_ids(worker.running, worker.control_fd, worker.event_fd)
         worker.send(start_document)
         yield worker
 
 
-def _start(
-    stack: contextlib.ExitStack, argv: Sequence[str], control: tuple[int, int],
-    pass_fds: Sequence[int],
-) -> Worker:  # fmt: skip
-    """Start the program of a worker; `control` are its own end and ours, and closed at the end."""
-    reader, writer = control
+def _start(stack: contextlib.ExitStack, argv: Sequence[str], pass_fds: Sequence[int]) -> Worker:
+    """Start the program of a worker; the end of the stack ends it."""
+    reader, writer = os.pipe()
     stack.callback(os.close, writer)
     try:
         if threading.current_thread() is not threading.main_thread():
